@@ -1,0 +1,33 @@
+"""Trials: one run of one workload at one folding ratio. Plain records, shared by engine, store, verdict and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+TrialState = Literal["running", "done", "failed", "invalid"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt at one (workload, ratio, repetition). Only trials whose `state` is `done` enter a verdict.
+
+    `duration_s` is wall-clock time of the whole trial; `host_cpu_s` the CPU seconds each host used in it;
+    `metrics` maps metric name to value, in the unit the workload declares.
+    """
+
+    number: int
+    workload: str
+    ratio: float
+    hosts: int
+    repetition: int
+    attempt: int
+    state: TrialState
+    started_at: str
+    duration_s: float = 0.0
+    reason: str = ""
+    program: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    host_cpu_s: Mapping[str, float] = field(default_factory=dict)
+    directory: str = ""

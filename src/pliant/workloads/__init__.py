@@ -1,0 +1,61 @@
+"""Workloads: what is run on the clients, and the metrics it yields. Pure: a workload declares MPI phases, `cluster` runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number with a unit and a direction: `better` says whether more of it is good."""
+
+    name: str
+    unit: str
+    better: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """Where the programs of a workload are on the machine (the same paths inside every node).
+
+    `program` is the real benchmark if there is one, else None and the built-in kernel is used; `python` runs kernels.
+    """
+
+    python: str
+    program: str | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One MPI job: `argv` on `ranks_per_client` ranks in each client. `drop_caches` empties the page cache before it."""
+
+    name: str
+    argv: tuple[str, ...]
+    ranks_per_client: int
+    drop_caches: bool = False
+
+
+class Workload(Protocol):
+    """What a module under `workloads/` (or in the entry point group `pliant.workloads`) offers."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type[BaseModel]]
+    """The keys of a `[[workload]]` table other than `kind`: frozen, unknown keys refused."""
+    program: ClassVar[str]
+    """Name of the real program, looked for on PATH."""
+
+    @staticmethod
+    def metrics(options: Any) -> tuple[Metric, ...]:
+        """The metrics that these options yield, in the order in which they are reported."""
+
+    @staticmethod
+    def phases(options: Any, directory: str, tools: Toolbox) -> tuple[Phase, ...]:
+        """The MPI jobs of one trial that works in `directory` (on the mount, empty), in order."""
+
+    @staticmethod
+    def parse(options: Any, outputs: Mapping[str, str]) -> dict[str, float]:
+        """Metric name -> value in the metric's unit, from each phase's standard output; ValueError if it is not there."""
