@@ -223,9 +223,16 @@ def format_byte_rate(rate_byte_s: float) -> str:
 
 
 def format_size(size_bytes: float) -> str:
-    """A size in bytes as text: "64 MiB", or "60 MB" where it is a round number in powers of 1000 only."""
-    decimal = size_bytes >= 1000 and size_bytes % 1000 == 0 and size_bytes % 1024 != 0
-    return _prefixed(size_bytes, "B", _DECIMAL if decimal else {"": 1, **_BINARY})
+    """A size in bytes as text: "64 MiB", or "64 MB" where only that is exact."""
+    binary = _prefixed(size_bytes, "B", {"": 1, **_BINARY})
+    decimal = _prefixed(size_bytes, "B", _DECIMAL)
+    return decimal if _size_of(decimal) == size_bytes != _size_of(binary) else binary
+
+
+def _size_of(shown: str) -> Exact:
+    """The size in bytes that a text made by `_prefixed` stands for."""
+    number, unit = shown.split()
+    return Exact(number) * _SIZES[unit]
 
 
 def format_power(power_w: float) -> str:
@@ -255,8 +262,8 @@ def format_duration(duration_s: float) -> str:
 
 def _prefixed(value: float, unit: str, prefixes: Mapping[str, int]) -> str:
     """`value` with three significant digits and the largest prefix that leaves at least 1 before it."""
-    rounded = float(f"{abs(value):.3g}")
-    prefix = max((p for p in prefixes if prefixes[p] <= rounded), key=prefixes.__getitem__, default="")
+    fitting = (p for p in prefixes if float(f"{abs(value) / prefixes[p]:.3g}") >= 1)
+    prefix = max(fitting, key=prefixes.__getitem__, default="")
     return f"{_plain(value / prefixes[prefix])} {prefix}{unit}"
 
 
