@@ -1,4 +1,7 @@
-"""Workloads: what is run on the clients, and the metrics it yields. Pure: a workload declares MPI phases, `cluster` runs them."""
+"""Workloads: what is run on the clients, and the metrics it yields.
+
+Pure: a workload declares MPI phases, `cluster` runs them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ class Toolbox:
 
 @dataclass(frozen=True)
 class Phase:
-    """One MPI job: `argv` on `ranks_per_client` ranks in each client. `drop_caches` empties the page cache before it."""
+    """One MPI job: `argv` on `ranks_per_client` ranks in each client.
+
+    `drop_caches` empties the page cache before it.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -49,13 +55,13 @@ class Workload(Protocol):
     """Name of the real program, looked for on PATH."""
 
     @staticmethod
-    def metrics(options: Any) -> tuple[Metric, ...]:
+    def metrics(options: Any) -> tuple[Metric, ...]:  # noqa: ANN401 - each workload's own model
         """The metrics that these options yield, in the order in which they are reported."""
 
     @staticmethod
-    def phases(options: Any, directory: str, tools: Toolbox) -> tuple[Phase, ...]:
+    def phases(options: Any, directory: str, tools: Toolbox) -> tuple[Phase, ...]:  # noqa: ANN401 - each workload's own model
         """The MPI jobs of one trial that works in `directory` (on the mount, empty), in order."""
 
     @staticmethod
-    def parse(options: Any, outputs: Mapping[str, str]) -> dict[str, float]:
-        """Metric name -> value in the metric's unit, from each phase's standard output; ValueError if it is not there."""
+    def parse(options: Any, outputs: Mapping[str, str]) -> dict[str, float]:  # noqa: ANN401 - each workload's own model
+        """Metric name -> value in its unit, from each phase's standard output; ValueError if one is not there."""
