@@ -1,0 +1,136 @@
+"""What folding saves: hosts, machine-hours and energy of one pass over a study's workloads. Pure.
+
+Power is linear in CPU utilisation between an idle and a busy host (Fan, Weber & Barroso, "Power provisioning for a
+warehouse-sized computer", ISCA 2007). It ignores what disks and NICs draw beyond that, cooling, and the network between
+hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from pliant.trial import Trial
+
+DEFAULT_IDLE_W = 95.0
+"""Idle power of one host: see POWER_SOURCE."""
+DEFAULT_BUSY_W = 190.74
+"""Power of one host with every core busy: see POWER_SOURCE."""
+POWER_SOURCE = (
+    "a node of Grid'5000's taurus cluster (two Intel Xeon E5-2630, 12 cores): 95.0 W idle, 190.738 W on average under "
+    "NAS EP class C at its highest frequency, as recorded in Batsim's platforms/energy_platform_homogeneous_no_net.py "
+    "(github.com/oar-team/batsim)"
+)
+
+
+@dataclass(frozen=True)
+class PowerModel:
+    """Watts of one host, idle and with every core busy. Raises ValueError unless 0 <= idle_w <= busy_w."""
+
+    idle_w: float = DEFAULT_IDLE_W
+    busy_w: float = DEFAULT_BUSY_W
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.idle_w <= self.busy_w < float("inf"):
+            raise ValueError(f"a host cannot draw {self.idle_w} W idle and {self.busy_w} W busy")
+
+    @property
+    def source(self) -> str:
+        """Where the watts come from."""
+        default = self.idle_w == DEFAULT_IDLE_W and self.busy_w == DEFAULT_BUSY_W
+        return f"default: {POWER_SOURCE}" if default else "the study file"
+
+    def watts(self, utilisation: float) -> float:
+        """Power of one host at that CPU utilisation (0 to 1; values outside are clipped)."""
+        return self.idle_w + (self.busy_w - self.idle_w) * min(max(utilisation, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One trial of each workload at one ratio. `utilisation` is the hosts' mean, 0 to 1; None if not measured."""
+
+    hosts: int
+    duration_s: float
+    utilisation: float | None
+    energy_kwh: float
+
+    @property
+    def machine_hours(self) -> float:
+        """Hosts times hours."""
+        return self.hosts * self.duration_s / 3600
+
+
+@dataclass(frozen=True)
+class Savings:
+    """The baseline against the recommended ratio; None where a workload has no done trial at one of them."""
+
+    ratio: float | None
+    full: Pass | None
+    folded: Pass | None
+    power: PowerModel
+
+    def to_json(self) -> dict[str, Any]:
+        """The six numbers that issue 2 asks for, and what they rest on. Plain JSON; null is "not known"."""
+        numbers: dict[str, Any] = {"ratio": self.ratio}
+        for name, side in (("full", self.full), ("folded", self.folded)):
+            numbers[f"hosts_{name}"] = side and side.hosts
+            numbers[f"machine_hours_{name}"] = side and side.machine_hours
+            numbers[f"energy_kwh_{name}"] = side and side.energy_kwh
+            numbers[f"utilisation_{name}"] = side and side.utilisation
+        return numbers | {"power": asdict(self.power) | {"source": self.power.source}}
+
+
+def savings(
+    trials: Iterable[Trial],
+    workloads: Sequence[str],
+    hosts: Mapping[float, int],
+    ratio: float | None,
+    power: PowerModel,
+    host_cores: float,
+) -> Savings:
+    """One pass over `workloads` at ratio 1 against one at `ratio`, from the median durations of done trials.
+
+    `host_cores` is what one host may use, in CPU seconds per second. Where CPU use was not measured a host counts as
+    busy, the upper bound. Raises ValueError unless `host_cores` is positive.
+    """
+    if host_cores <= 0:
+        raise ValueError(f"a host with {host_cores} cores cannot run anything")
+    done = [t for t in trials if t.state == "done"]
+    full = _one_pass(done, workloads, hosts, 1.0, power, host_cores)
+    folded = None if ratio is None else _one_pass(done, workloads, hosts, ratio, power, host_cores)
+    return Savings(ratio, full, folded, power)
+
+
+def _one_pass(
+    done: Sequence[Trial],
+    workloads: Sequence[str],
+    hosts: Mapping[float, int],
+    ratio: float,
+    power: PowerModel,
+    host_cores: float,
+) -> Pass | None:
+    duration_s = joules = busy_s = 0.0
+    measured = True
+    for workload in workloads:
+        mine = [t for t in done if t.workload == workload and t.ratio == ratio and t.duration_s > 0]
+        if not mine or ratio not in hosts:
+            return None
+        typical_s = median(t.duration_s for t in mine)
+        used = [utilisation for t in mine if (utilisation := _utilisation(t, hosts[ratio], host_cores)) is not None]
+        measured = measured and bool(used)
+        level = median(used) if used else 1.0
+        duration_s += typical_s
+        busy_s += level * typical_s
+        joules += hosts[ratio] * power.watts(level) * typical_s
+    if not duration_s:
+        return None
+    return Pass(hosts[ratio], duration_s, busy_s / duration_s if measured else None, joules / 3.6e6)
+
+
+def _utilisation(trial: Trial, hosts: int, host_cores: float) -> float | None:
+    """CPU seconds of all hosts over what they had, clipped to 1; None if they were not measured."""
+    if not trial.host_cpu_s:
+        return None
+    return min(sum(trial.host_cpu_s.values()) / (host_cores * hosts * trial.duration_s), 1.0)

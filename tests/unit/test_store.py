@@ -1,0 +1,217 @@
+"""The store: what goes in comes out, a crash loses at most the trial that ran, and damage is told in one sentence."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import runs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pliant.errors import FatalError, UserError
+from pliant.store import CSV_HEADER, DATABASE, SCHEMA_VERSION, RunInfo, Store, write_atomically, write_trials_csv
+from pliant.trial import Trial
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+
+def stored(directory):
+    with Store.open(directory) as store:
+        return store.trials()
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.create(tmp_path, "", {}, runs.info(), {"kernel": "6.1"}) as store:
+        yield store
+
+
+def test_a_run_comes_back_as_it_was_stored(tmp_path):
+    runs.make_run(tmp_path / "a" / "run")
+    with Store.open(tmp_path / "a" / "run") as store:
+        assert store.trials() == runs.trials()
+        assert store.info() == runs.info()
+        assert store.facts() == runs.FACTS
+        assert list(store.facts()) == list(runs.FACTS)
+        assert store.study_toml() == runs.STUDY
+        assert store.study() == {"study": {"name": "synthetic"}}
+
+
+def test_a_begun_trial_is_kept_as_running_until_it_ends(tmp_path, store):
+    begun = runs.trial(1, "ior", 1.0, 1, "running")
+    store.begin(begun)
+    assert stored(tmp_path) == [begun]
+    ended = replace(begun, state="done", metrics={"write_bandwidth": 1.5, "read_bandwidth": math.pi})
+    store.end(ended)
+    store.end(ended)
+    assert stored(tmp_path) == [ended]
+    assert list(store.trials()[0].metrics) == ["write_bandwidth", "read_bandwidth"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.dictionaries(TEXT, NUMBERS), st.dictionaries(TEXT, NUMBERS), TEXT)
+def test_any_trial_comes_back(tmp_path_factory, metrics, cpu, reason):
+    trial = Trial(7, "ior", 4 / 3, 6, 2, 1, "failed", "now", 1.25, reason, "ior", metrics, cpu, "trials/7")
+    with Store.create(tmp_path_factory.mktemp("run"), "", {}, runs.info(), {}) as store:
+        store.end(trial)
+        assert store.trials() == [trial]
+
+
+def test_a_value_that_is_not_a_number_is_kept_as_such(store):
+    store.end(replace(runs.trial(1, "ior", 1.0, 1, "done"), metrics={"write_bandwidth": math.nan}))
+    assert math.isnan(store.trials()[0].metrics["write_bandwidth"])
+
+
+def test_facts_can_be_added_and_corrected(store):
+    store.set_fact("glusterfs", "10.3")
+    store.set_fact("kernel", "6.18")
+    assert store.facts() == {"kernel": "6.18", "glusterfs": "10.3"}
+
+
+def test_run_info_survives_json_with_odd_ratios():
+    info = runs.info(hosts={1.0: 8, 8 / 3: 3}, placements={8 / 3: {"host1": ("server1",)}})
+    assert RunInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+
+
+def test_a_second_run_in_the_same_directory_is_refused(tmp_path, store):
+    with pytest.raises(UserError, match="already holds a run"):
+        Store.create(tmp_path, "", {}, runs.info(), {})
+
+
+def test_a_directory_that_cannot_be_made_is_the_users_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make the run directory"):
+        Store.create(tmp_path / "file" / "run", "", {}, runs.info(), {})
+
+
+def damage_missing(path):
+    path.unlink()
+
+
+def damage_text(path):
+    path.write_text("these are not the results that you are looking for" * 50)
+
+
+def damage_truncated(path):
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def damage_empty(path):
+    path.write_bytes(b"")
+
+
+def damage_newer(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+
+
+def damage_documents(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM document")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_missing, "holds no run"),
+        (damage_text, "not a database"),
+        (damage_truncated, r"damaged|malformed"),
+        (damage_empty, "interrupted before it began"),
+        (damage_newer, "newer pliant"),
+        (damage_documents, "does not say what the run was"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_sentence(tmp_path, damage, words):
+    runs.make_run(tmp_path)
+    damage(tmp_path / DATABASE)
+    with pytest.raises(UserError, match=words) as caught, Store.open(tmp_path) as store:
+        store.info()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_fatal_and_what_was_stored_stays_readable(tmp_path, store):
+    store.end(runs.trial(1, "ior", 1.0, 1, "done"))
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(FatalError, match="full"):
+        store.end(replace(runs.trial(2, "ior", 1.0, 1, "failed"), reason="x" * 100_000))
+    assert [t.number for t in stored(tmp_path)] == [1]
+
+
+WRITER = """
+import sys, pathlib
+sys.path.insert(0, sys.argv[2])
+import runs
+from pliant.store import Store
+store = Store.open(pathlib.Path(sys.argv[1]))
+for number in range(1, 100000):
+    store.begin(runs.trial(number, "ior", 1.0, 1, "running"))
+    store.end(runs.trial(number, "ior", 1.0, 1, "done", metrics={"write_bandwidth": float(number)}))
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.1, 0.23])
+def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path, after_s):
+    runs.make_run(tmp_path, [])
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        first = writer.stdout.readline()
+        time.sleep(after_s)
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = int(([first, *writer.stdout.read().split()])[-1])
+    trials = stored(tmp_path)
+    assert [t.number for t in trials] == list(range(1, len(trials) + 1))
+    done = [t for t in trials if t.state == "done"]
+    assert acknowledged <= len(done) <= acknowledged + 1
+    assert all(t.metrics == {"write_bandwidth": t.number} for t in done)
+
+
+def test_another_process_reads_while_one_writes(tmp_path):
+    runs.make_run(tmp_path, [])
+    with Store.open(tmp_path) as writer, Store.open(tmp_path) as reader:
+        for number in range(1, 20):
+            writer.end(runs.trial(number, "ior", 1.0, 1, "done"))
+            assert len(reader.trials()) == number
+
+
+def test_csv_has_one_row_for_each_trial_and_metric(tmp_path):
+    write_trials_csv(tmp_path / "trials.csv", runs.trials(), runs.info())
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == CSV_HEADER
+    expected = sum(max(len(t.metrics), 1) for t in runs.trials())
+    assert len(rows) == expected
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert [row["metric"] for row in failed] == [""] and "no route" in failed[0]["reason"]
+    first = rows[0]
+    assert (first["workload"], first["metric"], first["unit"], first["better"]) == (
+        "ior",
+        "write_bandwidth",
+        "MiB/s",
+        "higher",
+    )
+    assert float(first["value"]) == runs.trials()[0].metrics["write_bandwidth"]
+
+
+def test_writing_atomically_leaves_no_temporary_file(tmp_path):
+    write_atomically(tmp_path / "a", b"1")
+    write_atomically(tmp_path / "a", b"2")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"2")]
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / "no" / "a", b"3")
