@@ -1,0 +1,176 @@
+"""Control groups: one interface over the kernel's layouts, chosen by probing.
+
+A deployment has one tree: `pliant-ID/` with `base` for what belongs to no host, and `host-N/NODE` for each node. Limits
+are set on `host-N`, so that its nodes share them work-conservingly. Layouts: v1 controllers, alone or beside an idle
+cgroup2 ("hybrid"), cgroup-v1/*.rst in the kernel's documentation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+PERIOD_US = 10_000
+"""CFS period. The kernel's default of 100 ms makes stalls of 80 ms at a quota of 0.2 core; 10 ms keeps them short."""
+
+
+class CgroupError(Exception):
+    """The machine's control groups cannot do what is asked; the text is one sentence."""
+
+
+class Cgroups(Protocol):
+    """What the machine layer asks of control groups. Paths of groups are relative: "pliant-ID/host-1/server1"."""
+
+    layout: str
+
+    def make(self, group: str) -> None:
+        """Create a group (its parents exist) in every controller that is used."""
+
+    def join_files(self, group: str) -> list[str]:
+        """The files into which a process writes its PID to enter the group."""
+
+    def limit_cpu(self, group: str, cores: float | None) -> None:
+        """At most this many CPUs' worth of time for the group; None: no limit."""
+
+    def limit_memory(self, group: str, size_bytes: int | None) -> None:
+        """At most this much memory, page cache included."""
+
+    def cpu_s(self, group: str) -> float:
+        """CPU seconds used by the group and those below it since it was made."""
+
+    def throttled_s(self, group: str) -> float:
+        """Seconds for which the group had work but no quota."""
+
+    def pids(self, group: str) -> list[int]:
+        """Processes in the group and those below it."""
+
+    def groups(self) -> list[str]:
+        """The top-level groups of all deployments on this machine: "pliant-ID"."""
+
+    def remove(self, group: str) -> None:
+        """Remove an empty group and those below it; what is not there is fine, what cannot be removed is an error."""
+
+    def limit_disks(self, rates: Mapping[str, float | None]) -> None:
+        """For each block device ("MAJOR:MINOR"), bytes per second of reads, and as many of writes; None: no limit."""
+
+
+@dataclass(frozen=True)
+class CgroupV1:
+    """v1 controllers, each mounted somewhere: `mounts` maps "cpu", "cpuacct", "memory", "blkio" to its directory."""
+
+    mounts: Mapping[str, Path]
+    layout: str = "v1"
+
+    @property
+    def _trees(self) -> tuple[Path, ...]:
+        """The hierarchies that a process is put into; blkio is used at its root only."""
+        return tuple(dict.fromkeys(self.mounts[name] for name in ("cpu", "cpuacct", "memory")))
+
+    def make(self, group: str) -> None:
+        """See Cgroups."""
+        for tree in self._trees:
+            (tree / group).mkdir(exist_ok=True)
+
+    def join_files(self, group: str) -> list[str]:
+        """See Cgroups."""
+        return [str(tree / group / "cgroup.procs") for tree in self._trees]
+
+    def limit_cpu(self, group: str, cores: float | None) -> None:
+        """See Cgroups."""
+        directory = self.mounts["cpu"] / group
+        quota = -1 if cores is None else max(1000, round(cores * PERIOD_US))
+        if cores is not None:
+            # The kernel refuses quotas below 1 ms: stretch the period of very small hosts.
+            period = PERIOD_US if cores * PERIOD_US >= 1000 else min(1_000_000, round(1000 / cores))
+            (directory / "cpu.cfs_period_us").write_text(str(period))
+        (directory / "cpu.cfs_quota_us").write_text(str(quota))
+
+    def limit_memory(self, group: str, size_bytes: int | None) -> None:
+        """See Cgroups."""
+        (self.mounts["memory"] / group / "memory.limit_in_bytes").write_text(str(-1 if size_bytes is None else size_bytes))
+
+    def cpu_s(self, group: str) -> float:
+        """See Cgroups."""
+        return int((self.mounts["cpuacct"] / group / "cpuacct.usage").read_text()) / 1e9
+
+    def throttled_s(self, group: str) -> float:
+        """See Cgroups."""
+        stat = dict(line.split() for line in (self.mounts["cpu"] / group / "cpu.stat").read_text().splitlines())
+        return int(stat.get("throttled_time", 0)) / 1e9
+
+    def pids(self, group: str) -> list[int]:
+        """See Cgroups."""
+        found: set[int] = set()
+        for tree in self._trees:
+            for directory, _, _ in os.walk(tree / group):
+                with contextlib.suppress(FileNotFoundError, OSError):
+                    found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
+        return sorted(found)
+
+    def groups(self) -> list[str]:
+        """See Cgroups."""
+        return sorted({path.name for tree in self._trees for path in tree.glob("pliant-*")})
+
+    def remove(self, group: str) -> None:
+        """See Cgroups."""
+        for tree in self._trees:
+            for directory, _, _ in os.walk(tree / group, topdown=False):
+                _rmdir(Path(directory))
+
+    def limit_disks(self, rates: Mapping[str, float | None]) -> None:
+        """See Cgroups. v1 charges writeback to the root group, so buffered writes are held back only by a limit there."""
+        for kind in ("read", "write"):
+            file = self.mounts["blkio"] / f"blkio.throttle.{kind}_bps_device"
+            for device, rate in rates.items():
+                file.write_text(f"{device} {0 if rate is None else max(1, round(rate))}\n")
+
+
+def _rmdir(directory: Path, deadline_s: float = 5.0) -> None:
+    """Remove one group; a process that just died can keep it busy for some milliseconds."""
+    until = time.monotonic() + deadline_s
+    while True:
+        try:
+            directory.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise CgroupError(f"{directory}: cannot be removed: {error.strerror}") from error
+            time.sleep(0.01)
+
+
+def probe(mountinfo: str | None = None) -> Cgroups:
+    """The machine's control groups, from /proc/self/mountinfo (proc(5)); CgroupError says what is missing."""
+    text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+    mounts: dict[str, Path] = {}
+    unified = False
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup":
+            for controller in options.split(","):
+                mounts.setdefault(controller, Path(before.split()[4]))
+        unified = unified or kind == "cgroup2"
+    missing = [name for name in ("cpu", "cpuacct", "memory", "blkio") if name not in mounts]
+    if not missing:
+        return CgroupV1({name: mounts[name] for name in ("cpu", "cpuacct", "memory", "blkio")}, "hybrid" if unified else "v1")
+    if unified and len(missing) == 4:
+        raise CgroupError(
+            "this machine has cgroup v2 only, which this version does not drive yet; "
+            "boot with systemd.unified_cgroup_hierarchy=0 to get v1"
+        )
+    raise CgroupError(f"cgroup controllers {', '.join(missing)} are not mounted; mount them under /sys/fs/cgroup")
+
+
+def kill(pids: list[int]) -> None:
+    """SIGKILL for each; those that have gone meanwhile are fine."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,338 @@
+"""A deployment: emulated hosts and their nodes on this machine, from nothing to running, refolded, and gone.
+
+Made in the order: journal, control groups, fabric, disks, nodes. `teardown.remove` undoes all of it from the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import cgroup, diskshare, disks, launch, network
+from .journal import STATE, Journal
+from .process import CommandFailed, Completed, alive, environment, run
+
+HIDDEN = ("/tmp", "/var/tmp", "/run", str(STATE))
+"""Directories of the machine that a node finds empty: sockets, scratch, and the state of deployments."""
+
+_LAYERED = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "overlay"}
+
+
+@dataclass(frozen=True)
+class HostFigures:
+    """What one emulated host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes."""
+
+    cores: float
+    nic_bit_s: float
+    disk_byte_s: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class NodeRequest:
+    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`."""
+
+    name: str
+    address: str
+    disk: str | None = None
+    disk_bytes: int = 0
+    private: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LiveNode:
+    """A node that is up: its number in the deployment, the PID of its init, its disk's loop device."""
+
+    name: str
+    number: int
+    address: str
+    pid: int
+    device: str | None
+    logs: str
+
+
+class Deployment:
+    """Hosts and nodes on this machine. Not thread-safe, except `execute` and `popen`."""
+
+    def __init__(self, journal: Journal, cgroups: cgroup.Cgroups, figures: HostFigures) -> None:
+        self.journal, self.cgroups, self.figures = journal, cgroups, figures
+        self.id = journal.id
+        self.group = f"pliant-{journal.id}"
+        self.nodes: dict[str, LiveNode] = {}
+        self.hosts = 0
+        self.placed: dict[str, int] = {}
+        self.limited = False
+        self.fabric_pid = 0
+
+    # Making it
+
+    def up(self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, visible: Sequence[str]) -> None:
+        """Make everything: `placement` maps each node to its host, 1 to `hosts`. Limits on CPU, NIC and disk are off.
+
+        `visible` are files and directories that nodes must see at the same path. Raises CommandFailed, OSError.
+        """
+        self.hosts = hosts
+        self.journal.note(make="cgroup", group=self.group)
+        for group in ("", "/base", *(f"/host-{host}" for host in range(1, hosts + 1))):
+            self.cgroups.make(self.group + group)
+        for host in range(1, hosts + 1):
+            self.cgroups.limit_memory(f"{self.group}/host-{host}", self.figures.memory_bytes)
+            for request in requests:
+                self.cgroups.make(f"{self.group}/host-{host}/{request.name}")
+        self._write_enter()
+        self._make_fabric()
+        devices = disks.make(self.journal, {r.name: r.disk_bytes for r in requests if r.disk})
+        self._launch(requests, placement, devices, visible)
+        self._start_diskshare()
+        self.refold(placement)
+
+    def _write_enter(self) -> None:
+        """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
+        script = self.journal.directory / "enter"
+        script.write_text(
+            "#!/bin/sh\n"
+            "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there\n"
+            '[ "$1" = -x ] && shift\n'
+            f'node="{self.journal.directory}/nodes/$1"; shift\n'
+            'read -r pid < "$node/pid" || exit 255\n'
+            'while read -r file; do echo $$ > "$file" || exit 255; done < "$node/join"\n'
+            'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'
+        )
+        script.chmod(0o700)
+
+    def _make_fabric(self) -> None:
+        """A process that holds the fabric's network namespace, and the switch and the bridges in it.
+
+        The namespace has no name on purpose: it cannot outlive the process, whatever happens.
+        """
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        holder = subprocess.Popen(
+            [*join, "unshare", "--net", "--", "/bin/sleep", "infinity"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(self.id),
+            start_new_session=True,
+        )
+        self.fabric_pid = holder.pid
+        self._holder = holder
+        own = Path("/proc/self/ns/net").readlink()
+        until = time.monotonic() + 10
+        while Path(f"/proc/{holder.pid}/ns/net").readlink() == own:
+            if time.monotonic() > until or holder.poll() is not None:
+                raise CommandFailed(["unshare", "--net"], holder.poll(), "", "cannot make a network namespace")
+            time.sleep(0.001)
+        self._ip(network.fabric(self.hosts))
+
+    def _joining(self, files: Sequence[str]) -> list[str]:
+        """The beginning of a command line that enters control groups before the command runs."""
+        script = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 255; shift; n=$((n-1)); done; exec "$@"'
+        return ["/bin/sh", "-c", script, "join", str(len(files)), *files]
+
+    def _batch(self, program: str, lines: Sequence[str]) -> None:
+        """Run lines of `ip` or `tc` in the fabric, in one process."""
+        argv = ["nsenter", f"--net=/proc/{self.fabric_pid}/ns/net", "--", program, "-batch", "-"]
+        run(argv, timeout_s=120, stdin="\n".join(lines) + "\n", env=environment(self.id)).check()
+
+    def _ip(self, lines: Sequence[str]) -> None:
+        self._batch("ip", lines)
+
+    def _launch(
+        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], devices: Mapping[str, str], visible: Sequence[str]
+    ) -> None:
+        """Make the nodes, all in one run of the launcher, and remember them."""
+        hosts_file = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{r.address} {r.name}\n" for r in requests)
+        layers = _layers(Path("/proc/self/mountinfo").read_text())
+        specs = []
+        for number, request in enumerate(requests, 1):
+            directory = self.journal.directory / "nodes" / request.name
+            (directory / "logs").mkdir(parents=True)
+            join = self.cgroups.join_files(f"{self.group}/host-{placement[request.name]}/{request.name}")
+            device = devices.get(request.name)
+            specs.append(
+                launch.NodeSpec(
+                    name=request.name,
+                    number=number,
+                    address=request.address,
+                    prefix=network.PREFIX,
+                    link=network.link(number),
+                    directory=str(directory),
+                    cgroups=tuple(join),
+                    layers=layers,
+                    hidden=HIDDEN,
+                    private=request.private,
+                    visible=tuple(path for path in visible if _covered(path)),
+                    files={"/etc/hosts": hosts_file, "/etc/hostname": request.name + "\n"},
+                    disk={"device": device, "target": request.disk, "kind": disks.KIND} if device and request.disk else None,
+                )
+            )
+        self.journal.note(make="nodes", names=[spec.name for spec in specs])
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        work = json.dumps({"fabric_pid": self.fabric_pid, "nodes": [asdict(spec) for spec in specs]})
+        argv = [*join, sys.executable, "-I", "-S", launch.__file__]
+        done = run(argv, timeout_s=60 + len(specs), stdin=work, env=environment(self.id), shown=["launch.py"]).check()
+        for line in map(json.loads, done.stdout.splitlines()):
+            if "error" in line:
+                raise CommandFailed(["launch.py"], 1, "", line["error"], line["node"])
+            spec = next(s for s in specs if s.name == line["node"])
+            logs = f"{spec.directory}/logs"
+            self.nodes[spec.name] = LiveNode(spec.name, spec.number, spec.address, line["pid"], devices.get(spec.name), logs)
+            Path(spec.directory, "pid").write_text(f"{line['pid']}\n")
+        if missing := {spec.name for spec in specs} - set(self.nodes):
+            raise CommandFailed(["launch.py"], 1, done.stdout, done.stderr or f"no word of {', '.join(sorted(missing))}")
+        self.nodes = {spec.name: self.nodes[spec.name] for spec in specs}
+
+    def _start_diskshare(self) -> None:
+        """Start the program that divides each host's disk bandwidth; see `diskshare`."""
+        self._write_diskshare()
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        blkio = getattr(self.cgroups, "mounts", {}).get("blkio", "")
+        with (self.journal.directory / "diskshare.log").open("w") as log:
+            self._sharer = subprocess.Popen(
+                [*join, sys.executable, "-I", "-S", diskshare.__file__, str(self.journal.directory / "diskshare.json"), str(blkio)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(self.id),
+                start_new_session=True,
+            )
+
+    def _write_diskshare(self) -> None:
+        rate = self.figures.disk_byte_s if self.limited else None
+        hosts: dict[int, list[str]] = {}
+        for node in self.nodes.values():
+            if node.device:
+                hosts.setdefault(self.placed.get(node.name, 1), []).append(disks.number(node.device))
+        self.journal.write("diskshare.json", {"hosts": [{"rate": rate, "disks": found} for found in hosts.values()]})
+
+    # Changing it
+
+    def refold(self, placement: Mapping[str, int]) -> None:
+        """Put each node on the host that `placement` names (1 to the number of hosts), live: nothing in it restarts.
+
+        Links move to the host's bridge, processes to its control group, the disk to its share of the host's bandwidth.
+        Memory that was charged to the former host stays charged there (cgroup v1 does not move it).
+        """
+        self._ip(network.attach({network.link(self.nodes[name].number): host for name, host in placement.items()}, self.hosts))
+        for name, host in placement.items():
+            self._move(name, host)
+        self.placed = dict(placement)
+        self._write_diskshare()
+        self._save()
+
+    def _move(self, name: str, host: int) -> None:
+        """Move a node's processes to its host's group. What it forks meanwhile is found in the next round."""
+        old = self.placed.get(name)
+        target = self.cgroups.join_files(f"{self.group}/host-{host}/{name}")
+        (self.journal.directory / "nodes" / name / "join").write_text("\n".join(target) + "\n")
+        if old is None or old == host:
+            return
+        for _ in range(100):
+            pids = self.cgroups.pids(f"{self.group}/host-{old}/{name}")
+            if not pids:
+                return
+            for pid in pids:
+                for file in target:
+                    try:
+                        Path(file).write_text(str(pid))
+                    except OSError:
+                        if alive(pid):
+                            raise
+        raise CommandFailed(["refold"], 1, "", f"its processes do not leave host-{old}", name)
+
+    def limit(self, on: bool) -> None:
+        """Switch the limits of CPU, NIC and disk on or off; memory is limited always."""
+        self.limited = on
+        self._batch("tc", network.limits(range(1, self.hosts + 1), self.figures.nic_bit_s if on else None))
+        for host in range(1, self.hosts + 1):
+            self.cgroups.limit_cpu(f"{self.group}/host-{host}", self.figures.cores if on else None)
+        self._write_diskshare()
+        self._save()
+
+    def _save(self) -> None:
+        """Write down what is up, for other commands (`ps`, `exec`)."""
+        content = {
+            "figures": asdict(self.figures),
+            "hosts": self.hosts,
+            "placed": self.placed,
+            "limited": self.limited,
+            "fabric_pid": self.fabric_pid,
+            "nodes": [asdict(node) for node in self.nodes.values()],
+        }
+        self.journal.write("deployment.json", content)
+
+    @classmethod
+    def load(cls, journal: Journal, cgroups: cgroup.Cgroups) -> Deployment | None:
+        """A deployment that another process made; None if it was never completely up."""
+        content = journal.read("deployment.json")
+        if content is None:
+            return None
+        deployment = cls(journal, cgroups, HostFigures(**content["figures"]))
+        deployment.hosts, deployment.placed = content["hosts"], content["placed"]
+        deployment.limited, deployment.fabric_pid = content["limited"], content["fabric_pid"]
+        deployment.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}
+        return deployment
+
+    # Using it
+
+    @property
+    def enter(self) -> str:
+        """Path of the program that runs a command in a node: `enter NODE COMMAND...`."""
+        return str(self.journal.directory / "enter")
+
+    def execute(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Completed:
+        """Run a command in a node as root; raises CommandFailed at the deadline."""
+        wrapped = [self.enter, node, *argv]
+        return run(wrapped, timeout_s=timeout_s, stdin=stdin, env=self._environment(node), where=node, shown=argv)
+
+    def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        """Start a command in a node and leave it running, its output appended to a file of the machine."""
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                [self.enter, node, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=self._environment(node),
+                start_new_session=True,
+            )
+
+    def _environment(self, node: str) -> dict[str, str]:
+        return environment(self.id, {"PLIANT_NODE": node})
+
+    def in_fabric(self, argv: Sequence[str]) -> list[str]:
+        """The same command, run on the switch: outside every node and host, on an address of their network."""
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        return [*join, "nsenter", f"--net=/proc/{self.fabric_pid}/ns/net", "--", *argv]
+
+    def host_cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each host has used so far."""
+        return {f"host{h}": self.cgroups.cpu_s(f"{self.group}/host-{h}") for h in range(1, self.hosts + 1)}
+
+    def root(self, node: str) -> Path:
+        """A node's root directory as the machine sees it, while the node is up."""
+        return Path(f"/proc/{self.nodes[node].pid}/root")
+
+
+def _layers(mountinfo: str) -> tuple[str, ...]:
+    """The machine's mount points that hold files on a disk: "/" first, then others by path (proc(5))."""
+    found = set()
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        target = before.split()[4]
+        covered = any(target == path or target.startswith(path + "/") for path in (*HIDDEN, "/proc", "/sys", "/dev", "/boot"))
+        if after.split()[0] in _LAYERED and not covered and "\\" not in target and Path(target).is_dir():
+            found.add(target)
+    return ("/", *sorted(found - {"/"}))
+
+
+def _covered(path: str) -> bool:
+    """Whether a hidden directory covers a path, so that it has to be shown again."""
+    return any(path == hidden or path.startswith(hidden + "/") for hidden in HIDDEN)
+
+

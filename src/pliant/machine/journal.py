@@ -1,0 +1,123 @@
+"""Where deployments are written down, so that any of them can be removed later, by anyone, from that alone.
+
+`STATE/ID/` holds a deployment: `owner.json` (whose it is), `journal.jsonl` (what was about to be made, one JSON object a
+line, written before it is made), and what its nodes write. Everything made carries the id: the control group
+`pliant-ID`, images under STATE/ID/disks, the variable PLIANT_ID in the environment of its processes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .process import alive, start_time
+
+STATE = Path("/var/lib/pliant")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who made a deployment. `keep`: it was meant to outlive its maker (`pliant up`), so it is not stale without it."""
+
+    id: str
+    pid: int
+    started: int
+    created: float
+    title: str
+    keep: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that made the deployment still runs."""
+        return alive(self.pid, self.started)
+
+
+class Journal:
+    """One deployment's journal; appending is the only thing ever done to it."""
+
+    def __init__(self, deployment: str, state: Path | None = None) -> None:
+        self.id = deployment
+        self.directory = (state or STATE) / deployment
+
+    @classmethod
+    def create(cls, title: str, *, keep: bool = False, state: Path | None = None) -> Journal:
+        """A new deployment with an id of its own (4 hexadecimal digits), owned by this process."""
+        (state or STATE).mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            journal = cls(secrets.token_hex(2), state)
+            try:
+                journal.directory.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            journal.own(title, keep=keep)
+            return journal
+
+    def own(self, title: str, *, keep: bool) -> None:
+        """Write down this process as the owner."""
+        owner = Owner(self.id, os.getpid(), start_time(os.getpid()) or 0, time.time(), title, keep)
+        self.write("owner.json", asdict(owner))
+
+    def owner(self) -> Owner | None:
+        """Who made the deployment; None if its maker died before it could say so."""
+        try:
+            return Owner(**json.loads((self.directory / "owner.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, name: str, content: Any) -> None:
+        """Replace one JSON file of the deployment, whole or not at all."""
+        temporary = self.directory / f".{name}.{os.getpid()}"
+        temporary.write_text(json.dumps(content))
+        temporary.replace(self.directory / name)
+
+    def read(self, name: str) -> Any:
+        """One JSON file of the deployment; None if it is not there."""
+        try:
+            return json.loads((self.directory / name).read_text())
+        except FileNotFoundError:
+            return None
+
+    def note(self, **entry: Any) -> None:
+        """Write down what is about to be made: `note(make="loop", file=...)`."""
+        with (self.directory / "journal.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What was written down, in order; a last line that a crash cut short is left out."""
+        entries = []
+        try:
+            lines = (self.directory / "journal.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        for line in lines:
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                break
+        return entries
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the deployment for removal: a second remover waits for the first."""
+        with (self.directory / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def deployments(state: Path | None = None) -> list[Journal]:
+    """The deployments that this machine knows of, oldest first."""
+    root = state or STATE
+    try:
+        names = [path.name for path in root.iterdir() if path.is_dir()]
+    except (FileNotFoundError, PermissionError):
+        return []
+    journals = [Journal(name, state) for name in names]
+    return sorted(journals, key=lambda journal: journal.directory.stat().st_ctime)

@@ -1,0 +1,257 @@
+"""Makes nodes. A program of its own: JSON on standard input, a line of JSON on standard output per node that is up.
+
+It forks once per node, and each child unshares, wires and mounts in parallel with the others, so it must be
+single-threaded and small; that is why it is not a function of the caller. See `NodeSpec` for the input.
+
+    python3 -I launch.py < {"fabric_pid": 123, "nodes": [NodeSpec, ...]}  ->  {"node": "server1", "pid": 456}
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+_CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_MNT_DETACH = 2
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "riscv64": 41, "s390x": 217}
+_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_OLD = "/.machine"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node to make.
+
+    `directory` holds what the node writes (upper layers) and where its root is assembled; it lies on a file system
+    that can carry an overlay's upper layer. `layers` are the machine's mount points that the node sees copy-on-write,
+    "/" first. `hidden` are directories that the node sees empty, `private` those that it owns and finds empty,
+    `visible` those that it must see although a hidden one covers them. `disk` is {device, target, kind}.
+    """
+
+    name: str
+    number: int
+    address: str
+    prefix: int
+    link: str
+    directory: str
+    cgroups: tuple[str, ...]
+    layers: tuple[str, ...] = ("/",)
+    hidden: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
+    visible: tuple[str, ...] = ()
+    files: dict[str, str] | None = None
+    disk: dict[str, str] | None = None
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def _unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), "unshare")
+
+
+def _mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    encoded = (source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), data.encode() or None)
+    _check(_libc.mount(*encoded), f"mount {kind or 'bind'} {source} on {target}")
+
+
+def _tmpfs(target: str, mode: str, size: str = "50%") -> None:
+    _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode={mode},size={size}")
+
+
+def _pivot(root: str) -> None:
+    """Make `root` the root of this mount namespace, with the machine's own still to be seen at _OLD (pivot_root(2))."""
+    os.makedirs(root + _OLD, exist_ok=True)
+    os.chdir(root)
+    _check(_libc.syscall(_SYS_PIVOT_ROOT[os.uname().machine], b".", _OLD[1:].encode()), "pivot_root")
+    os.chdir("/")
+
+
+def _forget_machine() -> None:
+    """Let go of the machine's root with all its mounts."""
+    _check(_libc.umount2(_OLD.encode(), _MNT_DETACH), "umount the machine's root")
+    os.rmdir(_OLD)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms of start-up
+        file.write(text)
+
+
+def _upper(spec: NodeSpec, layer: str) -> str:
+    """Upper directory of a layer: "/" -> upper/root, "/home" -> upper/root_home."""
+    return f"{spec.directory}/upper/root{'' if layer == '/' else layer.replace('/', '_')}"
+
+
+def _like(lower: str, upper: str) -> None:
+    """Make `upper` with the mode and owner of the machine's directory, which a new upper directory would hide."""
+    os.makedirs(upper, exist_ok=True)
+    try:
+        found = os.stat(lower)
+    except OSError:
+        return
+    os.chmod(upper, stat.S_IMODE(found.st_mode))
+    os.chown(upper, found.st_uid, found.st_gid)
+
+
+def _wire(spec: NodeSpec, fabric_pid: int) -> None:
+    """Link this network namespace to the fabric; see `network` for the other end."""
+    commands = (
+        "link set lo up\n"
+        f"link add eth0 type veth peer name {spec.link} netns {fabric_pid}\n"
+        f"addr add {spec.address}/{spec.prefix} dev eth0\n"
+        "link set eth0 up\n"
+    )
+    done = subprocess.run(["ip", "-batch", "-"], input=commands, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0:
+        raise OSError(f"ip: {done.stderr.strip()}")
+    # A socket that nobody holds any more must not keep the namespace alive for a minute.
+    _write("/proc/sys/net/ipv4/tcp_orphan_retries", "1")
+
+
+def _populate(spec: NodeSpec) -> None:
+    """Fill the upper layers before they are mounted: the node's own files and its private directories."""
+    for layer in spec.layers:
+        _like(layer, _upper(spec, layer))
+        os.makedirs(_upper(spec, layer).replace("/upper/", "/work/", 1), exist_ok=True)
+    for path, text in (spec.files or {}).items():
+        base = _upper(spec, "/")
+        _like(os.path.dirname(path), base + os.path.dirname(path))
+        _write(base + path, text)
+
+
+def _devices() -> None:
+    """A /dev of its own: the harmless devices, FUSE, terminals and shared memory; no disk of the machine."""
+    _mount("tmpfs", "/dev", "tmpfs", _MS_NOSUID, "mode=755,size=1m")
+    os.umask(0)
+    for name, major, minor in _DEVICES:
+        os.mknod(f"/dev/{name}", 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+    if os.path.exists(f"{_OLD}/dev/fuse"):
+        os.mknod("/dev/fuse", 0o666 | stat.S_IFCHR, os.stat(f"{_OLD}/dev/fuse").st_rdev)
+    os.umask(0o022)
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        os.symlink(target, f"/dev/{name}")
+    os.mkdir("/dev/pts")
+    _mount("devpts", "/dev/pts", "devpts", _MS_NOSUID | _MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
+    os.symlink("pts/ptmx", "/dev/ptmx")
+    os.mkdir("/dev/shm")
+    _tmpfs("/dev/shm", "1777")
+
+
+def _layers(spec: NodeSpec) -> str:
+    """Mount the machine's file systems copy-on-write under one directory, and return it."""
+    root = f"{spec.directory}/root"
+    os.makedirs(root, exist_ok=True)
+    for layer in spec.layers:
+        upper = _upper(spec, layer)
+        target = root if layer == "/" else root + layer
+        options = f"lowerdir={layer},upperdir={upper},workdir={upper.replace('/upper/', '/work/', 1)}"
+        _mount(f"pliant-{spec.name}", target, "overlay", 0, options)
+    return root
+
+
+def _furnish(spec: NodeSpec) -> None:
+    """What a node has beside its layers. Done inside its root, where a symbolic link cannot lead out of it."""
+    for path in spec.hidden:
+        if os.path.isdir(path):
+            _tmpfs(path, "1777" if path in ("/tmp", "/var/tmp") else "755")
+    for path in spec.private:
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        os.makedirs(path)
+    for path in spec.visible:
+        os.makedirs(path, exist_ok=True)
+        _mount(_OLD + path, path, "", _MS_BIND | _MS_REC)
+    _devices()
+    _mount("sysfs", "/sys", "sysfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    if spec.disk:
+        os.makedirs(spec.disk["target"], exist_ok=True)
+        _mount(_OLD + spec.disk["device"], spec.disk["target"], spec.disk["kind"], 0, "noinit_itable")
+
+
+def _init() -> None:
+    """PID 1 of a node. With SIGCHLD ignored the kernel itself reaps every orphan, so any program that waits will do."""
+    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.closerange(3, 256)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.execv("/bin/sleep", ["sleep", "infinity"])
+
+
+def _make(spec: NodeSpec, fabric_pid: int) -> int:
+    """Become the node's namespaces, start its init, and return the init's PID as the machine knows it."""
+    for file in spec.cgroups:
+        _write(file, str(os.getpid()))
+    _unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWNET)
+    _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    _wire(spec, fabric_pid)
+    _check(_libc.sethostname(spec.name.encode(), len(spec.name)), "sethostname")
+    _populate(spec)
+    _pivot(_layers(spec))
+    _furnish(spec)
+    _forget_machine()
+    _unshare(_CLONE_NEWPID)
+    ready_in, ready_out = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.set_inheritable(ready_out, False)  # closed by the exec: the parent then knows that the init runs
+            _init()
+        except BaseException as error:
+            os.write(ready_out, str(error).encode())
+        os._exit(1)
+    os.close(ready_out)
+    failed = os.read(ready_in, 4096).decode()
+    if failed:
+        raise OSError(failed)
+    return pid
+
+
+def _child(spec: NodeSpec, fabric_pid: int, out: int) -> None:
+    try:
+        line: dict[str, Any] = {"node": spec.name, "pid": _make(spec, fabric_pid)}
+    except Exception as error:
+        line = {"node": spec.name, "error": str(error)}
+    os.write(out, (json.dumps(line) + "\n").encode())
+    os._exit(0)
+
+
+def main() -> int:
+    """Read the specification, make every node, two at a time per CPU; exit 1 if one could not be made."""
+    work = json.load(sys.stdin)
+    specs = [NodeSpec(**node) for node in work["nodes"]]
+    running: set[int] = set()
+    most = 2 * (os.cpu_count() or 1)
+    for spec in specs:
+        if len(running) >= most:
+            running.discard(os.wait()[0])
+        pid = os.fork()
+        if pid == 0:
+            _child(spec, work["fabric_pid"], 1)
+        running.add(pid)
+    while running:
+        running.discard(os.wait()[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

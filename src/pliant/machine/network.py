@@ -1,0 +1,78 @@
+"""The emulated network: a bridge per host, an uplink from each to one switch, and a link from each node to its host.
+
+All of it lives in one network namespace of the deployment (the *fabric*), apart from the machine's own network: two
+deployments can use the same addresses, the machine's firewall is not in the way, and it goes when its processes go.
+Functions return lines for `ip -batch` and `tc -batch` (ip-link(8), tc-tbf(8)); `deployment` runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+SWITCH = "switch-0"
+PREFIX = 16
+GATEWAY = "10.77.255.254"
+"""Address of the switch itself, from where `mpiexec` reaches the ranks. Nodes get theirs from 10.77.1.1 upwards."""
+
+_QUIET_BRIDGE = "stp_state 0 forward_delay 0 mcast_snooping 0"
+
+
+def bridge(host: int) -> str:
+    """Name of host N's bridge, N from 1. A role's name has no hyphen, so these never meet a node's link."""
+    return f"host-{host}"
+
+
+def uplink(host: int) -> str:
+    """Name of the host's end of its uplink: what leaves it is what the host sends."""
+    return f"up-{host}"
+
+
+def downlink(host: int) -> str:
+    """Name of the switch's end of the uplink: what leaves it is what the host receives."""
+    return f"down-{host}"
+
+
+def link(number: int) -> str:
+    """Name of the fabric's end of node number N's link."""
+    return f"node-{number}"
+
+
+def fabric(hosts: int) -> list[str]:
+    """`ip -batch` lines that make the switch, and each host's bridge and uplink."""
+    lines = [
+        "link set lo up",
+        f"link add {SWITCH} type bridge {_QUIET_BRIDGE}",
+        f"addr add {GATEWAY}/{PREFIX} dev {SWITCH}",
+        f"link set {SWITCH} up",
+    ]
+    for host in range(1, hosts + 1):
+        lines += [
+            f"link add {bridge(host)} type bridge {_QUIET_BRIDGE}",
+            f"link add {uplink(host)} type veth peer name {downlink(host)}",
+            f"link set {uplink(host)} master {bridge(host)} up",
+            f"link set {downlink(host)} master {SWITCH} up",
+            f"link set {bridge(host)} up",
+        ]
+    return lines
+
+
+def attach(links: Mapping[str, int], hosts: int) -> list[str]:
+    """`ip -batch` lines that plug each link into a host's bridge, and make every bridge forget where nodes were."""
+    lines = [f"link set {name} master {bridge(host)} up" for name, host in links.items()]
+    return lines + [f"link set {name} type bridge fdb_flush" for name in (SWITCH, *map(bridge, range(1, hosts + 1)))]
+
+
+def limits(hosts: Iterable[int], rate_bit_s: float | None) -> list[str]:
+    """`tc -batch` lines that limit the uplinks of these hosts, each way, or set them free (None).
+
+    The bucket holds 10 ms of the rate and at least 128 KiB: below one GSO packet (64 KiB) TCP falls far short of it.
+    """
+    lines = []
+    for host in hosts:
+        for device in (uplink(host), downlink(host)):
+            if rate_bit_s is None:
+                lines.append(f"qdisc replace dev {device} root pfifo")
+            else:
+                burst = max(128 * 1024, round(rate_bit_s / 8 * 0.010))
+                lines.append(f"qdisc replace dev {device} root tbf rate {round(rate_bit_s)}bit burst {burst} latency 50ms")
+    return lines

@@ -1,0 +1,143 @@
+"""Running programs: always a list of arguments, always a deadline, never a shell."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MARK = "PLIANT_ID"
+"""Environment variable that every process started for a deployment carries: the deployment's id."""
+
+
+class CommandFailed(Exception):
+    """A program that ended badly or did not end in time; `where` is a node's name or "" for the machine."""
+
+    def __init__(self, argv: Sequence[str], exit_status: int | None, stdout: str, stderr: str, where: str = "") -> None:
+        self.argv, self.exit_status, self.stdout, self.stderr, self.where = tuple(argv), exit_status, stdout, stderr, where
+        super().__init__(argv, exit_status)
+
+    def __str__(self) -> str:
+        how = "did not end in time" if self.exit_status is None else f"ended with status {self.exit_status}"
+        said = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        text = f"{f'{self.where}: ' if self.where else ''}`{shlex.join(self.argv)}` {how}"
+        return f"{text}: {' | '.join(line.strip() for line in said[-3:])}" if said else text
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a program ended.
+
+    >>> Completed(("true",), 0, "", "").check().exit_status
+    0
+    """
+
+    argv: tuple[str, ...]
+    exit_status: int
+    stdout: str
+    stderr: str
+    where: str = ""
+
+    def check(self) -> Completed:
+        """Itself if the exit status is 0, else raises CommandFailed."""
+        if self.exit_status != 0:
+            raise CommandFailed(self.argv, self.exit_status, self.stdout, self.stderr, self.where)
+        return self
+
+
+def environment(deployment: str = "", extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A small, known environment: what a user has exported must not change a measurement."""
+    env = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    if deployment:
+        env[MARK] = deployment
+    return {**env, **(extra or {})}
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    where: str = "",
+    shown: Sequence[str] | None = None,
+) -> Completed:
+    """Run a program to its end and capture its output (undecodable bytes replaced).
+
+    The program gets a session of its own, so that at the deadline everything it started is ended with it.
+    Raises CommandFailed at the deadline (exit_status None) or if the program is not there (127). `shown` is the
+    command to name in errors, where `argv` wraps what the user knows.
+    """
+    name = tuple(shown if shown is not None else argv)
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env) if env is not None else environment(),
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise CommandFailed(name, 127, "", str(error), where) from error
+    try:
+        out, err = process.communicate(stdin, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        end_session(process)
+        out, err = process.communicate()
+        raise CommandFailed(name, None, out, err, where) from None
+    except BaseException:
+        end_session(process)
+        raise
+    return Completed(name, process.returncode, out, err, where)
+
+
+def end_session(process: subprocess.Popen[str]) -> None:
+    """Kill a program started with `start_new_session`, and all that is still in its session's process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def alive(pid: int, started: int | None = None) -> bool:
+    """Whether a process runs: a zombie does not, nor does another that got its number (`started`: see `start_time`)."""
+    stat = _stat(pid)
+    return stat is not None and stat[0] not in "ZX" and (started is None or int(stat[19]) == started)
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot (proc(5), stat field 22); None if there is none."""
+    stat = _stat(pid)
+    return int(stat[19]) if stat is not None else None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the state on; the name before them may contain anything."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - in the way of teardown, once per process
+            return file.read().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+
+
+def marked(deployment: str) -> list[int]:
+    """Processes of a deployment by the mark in their environment: also those caught before they joined its cgroup."""
+    wanted = f"{MARK}={deployment}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/environ", "rb") as file:  # noqa: PTH123
+                    if wanted in file.read().split(b"\0") and alive(int(entry)):
+                        found.append(int(entry))
+            except OSError:
+                continue
+    return found

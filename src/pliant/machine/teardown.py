@@ -1,0 +1,108 @@
+"""Removing a deployment, from its journal and its id alone, whatever became of its maker.
+
+The order matters: processes first (with them go namespaces, links, and mounts, all of which live in namespaces without
+a name), then loop devices, control groups, files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from . import cgroup, disks
+from .journal import Journal
+from .process import alive, marked, run
+
+
+class TeardownError(Exception):
+    """Something of a deployment could not be removed; the text says what, and the journal stays."""
+
+
+def remove(journal: Journal, cgroups: cgroup.Cgroups, *, grace_s: float = 60.0) -> None:
+    """Remove everything of a deployment. Its maker, if it still runs, is asked to do it first and given `grace_s`.
+
+    Idempotent: what is gone already is fine. Raises TeardownError.
+    """
+    owner = journal.owner()
+    if owner is not None and owner.alive and owner.pid != os.getpid():
+        _stop(owner.pid, owner.started, grace_s)
+    if not journal.directory.exists():
+        return
+    try:
+        with journal.locked():
+            _kill(journal.id, cgroups)
+            _unmount(journal.directory)
+            disks.detach(journal.directory, cgroups)
+            cgroups.remove(f"pliant-{journal.id}")
+            _delete(journal.directory)
+    except FileNotFoundError:
+        if journal.directory.exists():
+            raise
+    except (OSError, cgroup.CgroupError) as error:
+        raise TeardownError(f"deployment {journal.id}: {error}") from error
+
+
+def _stop(pid: int, started: int, grace_s: float) -> None:
+    """Ask the maker to end, which makes it tear down; kill it if it does not."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + grace_s
+    while alive(pid, started):
+        if time.monotonic() > until:
+            cgroup.kill([pid])
+        time.sleep(0.05)
+
+
+def _kill(deployment: str, cgroups: cgroup.Cgroups, deadline_s: float = 20.0) -> None:
+    """Kill the deployment's processes until none is left, by control group and by the mark in their environment.
+
+    The second finds what was started and had not yet joined; a process of our own ancestry is spared.
+    """
+    spared = _ancestry()
+    until = time.monotonic() + deadline_s
+    while True:
+        inside = [pid for pid in cgroups.pids(f"pliant-{deployment}") if alive(pid)]
+        found = set(inside or marked(deployment)) - spared
+        if not found:
+            return
+        if time.monotonic() > until:
+            raise TeardownError(f"deployment {deployment}: processes {sorted(found)} do not die")
+        cgroup.kill(sorted(found))
+        time.sleep(0.01)
+
+
+def _ancestry() -> set[int]:
+    """This process and those it comes from."""
+    found, pid = set(), os.getpid()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            pid = int(file.read().rpartition(")")[2].split()[1])
+    return found
+
+
+def _unmount(directory: Path) -> None:
+    """Unmount what is mounted below a directory in this mount namespace: nothing, unless somebody looked inside."""
+    below = [
+        target
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if (target := line.split()[4]).startswith(f"{directory}/")
+    ]
+    for target in reversed(below):
+        run(["umount", "--lazy", target], timeout_s=30).check()
+
+
+def _delete(directory: Path) -> None:
+    """Delete the deployment's files, the journal last, never across a mount."""
+    entries = [path for path in directory.iterdir() if path.name not in ("journal.jsonl", "owner.json", "lock")]
+    for path in (*entries, directory):
+        # `rm` with its own protection, because what nodes wrote can be anything; the list ends options.
+        done = subprocess.run(
+            ["rm", "-rf", "--one-file-system", "--", str(path)], capture_output=True, text=True, check=False, timeout=600
+        )
+        if done.returncode != 0:
+            raise TeardownError(f"{path}: {done.stderr.strip()}")
