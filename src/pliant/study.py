@@ -1,0 +1,452 @@
+"""The study file: a file system x a platform x workloads x ratios, and the loss that is tolerated.
+
+`load` reads a TOML file, checks all of it, and returns a frozen `Study` with everything that follows from it: nodes,
+composition, placements, workloads. It touches nothing but that file. All that is wrong is found in one go, and raised
+as one `StudyError`. docs/study-file.md documents every key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pliant import registry
+from pliant.composition import Composition, Filesystem, Node, Role
+from pliant.errors import UserError
+from pliant.nodeset import select
+from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
+from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, show, unknown_key
+from pliant.tables import FilesystemTable, FoldTable, MpiTable, PlatformTable, PowerTable, StudyTable, checked_name
+from pliant.workloads import Workload
+
+__all__ = ["LabelledWorkload", "Problem", "Study", "StudyError", "load", "parse"]
+
+MAX_FILE_BYTES = 2**20
+"""Size above which a file is not taken for a study file."""
+
+_KEYS = ("study", "platform", "filesystem", "fold", "workload", "power", "mpi")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class LabelledWorkload(NamedTuple):
+    """One [[workload]] of a study: what it is called there, what runs it, and the driver's own options."""
+
+    label: str
+    driver: type[Workload]
+    options: BaseModel
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file that has been checked, and what follows from it. `text` is the file as it was."""
+
+    file: str
+    text: str
+    about: StudyTable
+    platform: PlatformTable
+    filesystem: FilesystemTable
+    fold: FoldTable
+    power: PowerTable
+    mpi: MpiTable
+    driver: type[Filesystem]
+    options: BaseModel
+    composition: Composition
+    workloads: tuple[LabelledWorkload, ...]
+    placements: Mapping[float, Placement]
+    """Folding ratio -> placement, by ascending ratio; 1 is the baseline."""
+
+    @property
+    def name(self) -> str:
+        """What the study is called."""
+        return self.about.name
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of the cluster, role by role in the order in which the file system declares its roles."""
+        return self.composition.nodes
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The folding ratios, ascending from 1."""
+        return self.fold.ratios
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the workloads are called, in the order of the file."""
+        return tuple(workload.label for workload in self.workloads)
+
+    @property
+    def total_trials(self) -> int:
+        """How many trials the full grid has, without retries: workloads x ratios x repetitions."""
+        return len(self.workloads) * len(self.ratios) * self.about.repetitions
+
+    def workload(self, label: str) -> LabelledWorkload:
+        """The workload that is called `label`; KeyError if there is none."""
+        for each in self.workloads:
+            if each.label == label:
+                return each
+        raise KeyError(label)
+
+
+def load(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        StudyError: with every problem that was found in it.
+    """
+    return parse(_read(path), str(path))
+
+
+def parse(text: str, file: str) -> Study:
+    """Check the text of a study file; `file` is what it is called in problems. Raises StudyError."""
+    raw = _toml(text, file)
+    found = _Findings(file)
+    for key in raw:
+        if key not in _KEYS:
+            found.add((key,), unknown_key(key, _KEYS))
+    about = _table(StudyTable, raw, "study", found)
+    platform = _table(PlatformTable, raw, "platform", found)
+    filesystem = _table(FilesystemTable, raw, "filesystem", found)
+    driver, options = _filesystem(raw.get("filesystem"), found)
+    composition = _composition(driver, options, filesystem, found) if driver and options and filesystem else None
+    fold = _table(FoldTable, raw, "fold", found)
+    placements = _placements(fold, composition, found) if fold and composition else {}
+    workloads = _workloads(raw.get("workload"), found)
+    power = _table(PowerTable, {"power": {}} | raw, "power", found)
+    mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
+    if found.problems or not (about and platform and filesystem and fold and power and mpi):
+        raise StudyError(found.problems)
+    assert driver and options and composition  # whatever leaves one of them out adds a problem
+    return Study(
+        file=file,
+        text=text,
+        about=about,
+        platform=platform,
+        filesystem=filesystem,
+        fold=fold,
+        power=power,
+        mpi=mpi,
+        driver=driver,
+        options=options,
+        composition=composition,
+        workloads=workloads,
+        placements=placements,
+    )
+
+
+@dataclass
+class _Findings:
+    """The problems found so far in `file`."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: KeyPath, message: str) -> None:
+        self.problems.append(Problem(self.file, dotted(path), message))
+
+    def add_all(self, found: Iterable[tuple[KeyPath, str]]) -> None:
+        for path, message in found:
+            self.add(path, message)
+
+
+def _read(path: Path) -> str:
+    """The text of a study file; StudyError if there is none to be had."""
+
+    def refusal(message: str) -> StudyError:
+        return StudyError([Problem(str(path), "", message)])
+
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise refusal(f'is a directory; name the study file in it, e.g. "{path / "study.toml"}"')
+        if not stat.S_ISREG(mode):
+            raise refusal("is not a file; name a study file")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise refusal(f"there is no such file; {_neighbours(path)}") from None
+    except PermissionError:
+        raise refusal('permission denied; make it readable with "chmod a+r"') from None
+    except OSError as error:
+        raise refusal(f"cannot be read: {error.strerror}; name a study file") from None
+    except ValueError:
+        raise refusal("is not a path; name a study file") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise refusal("is larger than 1 MiB, so it is no study file; name one")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise refusal(f"line {line} is not UTF-8; save the file in that encoding") from None
+
+
+def _neighbours(path: Path) -> str:
+    """A hint at the study files where one is missing."""
+    try:
+        names = sorted(each.name for each in path.parent.glob("*.toml"))
+    except OSError:
+        names = []
+    close = get_close_matches(path.name, names, n=1) or names[:1]
+    return f'did you mean "{path.parent / close[0]}"?' if close else "write one as docs/study-file.md shows"
+
+
+_SYNTAX_HINTS = (
+    ("Invalid value", 'write a text in double quotes, e.g. name = "value"'),
+    ("Expected '='", "write key = value"),
+    ("Expected newline", "write one key = value on a line"),
+    ("Cannot", "write each key and each [table] once"),
+    ("Unclosed array", 'close the list with "]"'),
+    ("Expected ']'", 'close the name of the table with "]"'),
+    ("Illegal character", 'close the text with "\\""'),
+    ("Unterminated", 'close the text with "\\""'),
+)
+
+
+def _toml(text: str, file: str) -> dict[str, Any]:
+    """The tables of a TOML text; StudyError with line and column if it is none."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = re.fullmatch(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
+        what, line, column = match.groups() if match else (str(error), None, None)
+        if line is None:
+            lines = text.split("\n")
+            line, column = len(lines), len(lines[-1]) + 1
+        hint = next((hint for start, hint in _SYNTAX_HINTS if what.startswith(start)), "see https://toml.io")
+        message = f"line {line}, column {column}: {what[:1].lower()}{what[1:]}; {hint}"
+        raise StudyError([Problem(file, "", " ".join(message.split()))]) from None
+    except RecursionError:
+        raise StudyError([Problem(file, "", "lists or tables are nested too deeply; see docs/study-file.md")]) from None
+    if not raw:
+        raise StudyError([Problem(file, "", "is empty; start from a copy of studies/quickstart.toml")])
+    return raw
+
+
+def _table(model: type[_Model], raw: Mapping[str, Any], name: str, found: _Findings) -> _Model | None:
+    """One table as its model, or None after its problems have been added."""
+    if name not in raw:
+        found.add((name,), f"is missing; add a [{name}] table")
+        return None
+    if isinstance(raw[name], list):
+        found.add((name,), f"is a list; write one table, [{name}] in single brackets")
+        return None
+    return _validated(model, raw[name], (name,), found)
+
+
+def _validated(
+    model: type[_Model], table: object, at: KeyPath, found: _Findings, allowed: Sequence[str] = ()
+) -> _Model | None:
+    """`table` as a `model`, or None after its problems have been added."""
+    try:
+        # As JSON, because only there pydantic can be strict ("3" and true are no numbers) and take a list for a tuple.
+        return model.model_validate_json(json.dumps(table, default=str), strict=True)
+    except ValidationError as error:
+        found.add_all(explain(error, model, table, at, allowed))
+        return None
+
+
+def _filesystem(raw: object, found: _Findings) -> tuple[type[Filesystem] | None, BaseModel | None]:
+    """The driver that [filesystem] names, and its options; what is no text or table is left to the table's model."""
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    if not isinstance(raw, dict) or not isinstance(kind, str):
+        return None, None
+    try:
+        driver = registry.filesystem(kind)
+    except UserError as error:
+        found.add(("filesystem", "kind"), str(error))
+        return None, None
+    options = raw.get("options", {})
+    if not isinstance(options, dict):
+        return driver, None
+    return driver, _validated(driver.Options, options, ("filesystem", "options"), found)
+
+
+def _composition(
+    driver: type[Filesystem], options: BaseModel, table: FilesystemTable, found: _Findings
+) -> Composition | None:
+    """The file system on the nodes of the role distribution, or None after its problems have been added."""
+    try:
+        roles = driver.roles(options)
+    except ValueError as error:
+        found.add(("filesystem", "options"), str(error))
+        return None
+    before = len(found.problems)
+    for path, message in _role_problems(roles, table):
+        found.add(("filesystem", "roles", *path), message)
+    if len(found.problems) > before:
+        return None
+    try:
+        # The driver's order of roles, so that the order of lines in the file changes no placement.
+        nodes = nodes_for({role.name: table.roles.get(role.name, 0) for role in roles})
+        return driver.compose(nodes, options)
+    except ValueError as error:
+        found.add(("filesystem", "roles"), str(error))
+        return None
+
+
+def _role_problems(roles: Sequence[Role], table: FilesystemTable) -> Iterable[tuple[KeyPath, str]]:
+    """What is wrong with the counts of a role distribution."""
+    names = [role.name for role in roles]
+    for name in table.roles:
+        if name not in names:
+            close = get_close_matches(name, names, n=1)
+            hint = f'did you mean "{close[0]}"? ' if close else ""
+            yield (name,), f"is not a role of {table.kind}; {hint}its roles are {', '.join(names)}"
+    for role in roles:
+        count = table.roles.get(role.name)
+        if count is None:
+            # An unknown role is most likely a misspelling of the one that is missing: one fault, one line.
+            misspelt = any(role.name in get_close_matches(name, names, n=1) for name in set(table.roles) - set(names))
+            if role.minimum and not misspelt:
+                yield (role.name,), f"is missing; {table.kind} needs it, add {role.name} = {role.minimum} or more"
+        elif count < role.minimum:
+            yield (role.name,), f"{count} is too small; {table.kind} needs {role.minimum} or more"
+        elif role.maximum is not None and count > role.maximum:
+            yield (role.name,), f"{count} is too large; {table.kind} can have {role.maximum} at most"
+
+
+def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> Mapping[float, Placement]:
+    """The placement at each ratio at which the strategy works."""
+    total = len(composition.nodes)
+    too_large = [ratio for ratio in fold.ratios if ratio > total]
+    if too_large:
+        found.add(("fold", "ratios"), f"{too_large[0]:g} is more than the study's {total} nodes; write {total} at most")
+        return {}
+    ratio_for: dict[int, float] = {}
+    for ratio in fold.ratios:
+        hosts = hosts_for(total, ratio)
+        if hosts in ratio_for:
+            both = f"{ratio_for[hosts]:g} and {ratio:g} both put {total} nodes on {hosts} hosts"
+            found.add(("fold", "ratios"), f"{both}; leave one of them out")
+        ratio_for.setdefault(hosts, ratio)
+    placements: dict[float, Placement] = {}
+    written = _written_placements(fold, found)
+    clients = {role.name for role in composition.roles if role.client}
+    for hosts, ratio in ratio_for.items():
+        try:
+            if ratio == 1 or fold.strategy != "explicit":
+                strategy = "spread" if fold.strategy == "explicit" else fold.strategy
+                placements[ratio] = place(composition.nodes, hosts, strategy, clients)
+            elif ratio in written:
+                placements[ratio] = _explicit(composition.nodes, written[ratio], ratio)
+        except ValueError as error:
+            if fold.strategy == "explicit":
+                found.add(("fold", "placement", f"{ratio:g}"), str(error))
+            else:
+                found.add(("fold", "strategy"), f"at ratio {ratio:g}: {error}")
+        else:
+            if ratio not in placements and f"{ratio:g}" not in fold.placement:
+                found.add(
+                    ("fold", "placement", f"{ratio:g}"),
+                    f"is missing; write a list of nodes for each of its {hosts} host{'s' if hosts > 1 else ''}",
+                )
+    return placements
+
+
+def _written_placements(fold: FoldTable, found: _Findings) -> Mapping[float, list[list[str]]]:
+    """The placements of [fold.placement] by ratio; its keys are checked."""
+    if fold.placement and fold.strategy != "explicit":
+        found.add(
+            ("fold", "placement"), f'{show(fold.strategy)} makes its own; write strategy = "explicit" or remove it'
+        )
+        return {}
+    wanted = [f"{ratio:g}" for ratio in fold.ratios if ratio != 1]
+    written = {}
+    for key, hosts in fold.placement.items():
+        try:
+            ratio = float(key)
+        except ValueError:
+            ratio = 0.0
+        if ratio == 1:
+            found.add(("fold", "placement", key), "the baseline has one node on each host; remove this placement")
+        elif ratio not in fold.ratios:
+            found.add(
+                ("fold", "placement", key), f"is not one of fold.ratios; write one of {', '.join(wanted) or 'them'}"
+            )
+        else:
+            written[ratio] = hosts
+    return written
+
+
+def _explicit(nodes: Sequence[Node], hosts: Sequence[Sequence[str]], ratio: float) -> Placement:
+    """The placement written for `ratio`, its node sets expanded; ValueError if it is none."""
+    wanted = hosts_for(len(nodes), ratio)
+    if len(hosts) != wanted:
+        raise ValueError(
+            f"has {len(hosts)} hosts; ratio {ratio:g} puts {len(nodes)} nodes on {wanted}, write so many lists"
+        )
+    return explicit(nodes, [[node.name for part in names for node in select(part, nodes)] for names in hosts])
+
+
+def _workloads(raw: object, found: _Findings) -> tuple[LabelledWorkload, ...]:
+    """The workloads without problems, in order."""
+    if raw is None or raw == []:
+        found.add(("workload",), 'is missing; add a [[workload]] table with e.g. kind = "ior"')
+        return ()
+    if not isinstance(raw, list):
+        found.add(("workload",), "is not a list of tables; write [[workload]], in double brackets")
+        return ()
+    workloads: list[LabelledWorkload] = []
+    seen: dict[str, int] = {}
+    for index, table in enumerate(raw):
+        at: KeyPath = ("workload", index)
+        if not isinstance(table, dict):
+            found.add(at, f"{show(table)} is not a table; write [[workload]] and its keys below")
+            continue
+        label = _label(table, at, found)
+        if label in seen:
+            found.add(
+                (*at, "name"),
+                f'workload[{seen[label] + 1}] is called "{label}" too; add e.g. name = "{label}-{index + 1}"',
+            )
+        elif label:
+            seen[label] = index
+        driver, options = _workload(table, at, found)
+        if label and driver and options:
+            workloads.append(LabelledWorkload(label, driver, options))
+    return tuple(workloads)
+
+
+def _label(table: Mapping[str, Any], at: KeyPath, found: _Findings) -> str | None:
+    """What a workload is called: its name, or else its kind."""
+    if "name" not in table:
+        kind = table.get("kind")
+        return kind if isinstance(kind, str) else None
+    name = table["name"]
+    if not isinstance(name, str):
+        found.add((*at, "name"), f'{show(name)} is not a text; write e.g. "small-files"')
+        return None
+    try:
+        return checked_name(name)
+    except ValueError as error:
+        found.add((*at, "name"), str(error))
+        return None
+
+
+def _workload(
+    table: Mapping[str, Any], at: KeyPath, found: _Findings
+) -> tuple[type[Workload] | None, BaseModel | None]:
+    """What runs a workload, and its options; None for what has problems."""
+    kinds = registry.workload_names()
+    if "kind" not in table:
+        found.add((*at, "kind"), f"is missing; add kind = one of {', '.join(show(kind) for kind in kinds)}")
+        return None, None
+    if not isinstance(table["kind"], str):
+        found.add((*at, "kind"), f"{show(table['kind'])} is not a text; write one of {', '.join(kinds)}")
+        return None, None
+    try:
+        driver = registry.workload(table["kind"])
+    except UserError as error:
+        found.add((*at, "kind"), str(error))
+        return None, None
+    options = {key: value for key, value in table.items() if key not in ("kind", "name")}
+    return driver, _validated(driver.Options, options, at, found, ("kind", "name"))
