@@ -41,7 +41,7 @@ def parse_options(argv: list[str], flags: str, values: str, long: tuple[str, ...
     """Options by name, as IOR's programs take them: `-b 16m` or `-b=16m`, flags one by one, anywhere once.
 
     `flags` and `values` list the letters of the options without and with a value; `long` the flags of form `--name`.
-    A flag's value is the number of times it was given. Raises UsageError.
+    A flag's value is the number of times it was given; the values of several -O are joined. Raises UsageError.
     """
     found: Options = {}
     words = iter(argv)
@@ -53,7 +53,7 @@ def parse_options(argv: list[str], flags: str, values: str, long: tuple[str, ...
                 value = next(words, "")
             if not value:
                 raise UsageError(f"{name} needs a value")
-            found[letter] = value
+            found[letter] = f"{found[letter]},{value}" if letter == "O" and letter in found else value
         elif not assigned and letter and letter in flags:
             found[letter] = str(int(found.get(letter, "0")) + 1)
         elif word in long:
