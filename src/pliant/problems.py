@@ -96,12 +96,20 @@ def explain(
 
     At most one for each path. `allowed` are keys of the table that belong to it but not to the model.
     """
-    found: dict[KeyPath, str] = {}
+    findings: dict[KeyPath, _Finding] = {}
     for details in error.errors(include_url=False):
         finding = _Finding(details["type"], details["msg"], details.get("ctx", {}), details["input"])
-        path = _real_path(details["loc"], table, finding.kind)
-        found.setdefault((*at, *path), _sentence(finding, at, path, model, [*allowed]))
-    return list(found.items())
+        findings.setdefault(_real_path(details["loc"], table, finding.kind), finding)
+    return [
+        ((*at, *path), _sentence(finding, at, path, model, [*allowed]))
+        for path, finding in findings.items()
+        if not _follows(path, finding.kind, findings)
+    ]
+
+
+def near(key: str, others: Iterable[str]) -> bool:
+    """Whether one of `others` is most likely `key` misspelt, so that it need not be reported as missing too."""
+    return any(get_close_matches(other, [key], n=1) for other in others)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,15 @@ class _Finding:
     message: str
     context: Mapping[str, Any]
     value: object
+
+
+def _follows(path: KeyPath, kind: str, findings: Mapping[KeyPath, _Finding]) -> bool:
+    """Whether a finding is only the consequence of another: one fault, one line."""
+    if kind == "missing":
+        extra = [other for other, finding in findings.items() if finding.kind == "extra_forbidden"]
+        return near(str(path[-1]), (str(other[-1]) for other in extra if other[:-1] == path[:-1]))
+    # A list whose elements are refused is also found too short.
+    return kind == "too_short" and any(other != path and other[: len(path)] == path for other in findings)
 
 
 def _real_path(location: KeyPath, table: object, kind: str) -> KeyPath:

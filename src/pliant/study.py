@@ -24,7 +24,7 @@ from pliant.composition import Composition, Filesystem, Node, Role
 from pliant.errors import UserError
 from pliant.nodeset import select
 from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
-from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, show, unknown_key
+from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, near, show, unknown_key
 from pliant.tables import FilesystemTable, FoldTable, MpiTable, PlatformTable, PowerTable, StudyTable, checked_name
 from pliant.workloads import Workload
 
@@ -120,7 +120,7 @@ def parse(text: str, file: str) -> Study:
     composition = _composition(driver, options, filesystem, found) if driver and options and filesystem else None
     fold = _table(FoldTable, raw, "fold", found)
     placements = _placements(fold, composition, found) if fold and composition else {}
-    workloads = _workloads(raw.get("workload"), found)
+    workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
     mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
     if found.problems or not (about and platform and filesystem and fold and power and mpi):
@@ -234,7 +234,8 @@ def _toml(text: str, file: str) -> dict[str, Any]:
 def _table(model: type[_Model], raw: Mapping[str, Any], name: str, found: _Findings) -> _Model | None:
     """One table as its model, or None after its problems have been added."""
     if name not in raw:
-        found.add((name,), f"is missing; add a [{name}] table")
+        if not near(name, set(raw) - set(_KEYS)):
+            found.add((name,), f"is missing; add a [{name}] table")
         return None
     if isinstance(raw[name], list):
         found.add((name,), f"is a list; write one table, [{name}] in single brackets")
@@ -304,9 +305,7 @@ def _role_problems(roles: Sequence[Role], table: FilesystemTable) -> Iterable[tu
     for role in roles:
         count = table.roles.get(role.name)
         if count is None:
-            # An unknown role is most likely a misspelling of the one that is missing: one fault, one line.
-            misspelt = any(role.name in get_close_matches(name, names, n=1) for name in set(table.roles) - set(names))
-            if role.minimum and not misspelt:
+            if role.minimum and not near(role.name, set(table.roles) - set(names)):
                 yield (role.name,), f"is missing; {table.kind} needs it, add {role.name} = {role.minimum} or more"
         elif count < role.minimum:
             yield (role.name,), f"{count} is too small; {table.kind} needs {role.minimum} or more"
@@ -325,7 +324,7 @@ def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> 
     for ratio in fold.ratios:
         hosts = hosts_for(total, ratio)
         if hosts in ratio_for:
-            both = f"{ratio_for[hosts]:g} and {ratio:g} both put {total} nodes on {hosts} hosts"
+            both = f"{ratio_for[hosts]:g} and {ratio:g} both put {total} nodes on {_hosts(hosts)}"
             found.add(("fold", "ratios"), f"{both}; leave one of them out")
         ratio_for.setdefault(hosts, ratio)
     placements: dict[float, Placement] = {}
@@ -347,7 +346,7 @@ def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> 
             if ratio not in placements and f"{ratio:g}" not in fold.placement:
                 found.add(
                     ("fold", "placement", f"{ratio:g}"),
-                    f"is missing; write a list of nodes for each of its {hosts} host{'s' if hosts > 1 else ''}",
+                    f"is missing; write a list of nodes for each of its {_hosts(hosts)}",
                 )
     return placements
 
@@ -382,15 +381,20 @@ def _explicit(nodes: Sequence[Node], hosts: Sequence[Sequence[str]], ratio: floa
     wanted = hosts_for(len(nodes), ratio)
     if len(hosts) != wanted:
         raise ValueError(
-            f"has {len(hosts)} hosts; ratio {ratio:g} puts {len(nodes)} nodes on {wanted}, write so many lists"
+            f"has {_hosts(len(hosts))}; ratio {ratio:g} puts {len(nodes)} nodes on {wanted}, write so many lists"
         )
     return explicit(nodes, [[node.name for part in names for node in select(part, nodes)] for names in hosts])
 
 
-def _workloads(raw: object, found: _Findings) -> tuple[LabelledWorkload, ...]:
+def _hosts(count: int) -> str:
+    return f"{count} host{'' if count == 1 else 's'}"
+
+
+def _workloads(raw: object, misspelt: Iterable[str], found: _Findings) -> tuple[LabelledWorkload, ...]:
     """The workloads without problems, in order."""
     if raw is None or raw == []:
-        found.add(("workload",), 'is missing; add a [[workload]] table with e.g. kind = "ior"')
+        if not near("workload", misspelt):
+            found.add(("workload",), 'is missing; add a [[workload]] table with e.g. kind = "ior"')
         return ()
     if not isinstance(raw, list):
         found.add(("workload",), "is not a list of tables; write [[workload]], in double brackets")

@@ -1,0 +1,184 @@
+"""Good study files, what follows from them, and that their reference is complete."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from study_files import BROKER, EXPLICIT, GOOD, Broker, edited
+
+from pliant import registry
+from pliant.errors import UserError
+from pliant.savings import DEFAULT_BUSY_W, DEFAULT_IDLE_W
+from pliant.study import Study, load, parse
+from pliant.tables import FilesystemTable, FoldTable, HostTable, MpiTable, PlatformTable, PowerTable, StudyTable
+
+ROOT = Path(__file__).parents[2]
+
+
+def study(*edits: str, text: str = GOOD) -> Study:
+    return parse(edited(*edits, text=text), "a.toml")
+
+
+def test_what_a_study_offers():
+    small = study()
+    assert small.name == "small"
+    assert (small.about.repetitions, small.about.seed, small.about.trial_timeout) == (2, 7, 600.0)
+    host = small.platform.host
+    assert (host.cores, host.nic, host.disk, host.memory) == (0.2, 200e6, 60e6, 2**30)
+    assert host.disk_size == 4 * 2**30
+    assert small.ratios == (1.0, 2.0, 4.0)
+    assert small.fold.max_loss == 0.1
+    assert small.labels == ("ior", "mdtest")
+    assert small.total_trials == 2 * 3 * 2
+    assert [node.name for node in small.nodes][::4] == ["server1", "client1"]
+    assert {ratio: len(placement.hosts) for ratio, placement in small.placements.items()} == {1: 8, 2: 4, 4: 2}
+    assert small.composition.filesystem == "glusterfs"
+    assert small.text == GOOD
+    with pytest.raises(KeyError):
+        small.workload("fio")
+    label, driver, options = small.workload("ior")
+    assert (label, driver.name) == ("ior", "ior")
+    assert options.model_dump()["block"] == 8 * 2**20
+
+
+def test_defaults():
+    small = study("repetitions = 2 =>", "seed = 7 =>", 'strategy = "spread" =>', 'max_loss = "10 %" =>')
+    assert (small.about.repetitions, small.about.seed) == (3, 1)
+    assert (small.fold.strategy, small.fold.max_loss) == ("spread", 0.1)
+    assert (small.power.idle, small.power.busy, small.mpi.mpiexec) == (None, None, None)
+    assert (small.power.model.idle_w, small.power.model.busy_w) == (DEFAULT_IDLE_W, DEFAULT_BUSY_W)
+
+
+def test_power_and_mpi():
+    tables = '[power] \\n idle = "40 W" \\n [mpi] \\n mpiexec = "/opt/bin/mpiexec" \\n [fold]'
+    small = study(f"[fold] => {tables}")
+    assert (small.power.model.idle_w, small.power.model.busy_w) == (40.0, DEFAULT_BUSY_W)
+    assert small.mpi.mpiexec == "/opt/bin/mpiexec"
+
+
+def test_ratios_are_sorted_and_need_not_be_whole():
+    assert study("[1, 2, 4] => [4, 1, 2.5]").ratios == (1.0, 2.5, 4.0)
+    assert len(study("[1, 2, 4] => [1, 2.6666666666666665]").placements[8 / 3].hosts) == 3
+
+
+def test_the_order_of_lines_changes_no_placement():
+    assert study("server = 4 \\n client = 4 => client = 4 \\n server = 4").placements == study().placements
+
+
+def test_an_explicit_placement_is_read_with_node_sets():
+    explicit = parse(EXPLICIT, "a.toml")
+    assert explicit.placements[1].hosts == study().placements[1].hosts
+    assert explicit.placements[2].hosts[1] == ("server3", "server4")
+    assert explicit.placements[4].hosts[1] == ("client1", "client2", "client3", "client4")
+
+
+def test_workloads_of_one_kind_with_names():
+    two = study('kind = "mdtest" \\n files_per_rank = 20 => kind = "ior" \\n name = "big"')
+    assert two.labels == ("ior", "big")
+
+
+def test_uneven_counts_and_segregation():
+    uneven = study("server = 4 => server = 3", "client = 4 => client = 5", '"spread" => "segregate"', "4] => 3]")
+    assert [len(uneven.placements[ratio].hosts) for ratio in (1, 2, 3)] == [8, 4, 3]
+    for names in uneven.placements[3].hosts:
+        assert len({name.rstrip("12345") for name in names}) == 1
+
+
+def test_another_driver_with_an_optional_role(monkeypatch):
+    monkeypatch.setattr(registry, "filesystem", lambda name: Broker)
+    nodes = study(text=BROKER).nodes
+    assert [node.role for node in nodes] == ["broker", "store", "store", "store", *["client"] * 4]
+
+
+@pytest.mark.parametrize("volume", ["distribute", "replicate 2", "disperse 3+1"])
+def test_glusterfs_volumes(volume):
+    assert study(f'volume = "distribute" => volume = "{volume}"').options.model_dump()["volume"] == volume
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("studies/*.toml")), ids=lambda path: path.stem)
+def test_the_studies_that_come_with_pliant_are_good(path):
+    assert load(path).total_trials > 0
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    (tmp_path / "a.toml").write_text(GOOD, encoding="utf-8-sig")
+    assert load(tmp_path / "a.toml").name == "small"
+
+
+def test_a_study_is_read_without_numpy():
+    code = (
+        "import sys, pliant.study; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'matplotlib', 'mpi4py')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_registry_names_what_there_is():
+    assert "glusterfs" in registry.filesystem_names()
+    assert {"ior", "mdtest"} <= set(registry.workload_names())
+    assert registry.workload("ior").program == "ior"
+
+
+class Point:
+    """An entry point that ends in `result`, or fails with it."""
+
+    name, value, dist = "odd", "odd:Odd", None
+
+    def __init__(self, result):
+        self.result = result
+
+    def load(self):
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([], "no workload is registered; install pliant with pip"),
+        (
+            [Point(ImportError("no module\nnamed x"))],
+            "(odd:Odd) cannot be loaded: ImportError: no module named x; ",
+        ),
+        ([Point(object)], '"odd" (odd:Odd) has no Options, metrics, phases, parse; repair or remove'),
+    ],
+)
+def test_a_driver_that_cannot_be_used(points, message, monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    with pytest.raises(UserError, match=re.escape(message)):
+        registry.workload("odd")
+
+
+REFERENCE = (ROOT / "docs/study-file.md").read_text()
+
+
+def models():
+    own = [
+        ("[study]", StudyTable),
+        ("[platform]", PlatformTable),
+        ("[platform.host]", HostTable),
+        ("[filesystem]", FilesystemTable),
+        ("[fold]", FoldTable),
+        ("[power]", PowerTable),
+        ("[mpi]", MpiTable),
+    ]
+    drivers = [("glusterfs", registry.filesystem("glusterfs").Options)]
+    drivers += [(name, registry.workload(name).Options) for name in ("ior", "mdtest")]
+    return [pytest.param(heading, model, id=heading) for heading, model in own + drivers]
+
+
+@pytest.mark.parametrize(("heading", "model"), models())
+def test_the_reference_has_every_key_of_every_table_and_no_other(heading, model):
+    section = re.split(r"(?m)^##+ ", REFERENCE)
+    (text,) = [part for part in section if f"`{heading}`" in part.partition("\n")[0]]
+    documented = re.findall(r"(?m)^\| `([a-z_]+)` \|", text)
+    assert sorted(documented) == sorted(model.model_fields)
+
+
+def test_the_example_in_the_reference_is_good():
+    example = re.search(r"(?s)```toml\n(.*?)```", REFERENCE)
+    assert example and parse(example[1], "docs/study-file.md")
