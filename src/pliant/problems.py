@@ -86,7 +86,7 @@ def show(value: object) -> str:
         return f'"{line}"' if len(line) <= 60 else f'"{line[:57]}..."'
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def explain(
@@ -165,7 +165,10 @@ def _sentence(finding: _Finding, at: KeyPath, path: KeyPath, model: type[BaseMod
             return f"{show(finding.value)} is not a text; write one of {', '.join(show(each) for each in choices)}"
     rule = _RULES.get(finding.kind)
     if rule:
-        return rule(show(finding.value), finding.context, _example(field))
+        example = _example(field)
+        if isinstance(example, list | tuple) and path and isinstance(path[-1], int):
+            example = example[-1]
+        return rule(show(finding.value), finding.context, example)
     return f"{show(finding.value)} is refused: {finding.message[:1].lower()}{finding.message[1:]}{_such_as(field)}"
 
 
@@ -230,20 +233,24 @@ def _kind(what: str, default: object) -> _Rule:
     return rule
 
 
+def _bound(bound: object) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
 def _least(shown: str, context: Mapping[str, Any], example: object) -> str:
-    return f"{shown} is too small; write {show(context['ge'])} or more"
+    return f"{shown} is too small; write {_bound(context['ge'])} or more"
 
 
 def _most(shown: str, context: Mapping[str, Any], example: object) -> str:
-    return f"{shown} is too large; write {show(context['le'])} or less"
+    return f"{shown} is too large; write {_bound(context['le'])} or less"
 
 
 def _above(shown: str, context: Mapping[str, Any], example: object) -> str:
-    return f"{shown} is too small; write more than {show(context['gt'])}"
+    return f"{shown} is too small; write more than {_bound(context['gt'])}"
 
 
 def _below(shown: str, context: Mapping[str, Any], example: object) -> str:
-    return f"{shown} is too large; write less than {show(context['lt'])}"
+    return f"{shown} is too large; write less than {_bound(context['lt'])}"
 
 
 def _too_few(shown: str, context: Mapping[str, Any], example: object) -> str:
@@ -275,7 +282,7 @@ _WHOLE = _kind("a whole number", 1)
 _NUMBER = _kind("a number", 1.0)
 _TEXT = _kind("a text", "text")
 _TRUTH = _kind("true or false", True)
-_LIST = _kind("a list", [])
+_LIST = _kind("a list", ["..."])
 
 _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _WHOLE),

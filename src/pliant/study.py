@@ -343,7 +343,7 @@ def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> 
             else:
                 found.add(("fold", "strategy"), f"at ratio {ratio:g}: {error}")
         else:
-            if ratio not in placements and f"{ratio:g}" not in fold.placement:
+            if ratio not in placements:
                 found.add(
                     ("fold", "placement", f"{ratio:g}"),
                     f"is missing; write a list of nodes for each of its {_hosts(hosts)}",
