@@ -1,0 +1,190 @@
+"""From a store to everything that a report says: verdicts, savings, headline, and what a reader must be warned of."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pliant.report.words import join, metric_title, percent, place, plural
+from pliant.savings import Savings, savings
+from pliant.store import RunInfo, Store
+from pliant.trial import Trial
+from pliant.verdict import BASELINE, SPELLING, Series, Verdict, judge, recommended_ratio
+
+Values = Mapping[float, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A run, judged. `values` holds the values behind each verdict, by (workload, metric), then by ratio."""
+
+    info: RunInfo
+    trials: tuple[Trial, ...]
+    facts: Mapping[str, str]
+    study_toml: str
+    verdicts: tuple[Verdict, ...]
+    values: Mapping[tuple[str, str], Values]
+    savings: Savings
+    notes: tuple[str, ...]
+
+    @property
+    def filesystem(self) -> str:
+        """The file system's name as people write it."""
+        return SPELLING.get(self.info.filesystem, self.info.filesystem)
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The planned ratios, ascending."""
+        return tuple(sorted(self.info.hosts))
+
+    @property
+    def recommended(self) -> float | None:
+        """The largest ratio at which every metric is shown to hold; None without a baseline."""
+        return self.savings.ratio
+
+    @property
+    def headline(self) -> str:
+        """The verdict on the file system in one sentence."""
+        return _headline(self)
+
+    @property
+    def beyond(self) -> str:
+        """How the metrics fare at the next ratio, in one sentence; empty if there is none."""
+        following = [r for r in self.ratios if self.recommended is not None and r > self.recommended]
+        return _tally(self, following[0]) if following else ""
+
+    @property
+    def uncounted(self) -> tuple[Trial, ...]:
+        """Trials that enter no verdict."""
+        return tuple(t for t in self.trials if t.state != "done")
+
+    @property
+    def programs(self) -> Mapping[str, tuple[str, ...]]:
+        """Which programs produced each workload's numbers."""
+        done = [t for t in self.trials if t.state == "done"]
+        return {
+            workload: tuple(dict.fromkeys(t.program for t in done if t.workload == workload and t.program))
+            for workload in self.info.metrics
+        }
+
+    def of(self, verdict: Verdict) -> Values:
+        """The values behind `verdict`."""
+        return self.values[verdict.workload, verdict.metric.name]
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of `verdict.json`."""
+        return {
+            "study": self.info.study,
+            "headline": f"{self.headline} {self.beyond}".rstrip(),
+            "verdicts": [v.to_json() for v in self.verdicts],
+            "savings": self.savings.to_json(),
+            "notes": list(self.notes),
+            "run": self.info.to_json(),
+            "facts": dict(self.facts),
+        }
+
+
+def analyse(store: Store) -> Analysis:
+    """Judge a run from what its store holds, and from nothing else."""
+    info, trials = store.info(), store.trials()
+    values = {(w, m.name): _values(trials, w, m.name, info) for w, metrics in info.metrics.items() for m in metrics}
+    verdicts = tuple(
+        judge(Series(info.filesystem, w, m, info.max_loss, info.hosts, values[w, m.name]), info.seed)
+        for w, metrics in info.metrics.items()
+        for m in metrics
+    )
+    ratio = recommended_ratio(verdicts)
+    saved = savings(trials, list(info.metrics), info.hosts, ratio, info.power, info.host_cores)
+    notes = tuple(_notes(info, trials, verdicts))
+    return Analysis(info, tuple(trials), store.facts(), store.study_toml(), verdicts, values, saved, notes)
+
+
+def _values(trials: Sequence[Trial], workload: str, metric: str, info: RunInfo) -> dict[float, list[float]]:
+    """Values of done trials by ratio, in time order; those without a logarithm are left out, and told in a note."""
+    found: dict[float, list[float]] = {ratio: [] for ratio in sorted(info.hosts)}
+    for trial in sorted(trials, key=lambda t: (t.started_at, t.number)):
+        if trial.state == "done" and trial.workload == workload and trial.ratio in found:
+            value = trial.metrics.get(metric)
+            if value is not None and _usable(value):
+                found[trial.ratio].append(value)
+    return found
+
+
+def _usable(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """What a careful reader must know before believing the verdicts."""
+    for state, one, many in (
+        ("failed", "failed", "failed"),
+        ("invalid", "was not valid", "were not valid"),
+        ("running", "never ended", "never ended"),
+    ):
+        if count := sum(t.state == state for t in trials):
+            end = f"{one} and enters" if count == 1 else f"{many} and enter"
+            yield f"{plural(count, 'trial')} {end} no verdict; see “Trials that were not counted”."
+    done = Counter((t.workload, t.ratio) for t in trials if t.state == "done")
+    short = [
+        f"{workload} at ratio {ratio:g} ({done[workload, ratio]})"
+        for workload in info.metrics
+        for ratio in sorted(info.hosts)
+        if done[workload, ratio] < info.repetitions
+    ]
+    if short:
+        yield f"Fewer done trials than the {info.repetitions} planned: {join(short)}."
+    yield from _unusable(trials)
+    alone = [metric_title(v.metric) for v in verdicts if max((r.trials for r in v.ratios), default=0) == 1]
+    if alone:
+        yield f"One repetition shows no noise, so there is no interval and no claim for {join(alone)}."
+    unequal = [metric_title(v.metric) for v in verdicts if v.unequal_noise]
+    if unequal:
+        yield f"Noise differs between ratios, so it was not pooled and intervals are wider, for {join(unequal)}."
+    if undecided := sum(len(v.undecided) for v in verdicts):
+        claims = sum(len(v.ratios) - 1 for v in verdicts)
+        verb = "is" if undecided == 1 else "are"
+        remedy = "more repetitions, or less noise, would decide"
+        yield f"{undecided} of {plural(claims, 'state')} {verb} undecided: {remedy}."
+
+
+def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
+    for trial in trials:
+        for name, value in trial.metrics.items():
+            if trial.state == "done" and not _usable(value):
+                yield f"Trial {trial.number} gave {name} = {value:g}, which is not a positive number, and was left out."
+
+
+def _headline(analysis: Analysis) -> str:
+    name, ratio, verdicts = analysis.filesystem, analysis.recommended, analysis.verdicts
+    hosts, tolerated = analysis.info.hosts, percent(analysis.info.max_loss)
+    if ratio is None:
+        return f"Nothing can be said about {name} yet: the baseline has no done trial."
+    one = len(verdicts) == 1
+    if ratio > BASELINE:
+        full = f" instead of {hosts[BASELINE]}"
+        text = f"{name} folds to ratio {ratio:g}: on {plural(hosts[ratio], 'host')}{full}, "
+        every = "its metric is" if one else f"all of its {len(verdicts)} metrics are"
+        text += f"{every} shown to stay within {tolerated} of the baseline."
+    else:
+        every = "is its metric" if one else f"are all of its {len(verdicts)} metrics"
+        text = f"{name} is not shown to fold: at no folded ratio {every} shown to stay within {tolerated}"
+        text += " of the baseline."
+    return text
+
+
+def _tally(analysis: Analysis, ratio: float) -> str:
+    """How the metrics fare at one ratio."""
+    by_state: dict[str, list[str]] = {"holds": [], "undecided": [], "breaks": []}
+    for verdict in analysis.verdicts:
+        by_state[verdict.at(ratio).state].append(metric_title(verdict.metric))
+    few, total = 3, f" of {plural(len(analysis.verdicts), 'metric')}"
+    parts: list[str] = []
+    for state, one, many in (("holds", "holds", "hold"), ("breaks", "breaks", "break"), ("undecided", "is", "are")):
+        if count := len(by_state[state]):
+            names = f" ({join(by_state[state])})" if count <= few and state != "holds" else ""
+            verb = (one if count == 1 else many) + (" undecided" if state == "undecided" else "")
+            parts.append(f"{count}{'' if parts else total} {verb}{names}")
+    return f"At {place(ratio, analysis.info.hosts[ratio])}, {join(parts)}."

@@ -1,0 +1,59 @@
+"""The report as one HTML file: style and figures inside, nothing to fetch, no script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pliant.report import words
+from pliant.report.analysis import Analysis
+from pliant.report.figures import inline_panels
+from pliant.verdict import METHOD, Verdict
+
+
+def render(analysis: Analysis) -> str:
+    """The page for a run."""
+    loader = PackageLoader("pliant", "report")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": words.number,
+        "percent": words.percent,
+        "title": words.metric_title,
+        "join_words": words.join,
+    }
+    return environment.get_template("report.html.j2").render(
+        a=analysis,
+        info=analysis.info,
+        groups=_groups(analysis),
+        panels={kind: inline_panels(analysis, kind) for kind in ("loss", "metrics")},
+        marks=words.MARKS,
+        bounds=words.bounds,
+        plural=words.plural,
+        method=METHOD,
+        started=min((t.started_at for t in analysis.trials), default=""),
+        done=sum(t.state == "done" for t in analysis.trials),
+        tiles=_tiles(analysis),
+    )
+
+
+def _groups(analysis: Analysis) -> dict[str, list[Verdict]]:
+    return {w: [v for v in analysis.verdicts if v.workload == w] for w in analysis.info.metrics}
+
+
+def _tiles(analysis: Analysis) -> list[dict[str, Any]]:
+    """Hosts, machine-hours and energy of one pass: the baseline's, and at the recommended ratio."""
+    full, folded = analysis.savings.full, analysis.savings.folded
+    if full is None or folded is None:
+        return []
+    pairs = (
+        ("hosts", words.number, full.hosts, folded.hosts),
+        ("machine-hours", words.number, full.machine_hours, folded.machine_hours),
+        ("energy", words.energy, full.energy_kwh, folded.energy_kwh),
+    )
+    return [
+        {"name": name, "full": write(one), "folded": write(other), "change": (other - one) / one if one else None}
+        for name, write, one, other in pairs
+    ]

@@ -1,0 +1,80 @@
+"""The verdicts as a table for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pliant.report.analysis import Analysis
+from pliant.report.words import MARKS, NOT_KNOWN, energy, metric_title, number, percent, plural
+from pliant.verdict import BASELINE, RatioVerdict, Verdict
+
+_STYLES = {"holds": "green", "breaks": "red", "undecided": "yellow"}
+
+
+def summary(analysis: Analysis) -> RenderableType:
+    """Headline, one line for each metric (median at each ratio and its state), savings, and what to be careful of."""
+    parts: list[RenderableType] = [
+        Text(analysis.headline, style="bold"),
+        Text(analysis.beyond),
+        "",
+        _table(analysis),
+        _legend(analysis),
+        "",
+    ]
+    parts.append(_savings(analysis))
+    parts += [Text(f"Note: {note}", style="yellow") for note in analysis.notes]
+    return Group(*parts)
+
+
+def _table(analysis: Analysis) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("metric", overflow="fold")
+    table.add_column("unit")
+    for ratio in analysis.ratios:
+        table.add_column(f"ratio {ratio:.3g}\n{plural(analysis.info.hosts[ratio], 'host')}", justify="right")
+    table.add_column("holds\nup to", justify="right")
+    table.add_column("breaks\nat", justify="right")
+    for verdict in analysis.verdicts:
+        name = f"{escape(verdict.workload)} {escape(metric_title(verdict.metric))}"
+        cells = [_cell(row) for row in verdict.ratios]
+        table.add_row(name, escape(verdict.metric.unit), *cells, _ratio(verdict.holds_up_to), _break(verdict))
+    return table
+
+
+def _cell(row: RatioVerdict) -> Text:
+    if row.ratio == BASELINE:
+        return Text(number(row.median))
+    return Text(f"{number(row.median)} {MARKS[row.state]}", style=_STYLES[row.state])
+
+
+def _legend(analysis: Analysis) -> Text:
+    tolerated = percent(analysis.info.max_loss)
+    said = f"{MARKS['holds']} holds (loss within {tolerated})  {MARKS['breaks']} breaks  {MARKS['undecided']} undecided"
+    return Text(said, style="dim")
+
+
+def _ratio(ratio: float | None) -> str:
+    return NOT_KNOWN if ratio is None else f"{ratio:.3g}"
+
+
+def _break(verdict: Verdict) -> Text:
+    text = _ratio(verdict.breaks_at)
+    return Text(text, style="" if verdict.breaks_at is None else "red")
+
+
+def _savings(analysis: Analysis) -> Text:
+    saved = analysis.savings
+    if saved.full is None or saved.folded is None:
+        return Text("Savings: not known, a workload has no done trial.")
+    if saved.ratio == BASELINE:
+        return Text("Savings: none, no folding is shown to be safe.")
+    full, folded = saved.full, saved.folded
+    return Text(
+        f"Savings at ratio {saved.ratio:.3g}, one pass over the workloads: "
+        f"hosts {full.hosts} → {folded.hosts}, "
+        f"machine-hours {number(full.machine_hours)} → {number(folded.machine_hours)}, "
+        f"energy {energy(full.energy_kwh)} → {energy(folded.energy_kwh)} (modelled)."
+    )

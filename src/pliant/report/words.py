@@ -1,0 +1,75 @@
+"""How numbers and names are written in reports, in HTML, figures and the terminal alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pliant.verdict import State
+from pliant.workloads import Metric
+
+MARKS: dict[State, str] = {"holds": "✓", "breaks": "✗", "undecided": "?"}
+NOT_KNOWN = "–"
+MINUS = "−"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A value at `digits` significant digits: 0.0123, 4.56, 45.6, 1,230."""
+    if value is None:
+        return NOT_KNOWN
+    if isinstance(value, int) or value == 0:
+        return f"{value:,.0f}"
+    rounded = float(f"{value:.{digits}g}")
+    if rounded and not 1e-3 <= abs(rounded) < 1e7:
+        return f"{value:.{digits - 1}e}".replace("-", MINUS)
+    size = len(str(int(abs(rounded)))) if abs(rounded) >= 1 else 1 - _leading_zeros(abs(rounded))
+    return f"{rounded:,.{max(digits - size, 0)}f}".replace("-", MINUS)
+
+
+def _leading_zeros(value: float) -> int:
+    zeros = 0
+    while value and value < 0.1:
+        value, zeros = value * 10, zeros + 1
+    return zeros + 1
+
+
+def percent(fraction: float | None, unit: str = " %") -> str:
+    """A fraction in percent: "23 %", "2.5 %", "−4 %"."""
+    if fraction is None:
+        return NOT_KNOWN
+    value = 100 * fraction
+    if value < -999:
+        return f"<{MINUS}999{unit}"
+    if value > 999:
+        return f">999{unit}"
+    text = f"{value:.0f}" if abs(value) >= 9.95 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
+    return ("0" if float(text) == 0 else text.replace("-", MINUS)) + unit
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """An interval of fractions in percent: "[15, 31]"; empty if it is not known."""
+    return "" if low is None or high is None else f"[{percent(low, '')}, {percent(high, '')}]"
+
+
+def energy(kwh: float) -> str:
+    """Kilowatt-hours, as watt-hours where there are few."""
+    return f"{number(1000 * kwh)} Wh" if kwh < 0.1 else f"{number(kwh)} kWh"
+
+
+def metric_title(metric: Metric) -> str:
+    """A metric's name in words."""
+    return metric.name.replace("_", " ")
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 host", "4 hosts"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def place(ratio: float, hosts: int) -> str:
+    """ "ratio 4 (2 hosts)"."""
+    return f"ratio {ratio:.4g} ({plural(hosts, 'host')})"
+
+
+def join(items: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else list(items))

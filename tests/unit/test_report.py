@@ -1,0 +1,283 @@
+"""Reports: the files of a run, what the page says and does not do, and what a careful reader is warned of."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+import runs
+from rich.console import Console
+
+from pliant.errors import UserError
+from pliant.report import words, write_report
+from pliant.report.terminal import summary
+from pliant.store import Store
+from pliant.workloads import Metric
+
+SAVINGS = {f"{what}_{side}" for what in ("hosts", "machine_hours", "energy_kwh") for side in ("full", "folded")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_report(runs.make_run(tmp_path_factory.mktemp("run")))
+
+
+class Page(HTMLParser):
+    """Ids, addresses and texts of a page; complains about elements that are not closed in order."""
+
+    VOID = ("meta", "br", "link", "img", "use", "path", "line", "rect", "input")
+
+    def __init__(self, html):
+        super().__init__()
+        self.ids, self.addresses, self.tags, self.text, self.open = [], [], [], [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.addresses += [v for name, v in attrs if name in ("src", "href", "xlink:href", "srcset", "action", "data")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return Page(run.html.read_text())
+
+
+def small_run(directory, many=None, **changes):
+    """A run with one workload of two metrics: quick to draw."""
+    many = [t for t in runs.trials(failures=False) if t.workload == "ior"] if many is None else many
+    return runs.make_run(directory, many, **({"metrics": {"ior": runs.METRICS["ior"]}} | changes))
+
+
+def test_a_report_is_all_its_files(run):
+    names = {str(path.relative_to(run.html.parent)) for path in run.files}
+    figures = {f"figures/{w}-{k}.{e}" for w in ("ior", "mdtest") for k in ("metrics", "loss") for e in ("svg", "png")}
+    assert names == {"trials.csv", "verdict.json", "report.html"} | figures
+    assert all(path.stat().st_size > 0 for path in run.files)
+
+
+def test_verdict_json_is_as_agreed(run):
+    document = json.loads((run.html.parent / "verdict.json").read_text())
+    assert len(document["verdicts"]) == 9
+    assert set(document["savings"]) >= SAVINGS
+    assert document["savings"]["hosts_full"] == 8 and document["savings"]["hosts_folded"] == 4
+    assert document["facts"] == runs.FACTS and document["study"] == "synthetic"
+    by_metric = {v["metric"]: v for v in document["verdicts"]}
+    assert by_metric["read_bandwidth"]["breaks_at"] == 4 and not by_metric["read_bandwidth"]["monotone"]
+    assert by_metric["file_create"]["holds_up_to"] == 2
+    assert [r["hosts"] for r in by_metric["file_create"]["ratios"]] == [8, 4, 2, 1]
+
+
+def test_failed_and_invalid_trials_are_never_averaged_in_and_always_told(run, page):
+    text = " ".join(page.text)
+    assert "no route to host" in text and "the machine was busy" in text
+    assert "1 trial failed and enters no verdict" in text and "1 trial was not valid" in text
+    assert "mdtest at ratio 8 (2)" in text
+    assert next(v for v in run.analysis.verdicts if v.workload == "mdtest").at(8.0).trials == 2
+
+
+def test_the_page_says_what_was_concluded_and_how_it_was_measured(run, page):
+    text = " ".join(" ".join(page.text).split())
+    assert run.analysis.headline in text and run.analysis.beyond in text
+    assert all(verdict.sentence in text for verdict in run.analysis.verdicts)
+    for words_ in (
+        "built-in kernel (mdtest)",
+        "0.2 core, 200 Mbit/s",
+        "volume = distribute",
+        "seed 1",
+        "host1",
+        "taurus",
+    ):
+        assert words_ in text
+    assert all(value in text for value in runs.FACTS.values())
+    assert "# <not> a real one & proud of it" in text
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(run, page):
+    html = run.html.read_text()
+    assert not {"script", "link", "img", "iframe", "object", "image"} & set(page.tags)
+    assert all(address.startswith("#") for address in page.addresses)
+    assert "http://" not in html and "https://" not in html
+    assert all(ref.startswith("#") for ref in re.findall(r"url\(([^)]*)\)", html))
+    assert len(html.encode()) < 2_000_000
+
+
+def test_ids_do_not_clash_and_references_resolve(run, page):
+    assert len(page.ids) == len(set(page.ids))
+    html = run.html.read_text()
+    used = set(re.findall(r"url\(#([^)]*)\)", html)) | set(re.findall(r'href="#([^"]*)"', html))
+    assert used <= set(page.ids)
+
+
+def test_panels_take_their_colours_from_the_page(run):
+    html = run.html.read_text()
+    panels = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(panels) == 18
+    defined = set(re.findall(r"--([a-z-]+):", html))
+    for panel in panels:
+        assert not re.findall(r"#[0-9a-f]{6}\b", panel)
+        assert set(re.findall(r"var\(--([a-z-]+)\)", panel)) <= defined
+        assert "folding ratio" in panel and "8 hosts" in panel
+
+
+def test_figures_are_svg_documents_with_text(run):
+    for path in (p for p in run.files if p.suffix == ".svg"):
+        texts = [e.text for e in ET.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+        assert "folding ratio" in texts and "tolerated" in texts
+    assert any("read bandwidth" in p.read_text() for p in run.files if p.name == "ior-loss.svg")
+
+
+def test_the_same_store_gives_the_same_bytes(tmp_path):
+    directory = small_run(tmp_path)
+    first = {path: path.read_bytes() for path in write_report(directory).files}
+    assert {path: path.read_bytes() for path in write_report(directory).files} == first
+    assert not list(directory.rglob(".*"))
+
+
+def test_no_done_trial_is_said_and_nothing_else_is(tmp_path):
+    result = write_report(small_run(tmp_path, [runs.trial(1, "ior", 1.0, 1, "running")]))
+    assert "no done trial" in result.analysis.headline
+    document = json.loads((tmp_path / "verdict.json").read_text())
+    assert document["savings"]["hosts_full"] is None and document["savings"]["ratio"] is None
+    assert "1 trial never ended" in result.html.read_text()
+    Page(result.html.read_text())
+    render(result)
+
+
+def test_one_repetition_makes_no_claim(tmp_path):
+    many = [t for t in runs.trials(1, failures=False) if t.workload == "ior"]
+    result = write_report(small_run(tmp_path, many, repetitions=1))
+    assert result.analysis.recommended == 1.0
+    assert result.analysis.headline.startswith("GlusterFS is not shown to fold")
+    assert any("One repetition shows no noise" in note for note in result.analysis.notes)
+    assert "Savings: none" in render(result)
+
+
+def test_values_that_are_not_positive_are_left_out_and_told(tmp_path):
+    many = [t for t in runs.trials(failures=False) if t.workload == "ior"]
+    many[0] = replace(many[0], metrics={"write_bandwidth": 0.0, "read_bandwidth": float("nan")})
+    result = write_report(small_run(tmp_path, many))
+    assert result.analysis.verdicts[0].at(1.0).trials == 2
+    assert [n for n in result.analysis.notes if "write_bandwidth = 0" in n]
+    assert [n for n in result.analysis.notes if "read_bandwidth = nan" in n]
+
+
+def test_noisy_uneven_and_lower_is_better(tmp_path):
+    hosts = {1.0: 8, 8 / 5: 5, 8 / 3: 3, 8.0: 1}
+    metric = Metric("p99 <latency>", "ms", "lower")
+    values = {1.0: (10, 13, 8), 8 / 5: (11, 30, 9), 8 / 3: (40, 500, 20), 8.0: (90, 100, 95)}
+    many = [
+        replace(
+            runs.trial(i * 3 + j, "fio", 1.0, j + 1, "done", metrics={metric.name: float(v)}), ratio=r, hosts=hosts[r]
+        )
+        for i, (r, three) in enumerate(values.items())
+        for j, v in enumerate(three)
+    ]
+    result = write_report(
+        runs.make_run(tmp_path, many, metrics={"fio": (metric,)}, hosts=hosts, placements={}, filesystem="my<fs>")
+    )
+    html = result.html.read_text()
+    assert "p99 &lt;latency&gt;" in html and "<latency>" not in html and "my<fs>" not in html
+    assert "ratio 2.67" in html and (tmp_path / "figures" / "fio-loss.svg").exists()
+    Page(html)
+
+
+def test_several_workloads_of_one_kind_keep_apart(tmp_path):
+    metrics = {"ior shared/file": runs.METRICS["ior"], "ior": runs.METRICS["ior"]}
+    many = [t for t in runs.trials(failures=False) if t.workload == "ior"]
+    many += [replace(t, number=t.number + 1000, workload="ior shared/file") for t in many]
+    result = write_report(runs.make_run(tmp_path, many, metrics=metrics))
+    assert {p.name for p in result.files if p.suffix == ".png"} == {
+        f"{w}-{k}.png" for w in ("ior", "ior-shared-file") for k in ("metrics", "loss")
+    }
+
+
+def test_the_terminal_has_a_line_for_each_metric(run):
+    text = render(run, width=100)
+    for verdict in run.analysis.verdicts:
+        assert f"{verdict.workload} {words.metric_title(verdict.metric)}" in text
+    assert "hosts 8 → 4" in text and "27.0 ✗" in text and "2,080 ?" in text
+    assert max(map(len, render(run, width=80).splitlines())) <= 80
+
+
+def test_a_run_directory_that_cannot_be_written_is_the_users_mistake(tmp_path):
+    small_run(tmp_path)
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write the report"):
+        write_report(tmp_path)
+    with pytest.raises(UserError, match="holds no run"):
+        write_report(tmp_path / "nothing")
+
+
+def test_importing_the_report_does_not_import_matplotlib():
+    code = "import sys, pliant.report, pliant.report.terminal; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_report_needs_the_store_alone(tmp_path):
+    small_run(tmp_path)
+    with Store.open(tmp_path) as store:
+        assert store.study_toml() == runs.STUDY
+    assert [p.name for p in tmp_path.iterdir()] == ["results.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (8, "8"),
+        (44.23, "44.2"),
+        (910.4, "910"),
+        (4180.7, "4,180"),
+        (0.0123, "0.0123"),
+        (0.999, "0.999"),
+        (9.999, "10.0"),
+        (None, "–"),
+        (-5.25, "−5.25"),
+        (1.5e-7, "1.50e−07"),
+    ],
+)
+def test_numbers_have_three_digits(value, text):
+    assert words.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.1, "10 %"), (0.025, "2.5 %"), (-0.04, "−4 %"), (0.2345, "23 %"), (-1e-9, "0 %"), (None, "–"), (50.0, ">999 %")],
+)
+def test_fractions_are_written_in_percent(fraction, text):
+    assert words.percent(fraction) == text
+
+
+def test_words_agree_in_number():
+    assert words.join(["a"]) == "a" and words.join(["a", "b", "c"]) == "a, b and c" and words.join([]) == ""
+    assert words.place(8.0, 1) == "ratio 8 (1 host)"
+    assert words.energy(0.00396) == "3.96 Wh" and words.energy(1.5) == "1.50 kWh"
+
+
+def render(result, width=100):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(summary(result.analysis))
+        return console.export_text()
