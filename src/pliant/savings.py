@@ -40,7 +40,7 @@ class PowerModel:
     def source(self) -> str:
         """Where the watts come from."""
         default = self.idle_w == DEFAULT_IDLE_W and self.busy_w == DEFAULT_BUSY_W
-        return f"default: {POWER_SOURCE}" if default else "the study file"
+        return f"the default, {POWER_SOURCE}" if default else "the study file"
 
     def watts(self, utilisation: float) -> float:
         """Power of one host at that CPU utilisation (0 to 1; values outside are clipped)."""

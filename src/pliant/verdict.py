@@ -338,18 +338,20 @@ def _broken(row: RatioVerdict) -> str:
 def _remarks(verdict: Verdict) -> str:
     text = ""
     if verdict.undecided:
-        ratios = [f"{row.ratio:g}" for row in verdict.undecided]
+        ratios = [f"{row.ratio:.3g}" for row in verdict.undecided]
         listed = ratios[0] if len(ratios) == 1 else ", ".join(ratios[:-1]) + " and " + ratios[-1]
         text += f"; ratio {listed} is undecided" if len(ratios) == 1 else f"; ratios {listed} are undecided"
     if not verdict.monotone:
         first = verdict.breaks_at
-        again = [f"{r.ratio:g}" for r in verdict.ratios if r.state == "holds" and first is not None and r.ratio > first]
+        again = [
+            f"{r.ratio:.3g}" for r in verdict.ratios if r.state == "holds" and first is not None and r.ratio > first
+        ]
         text += f"; the curve is not monotone: it holds again at ratio {' and '.join(again)}"
     return text
 
 
 def _place(row: RatioVerdict) -> str:
-    return f"ratio {row.ratio:g} ({row.hosts} host{'s' if row.hosts != 1 else ''})"
+    return f"ratio {row.ratio:.3g} ({row.hosts} host{'s' if row.hosts != 1 else ''})"
 
 
 def _percent(fraction: float) -> str:

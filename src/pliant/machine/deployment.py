@@ -77,6 +77,12 @@ class Deployment:
         `visible` are files and directories that nodes must see at the same path. Raises CommandFailed, OSError.
         """
         self.hosts = hosts
+        promise = {
+            "cores": self.figures.cores * hosts,
+            "memory_bytes": self.figures.memory_bytes * hosts,
+            "disk_bytes": sum(request.disk_bytes for request in requests),
+        }
+        self.journal.write("promise.json", promise)
         self.journal.note(make="cgroup", group=self.group)
         for group in ("", "/base", *(f"/host-{host}" for host in range(1, hosts + 1))):
             self.cgroups.make(self.group + group)
@@ -96,9 +102,11 @@ class Deployment:
         script = self.journal.directory / "enter"
         script.write_text(
             "#!/bin/sh\n"
-            "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there\n"
-            '[ "$1" = -x ] && shift\n'
+            "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
+            "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
+            'words=""; [ "$1" = -x ] && { words=y; shift; }\n'
             f'node="{self.journal.directory}/nodes/$1"; shift\n'
+            '[ -n "$words" ] && set -- /bin/sh -c "exec $*"\n'
             'read -r pid < "$node/pid" || exit 255\n'
             'while read -r file; do echo $$ > "$file" || exit 255; done < "$node/join"\n'
             'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 SWITCH = "switch-0"
 PREFIX = 16
+NETWORK = f"10.77.0.0/{PREFIX}"
 GATEWAY = "10.77.255.254"
 """Address of the switch itself, from where `mpiexec` reaches the ranks. Nodes get theirs from 10.77.1.1 upwards."""
 

@@ -128,9 +128,9 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def marked(deployment: str) -> list[int]:
-    """Processes of a deployment by the mark in their environment: also those caught before they joined its cgroup."""
-    wanted = f"{MARK}={deployment}".encode()
+def marked(variable: str, value: str) -> list[int]:
+    """Living processes that carry a mark in their environment: also those that are in no control group of ours yet."""
+    wanted = f"{variable}={value}".encode()
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():

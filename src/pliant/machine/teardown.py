@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import cgroup, disks
 from .journal import Journal
-from .process import alive, marked, run
+from .process import MARK, alive, marked, run
 
 
 class TeardownError(Exception):
@@ -66,7 +66,7 @@ def _kill(deployment: str, cgroups: cgroup.Cgroups, deadline_s: float = 20.0) ->
     until = time.monotonic() + deadline_s
     while True:
         inside = [pid for pid in cgroups.pids(f"pliant-{deployment}") if alive(pid)]
-        found = set(inside or marked(deployment)) - spared
+        found = set(inside or marked(MARK, deployment)) - spared
         if not found:
             return
         if time.monotonic() > until:

@@ -1,0 +1,108 @@
+"""The command `pliant`: one module per command, imported when the command is called."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import click
+
+COMMANDS = {
+    "check": "Check a study file and show what it would do; touches nothing.",
+    "run": "Run a study and judge it.",
+    "report": "Judge a run again and write its report.",
+    "up": "Deploy a study's cluster and leave it up.",
+    "ps": "Show what is up on this machine.",
+    "exec": "Run a command in nodes.",
+    "refold": "Change the folding ratio of a cluster that is up.",
+    "down": "Remove what is up, or what a crash left.",
+    "doctor": "Say what this machine can do, and what to install.",
+}
+"""Command -> one line for `--help`, so that it is shown without importing any of them."""
+
+
+class _Lazy(click.Group):
+    """Commands by name, each imported only when it is called: `pliant --help` takes a fraction of a second."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pliant.cli.{cmd_name}_").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+_EPILOG = """\b
+  pliant doctor                       what is missing on this machine?
+  pliant check studies/quickstart.toml
+  pliant run studies/quickstart.toml  a verdict in some minutes
+
+Exit status: 0 done, 1 failed, 2 a mistake in what was asked, 130 interrupted."""
+
+
+@click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pliant", message="%(prog)s %(version)s")
+def cli() -> None:
+    """How far does a distributed file system fold before its performance breaks?
+
+    pliant deploys one on emulated hosts of this machine, packs its nodes on fewer and fewer of them, measures with IOR
+    and mdtest, and says up to which folding ratio the loss stays tolerable.
+    """
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: like Ctrl-C, everything is removed and what was measured is kept."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(signal.Signals(number).name)
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit status."""
+    from pliant.errors import PliantError, UserError
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        status = cli(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except PliantError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        if log := getattr(error, "log", ""):
+            print(log, file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        machine_error = _of_the_machine(error)
+        if machine_error is None:
+            raise
+        print(f"failed: {machine_error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """What to say of an error of the machine layer, which does not know pliant's own; None for a fault of ours."""
+    from pliant.machine.cgroup import CgroupError
+    from pliant.machine.process import CommandFailed
+    from pliant.machine.teardown import TeardownError
+
+    return str(error) if isinstance(error, (CgroupError, CommandFailed, TeardownError, OSError)) else None

@@ -1,0 +1,33 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from pliant.errors import UserError
+from pliant.machine.journal import STATE, Journal, deployments
+
+study_argument = click.argument("study", type=click.Path(path_type=Path))
+
+
+def need_root(what: str) -> None:
+    """UserError unless this process may make namespaces and limits."""
+    if os.geteuid() != 0:
+        raise UserError(f"{what} needs root, to make namespaces, mounts and control groups; run it with sudo")
+
+
+def chosen(deployment: str | None) -> Journal:
+    """The deployment of that id, or the only one that is up. UserError if that is not one."""
+    found = deployments()
+    if deployment is None:
+        if len(found) == 1:
+            return found[0]
+        said = f"{len(found)} deployments are up ({', '.join(j.id for j in found)}); name one with --id" if found else "no deployment is up; start one with `pliant up STUDY`"
+        raise UserError(said)
+    if not all(c in "0123456789abcdef" for c in deployment) or not (STATE / deployment).is_dir():
+        known = ", ".join(j.id for j in found) or "none"
+        raise UserError(f'there is no deployment "{deployment}"; up: {known}')
+    return Journal(deployment)

@@ -1,0 +1,66 @@
+"""`pliant doctor`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(short_help="Say what this machine can do.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(as_json: bool) -> int:
+    """Say what this machine can and cannot do, and how to install what is missing. Exit status 1 if it cannot emulate."""
+    findings = _findings()
+    good = all(ok for _, ok, _, needed in findings if needed)
+    if as_json:
+        print(json.dumps([{"what": w, "ok": ok, "detail": d, "needed": n} for w, ok, d, n in findings], indent=2))
+        return 0 if good else 1
+    for what, ok, detail, needed in findings:
+        mark = "ok" if ok else "MISSING" if needed else "no"
+        print(f"{mark:<8} {what:<22} {detail}")
+    print("\nthis machine can emulate clusters" if good else "\nthis machine cannot emulate clusters yet")
+    return 0 if good else 1
+
+
+def _findings() -> list[tuple[str, bool, str, bool]]:
+    """What was looked at: (what, whether it is fine, detail or remedy, whether pliant cannot do without)."""
+    import shutil
+    import sys
+    from pathlib import Path
+
+    from pliant import registry
+    from pliant.composition import Composition
+    from pliant.machine import facts
+    from pliant.placement import nodes_for
+    from pliant.units import format_size
+
+    machine = facts.look()
+    found = [
+        ("system", True, f"{machine.system}, kernel {machine.kernel}", True),
+        ("CPU, memory, disk", True, f"{machine.cores} cores, {format_size(machine.memory_bytes)}, {format_size(machine.free_disk_bytes)} free", True),
+        ("root", machine.root, "yes" if machine.root else "run pliant with sudo", True),
+        ("control groups", not machine.cgroups_error, machine.cgroups or machine.cgroups_error, True),
+        ("overlayfs", machine.overlay, "for the roots of nodes" if machine.overlay else "modprobe overlay", True),
+        ("loop devices", machine.loop, "for the disks of nodes" if machine.loop else "modprobe loop", True),
+        ("FUSE", machine.fuse, "for the mounts of clients" if machine.fuse else "modprobe fuse", True),
+    ]
+    for program, package in facts.PROGRAMS.items():
+        where = facts.which(program)
+        found.append((program, where is not None, where or f"apt-get install {package}", True))
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    found.append(("mpiexec", mpiexec.exists(), str(mpiexec) if mpiexec.exists() else "pip install mpich", True))
+    for name in registry.filesystem_names():
+        driver = registry.filesystem(name)
+        options = driver.Options()
+        counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
+        composition: Composition = driver.compose(nodes_for(counts), options)
+        lacking = facts.missing(composition.programs)
+        version = "" if lacking else facts.version(composition.version)
+        detail = f"apt-get install {' '.join(composition.packages)}" if lacking else version
+        found.append((f"file system {name}", not lacking, detail, False))
+    for name in registry.workload_names():
+        program = getattr(registry.workload(name), "program", "")
+        where = shutil.which(program) if program else None
+        found.append((f"workload {name}", True, where or "no real program on PATH: pliant's built-in kernel is used", False))
+    return found

@@ -1,0 +1,37 @@
+"""`pliant up`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pliant.cli.common import need_root, study_argument
+
+
+@click.command(short_help="Deploy a study's cluster and leave it up.")
+@study_argument
+@click.option("--ratio", type=float, default=1.0, show_default=True, help="Folding ratio, one of the study's.")
+@click.option("--no-limits", is_flag=True, help="Leave CPU, NIC and disk of the hosts unlimited.")
+def command(study: Path, ratio: float, no_limits: bool) -> None:
+    """Deploy the cluster of STUDY, limit its hosts as the study says, and leave it up. Prints its id."""
+    from pliant import engine
+    from pliant.cli.progress import Display
+    from pliant.errors import UserError
+    from pliant.study import load
+
+    checked = load(study)
+    if ratio not in checked.placements:
+        raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
+    need_root("deploying a cluster")
+    prepared = engine.prepare(checked)
+    with Display() as display:
+        cluster = engine.bring_up(prepared, ratio, keep=True, said=display.doing)
+        try:
+            folds = {f"{r:g}": [list(names) for names in p.hosts] for r, p in checked.placements.items()}
+            cluster.deployment.journal.write("folds.json", folds)
+            cluster.limit(not no_limits)
+        except BaseException:
+            cluster.close()
+            raise
+    print(cluster.id)

@@ -1,0 +1,227 @@
+"""A cluster that runs: nodes on hosts, and a file system deployed on them, mounted and proved to work.
+
+    with Cluster.deploy(composition, figures, placement, disk_bytes=4 * 2**30) as cluster:
+        cluster.execute("client1", ["df", "-h", "/mnt/dfs"], timeout_s=10)
+        cluster.refold(other_placement)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+import pliant
+from pliant.composition import Composition
+from pliant.errors import PliantError, TrialError
+from pliant.machine import cgroup, teardown
+from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
+from pliant.machine.journal import Journal
+from pliant.machine.network import NETWORK, SWITCH
+from pliant.machine.process import CommandFailed, Completed, environment, marked, run
+from pliant.mpi import Mpi
+from pliant.placement import Placement
+from pliant.steps import Runner, last_lines
+
+TRIAL_MARK = "PLIANT_TRIAL"
+"""Environment variable of the processes of a trial, by which what a failed one left can be found."""
+
+
+class NotIntact(PliantError):
+    """What one client wrote is not what another read."""
+
+
+class Cluster:
+    """Nodes on hosts with a file system. Made by `deploy`; `close` removes all of it."""
+
+    def __init__(self, deployment: Deployment, composition: Composition) -> None:
+        self.deployment, self.composition = deployment, composition
+
+    @classmethod
+    def deploy(
+        cls,
+        composition: Composition,
+        figures: HostFigures,
+        placement: Placement,
+        *,
+        disk_bytes: int,
+        title: str = "",
+        keep: bool = False,
+        said: Callable[[str], None] = lambda text: None,
+    ) -> Cluster:
+        """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
+
+        CPU, NIC and disk are not limited yet; see `limit`. Whatever happens, nothing is left if this raises: StepFailed,
+        NotIntact, CommandFailed, OSError.
+        """
+        cgroups = cgroup.probe()
+        journal = Journal.create(title or composition.filesystem, keep=keep)
+        cluster = cls(Deployment(journal, cgroups, figures), composition)
+        try:
+            said("hosts and nodes")
+            requests = []
+            for node in composition.nodes:
+                role = composition.role(node.role)
+                size = disk_bytes if role.disk else 0
+                requests.append(NodeRequest(node.name, node.address, role.disk, size, role.private))
+            cluster.deployment.up(requests, _numbers(placement), len(composition.nodes), visible())
+            Runner(cluster, cluster.tail).carry_out(composition.steps, said)
+            said("check that it works")
+            cluster.verify()
+        except BaseException:
+            cluster.close()
+            raise
+        return cluster
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove every trace of the cluster from the machine; an interrupt from the keyboard has to wait for it."""
+        with uninterrupted():
+            teardown.remove(self.deployment.journal, self.deployment.cgroups)
+
+    @property
+    def id(self) -> str:
+        """The deployment's short id."""
+        return self.deployment.id
+
+    # Commands
+
+    def execute(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Completed:
+        """Run a command in a node as root; raises CommandFailed at the deadline."""
+        return self.deployment.execute(node, argv, timeout_s=timeout_s, stdin=stdin)
+
+    def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        """Start a command in a node and leave it running, its output in a file of the machine."""
+        return self.deployment.popen(node, argv, log)
+
+    def log(self, node: str, name: str) -> Path:
+        """The machine's file for what a daemon of a node says."""
+        return Path(self.deployment.journal.directory, "nodes", node, "logs", f"{name}.log")
+
+    # Folding
+
+    def refold(self, placement: Placement) -> None:
+        """Move every node to its host in `placement`, live: no daemon restarts, mounts and connections stay."""
+        self.deployment.refold(_numbers(placement))
+
+    def limit(self, on: bool) -> None:
+        """Switch the limits of the hosts' CPU, NIC and disk on or off."""
+        self.deployment.limit(on)
+
+    # Trials
+
+    def verify(self, timeout_s: float = 60.0) -> None:
+        """Write on the first client, read on the last, compare; raises NotIntact or CommandFailed."""
+        clients = self.composition.clients
+        path = str(PurePosixPath(self.composition.mount, f".pliant-{secrets.token_hex(4)}"))
+        content = secrets.token_hex(64 * 1024)
+        self.execute(clients[0].name, ["dd", f"of={path}", "bs=64k", "conv=fsync", "status=none"], stdin=content, timeout_s=timeout_s).check()
+        read = self.execute(clients[-1].name, ["cat", path], timeout_s=timeout_s).check().stdout
+        if read != content:
+            raise NotIntact(f"{clients[-1].name} read {len(read)} bytes that differ from the {len(content)} that {clients[0].name} wrote")
+        self.execute(clients[0].name, ["rm", path], timeout_s=timeout_s).check()
+
+    def empty(self, directory: str, timeout_s: float = 120.0) -> None:
+        """Make a directory of the file system and everything in it new, from the first client."""
+        first = self.composition.clients[0].name
+        self.execute(first, ["rm", "-rf", "--one-file-system", "--", directory], timeout_s=timeout_s).check()
+        self.execute(first, ["mkdir", "-p", "--", directory], timeout_s=timeout_s).check()
+
+    def drop_caches(self) -> None:
+        """Write back and empty the page cache: one serves every host, so what was written would be read from memory."""
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+    def mpi(self, mpi: Mpi, argv: Sequence[str], ranks_per_client: int, *, mark: str, timeout_s: float) -> Completed:
+        """Run an MPI program on every client; `mpiexec` itself runs on the switch, outside of all hosts.
+
+        Raises TrialError with the end of its output if it fails or does not end in time.
+        """
+        hosts = [node.name for node in self.composition.clients]
+        launch = mpi.launch(self.deployment.enter, hosts, SWITCH, NETWORK, ranks_per_client, argv)
+        env = environment(self.id, {TRIAL_MARK: mark, **mpi.environment})
+        try:
+            return run(self.deployment.in_fabric(launch), timeout_s=timeout_s, env=env, shown=argv).check()
+        except CommandFailed as error:
+            if error.exit_status is None:
+                raise TrialError(f"did not end within {timeout_s:.0f} s") from error
+            said = last_lines(error.stderr.strip() or error.stdout.strip(), 4)
+            raise TrialError(f"ended with status {error.exit_status}: {' | '.join(said.split(chr(10)))}") from error
+        finally:
+            cgroup.kill(marked(TRIAL_MARK, mark))
+
+    # Logs
+
+    def tail(self, node: str, lines: int = 12) -> str:
+        """The end of each log file of a node, newest first."""
+        files = sorted(self._log_files(node), key=lambda path: path.stat().st_mtime, reverse=True)[:3]
+        return "\n".join(f"--- {node}:{path.name}\n{last_lines(_text(path), lines)}" for path in files)
+
+    def log_sizes(self) -> dict[Path, int]:
+        """How long each log file of every node is now."""
+        return {path: path.stat().st_size for node in self.deployment.nodes for path in self._log_files(node)}
+
+    def keep_logs(self, directory: Path, since: dict[Path, int]) -> None:
+        """Copy what the log files gained since `log_sizes` said `since`, as NODE-FILE."""
+        for node in self.deployment.nodes:
+            for path in self._log_files(node):
+                with path.open("rb") as file:
+                    file.seek(since.get(path, 0))
+                    gained = file.read()
+                if gained:
+                    directory.mkdir(parents=True, exist_ok=True)
+                    (directory / f"{node}-{path.name}").write_bytes(gained)
+
+    def _log_files(self, node: str) -> Iterator[Path]:
+        """A node's log files where the machine has them: its upper layer, and what pliant keeps of its daemons."""
+        role = next(n.role for n in self.composition.nodes if n.name == node)
+        base = Path(self.deployment.journal.directory, "nodes", node)
+        for where in (base / "logs", *(base / "upper/root" / log.lstrip("/") for log in self.composition.role(role).logs)):
+            for directory, _, names in os.walk(where):
+                yield from (path for name in sorted(names) if (path := Path(directory, name)).is_file() and not path.is_symlink())
+
+
+def _numbers(placement: Placement) -> dict[str, int]:
+    """Node -> host, from 1."""
+    return {node: host for host, nodes in enumerate(placement.hosts, 1) for node in nodes}
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes()[-65536:].decode(errors="replace")
+
+
+def visible() -> tuple[str, ...]:
+    """What nodes must see wherever it lies: the Python that runs pliant, its libraries, and pliant itself."""
+    package = str(Path(pliant.__file__).resolve().parent)
+    found = (sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent.parent), package)
+    return tuple(path for path in dict.fromkeys(found) if path not in ("/", "/usr"))
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM: a second Ctrl-C must not stop the removal of what the first one ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

@@ -1,0 +1,350 @@
+"""Runs a study: schedule -> cluster -> trials -> store. Every trial is stored the moment it ends."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from typing import Any, Protocol
+
+import pliant
+from pliant import mpi as mpi_
+from pliant.cluster import Cluster, NotIntact
+from pliant.errors import TrialError, UserError
+from pliant.machine import cgroup, facts
+from pliant.machine.deployment import HostFigures
+from pliant.machine.journal import deployments
+from pliant.machine.process import CommandFailed
+from pliant.platforms.emulated import Budget, budget, overdrawn
+from pliant.search import Todo, schedule
+from pliant.store import RunInfo, Store
+from pliant.study import LabelledWorkload, Problem, Study, StudyError
+from pliant.trial import Trial
+from pliant.units import format_bit_rate, format_byte_rate, format_size
+from pliant.workloads import Toolbox
+
+_GUESS_S = 15.0
+"""What a trial is taken to last until one has ended."""
+
+
+class Listener(Protocol):
+    """Hears how a run goes on. Times are seconds; `left_s` is an estimate."""
+
+    def doing(self, what: str) -> None:
+        """What is going on now, within a deployment or a trial."""
+
+    def begins(self, trial: Trial, number: int, total: int, left_s: float) -> None:
+        """A trial begins, the `number`th of `total`."""
+
+    def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
+        """A trial has ended and is stored."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study that can run on this machine: what was found for each workload."""
+
+    study: Study
+    figures: HostFigures
+    machine: facts.Facts
+    tools: Mapping[str, Toolbox]
+    mpi: Mapping[str, mpi_.Mpi]
+    warnings: tuple[str, ...]
+
+
+def figures_of(study: Study) -> HostFigures:
+    """What a host of the study's platform has."""
+    host = study.platform.host
+    return HostFigures(host.cores, host.nic, host.disk, host.memory)
+
+
+def promises() -> list[Budget]:
+    """What the deployments that are up on this machine have been promised."""
+    found = []
+    for journal in deployments():
+        content = journal.read("promise.json")
+        if content is not None:
+            found.append(Budget(**content))
+    return found
+
+
+def prepare(study: Study) -> Prepared:
+    """Everything that can be known before anything is touched: budgets, programs, MPI. Raises UserError, StudyError."""
+    machine = facts.look()
+    figures = figures_of(study)
+    nodes = study.nodes
+    disks = sum(study.composition.role(node.role).disk is not None for node in nodes)
+    size = study.platform.host.disk_size
+    problems = overdrawn(figures, len(nodes), disks, size, machine, promises())
+    if problems:
+        raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
+    if machine.cgroups_error:
+        raise UserError(f"hosts cannot be emulated here: {machine.cgroups_error}")
+    packages = {facts.PROGRAMS[program] for program in facts.missing(tuple(facts.PROGRAMS))}
+    lacking = facts.missing(study.composition.programs)
+    if packages or lacking:
+        packages |= set(study.composition.packages) if lacking else set()
+        names = ", ".join([*facts.missing(tuple(facts.PROGRAMS)), *lacking])
+        raise UserError(f"missing on this machine: {names}; install with: apt-get install {' '.join(sorted(packages))}")
+    tools: dict[str, Toolbox] = {}
+    mpis: dict[str, mpi_.Mpi] = {}
+    for workload in study.workloads:
+        program = _program(workload)
+        tools[workload.label] = Toolbox(python=sys.executable, program=program)
+        mpis[workload.label] = mpi_.find(study.mpi.mpiexec, program)
+    return Prepared(study, figures, machine, tools, mpis, _warnings(study, machine))
+
+
+def _program(workload: LabelledWorkload) -> str | None:
+    """The real benchmark that a workload names or that is on the user's PATH; None for the built-in kernel."""
+    named: str | None = getattr(workload.options, "program", None)
+    if named is not None:
+        if shutil.which(named) is None:
+            raise UserError(f"workload {workload.label}: {named} is not a program; install it, or leave `program` out")
+        return named
+    name = getattr(workload.driver, "program", "")
+    return shutil.which(name) if name else None
+
+
+def _warnings(study: Study, machine: facts.Facts) -> tuple[str, ...]:
+    found = list(study.composition.warnings)
+    share = study.platform.host.cores * len(study.nodes) / machine.cores
+    if share > 0.95:
+        found.append(
+            f"the hosts are promised {share:.0%} of this machine's CPU, which leaves little for the kernel's own work; "
+            f"up to 90 % is safer"
+        )
+    if study.about.repetitions < 2:
+        found.append("with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more")
+    return tuple(found)
+
+
+def _document(study: Study) -> dict[str, Any]:
+    """The study as it was understood, with every default."""
+    tables = {"study": study.about, "platform": study.platform, "filesystem": study.filesystem, "fold": study.fold}
+    document = {name: table.model_dump(mode="json") for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()}
+    document["filesystem"]["options"] = study.options.model_dump(mode="json")
+    document["workload"] = [{"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")} for w in study.workloads]
+    return document
+
+
+def _info(study: Study) -> RunInfo:
+    """What an analysis of the run needs to know."""
+    host = study.platform.host
+    said = (
+        f"{host.cores:g} core{'s' if host.cores != 1 else ''}, {format_bit_rate(host.nic)} each way, "
+        f"{format_byte_rate(host.disk)} of disk each for reads and writes, {format_size(host.memory)} of memory"
+    )
+    placements = {
+        ratio: dict(zip(placement.host_names, placement.hosts, strict=True)) for ratio, placement in study.placements.items()
+    }
+    return RunInfo(
+        study=study.name,
+        filesystem=study.filesystem.kind,
+        platform=study.platform.kind,
+        workflow="dev",
+        seed=study.about.seed,
+        repetitions=study.about.repetitions,
+        max_loss=study.fold.max_loss,
+        hosts={ratio: len(placement.hosts) for ratio, placement in study.placements.items()},
+        metrics={w.label: w.driver.metrics(w.options) for w in study.workloads},
+        roles=dict(study.filesystem.roles),
+        strategy=study.fold.strategy,
+        host_cores=host.cores,
+        host_figures=said,
+        placements=placements,
+        power=study.power.model,
+        filesystem_options=study.options.model_dump(mode="json"),
+    )
+
+
+def _facts(prepared: Prepared) -> dict[str, str]:
+    """The machine and the versions of everything that had a part in the numbers."""
+    machine, study = prepared.machine, prepared.study
+    return {
+        "pliant": pliant.__version__,
+        "file system": facts.version(study.composition.version) if study.composition.version else "",
+        "kernel": machine.kernel,
+        "system": machine.system,
+        "CPU": f"{machine.cores} x {machine.cpu}",
+        "memory": format_size(machine.memory_bytes),
+        "control groups": machine.cgroups,
+        "Python": platform.python_version(),
+        **{f"MPI of {label}": mpi.version for label, mpi in prepared.mpi.items()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def run(prepared: Prepared, directory: Path, listener: Listener) -> Path:
+    """Run a study to its end and return the directory of its results.
+
+    On an interruption (KeyboardInterrupt) or a failure what was measured is kept there, and the cluster is removed.
+    """
+    study = prepared.study
+    todo = schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed)
+    with Store.create(directory, study.text, _document(study), _info(study), _facts(prepared)) as store:
+        runner = _Runner(prepared, store, directory, listener)
+        runner.deploy()
+        try:
+            runner.all(todo)
+        finally:
+            runner.close()
+    return directory
+
+
+class _Runner:
+    """One run: the cluster as it is now, and how long trials have taken so far."""
+
+    def __init__(self, prepared: Prepared, store: Store, directory: Path, listener: Listener) -> None:
+        self.prepared, self.store, self.directory, self.listener = prepared, store, directory, listener
+        self.study = prepared.study
+        self.cluster: Cluster | None = None
+        self.spent: dict[tuple[str, float], list[float]] = {}
+        self.number = 0
+
+    def deploy(self) -> None:
+        self.listener.doing("deploy")
+        started = time.monotonic()
+        self.cluster = bring_up(self.prepared, 1.0, said=lambda step: self.listener.doing(f"deploy: {step}"))
+        self.listener.note(f"deployed {len(self.study.nodes)} nodes as {self.cluster.id} in {time.monotonic() - started:.1f} s")
+
+    def close(self) -> None:
+        if self.cluster is not None:
+            self.listener.doing("remove the cluster")
+            self.cluster.close()
+            self.cluster = None
+
+    def all(self, todo: Sequence[Todo]) -> None:
+        for index, each in enumerate(todo, 1):
+            left = list(todo[index - 1 :])
+            trial = self.once(each, 1, index, len(todo), left)
+            if trial.state != "done":
+                self.recover(trial)
+                trial = self.once(each, 2, index, len(todo), left)
+                if trial.state != "done":
+                    self.recover(trial)
+
+    def once(self, each: Todo, attempt: int, index: int, total: int, left: Sequence[Todo]) -> Trial:
+        """One attempt at a trial, stored before it begins and the moment it ends."""
+        self.number += 1
+        placement = self.study.placements[each.ratio]
+        where = Path("trials") / f"{self.number:04d}-{each.workload}-ratio{each.ratio:g}"
+        trial = Trial(
+            number=self.number,
+            workload=each.workload,
+            ratio=each.ratio,
+            hosts=len(placement.hosts),
+            repetition=each.repetition,
+            attempt=attempt,
+            state="running",
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            program=self._program(each.workload),
+            directory=str(where),
+        )
+        self.store.begin(trial)
+        self.listener.begins(trial, index, total, self.estimate(left))
+        began = time.monotonic()
+        try:
+            trial = self.measure(trial)
+        except (TrialError, CommandFailed, NotIntact, ValueError, OSError) as error:
+            trial = replace(trial, state="failed", reason=str(error))
+        except BaseException:
+            self.store.end(replace(trial, state="failed", reason="interrupted"))
+            raise
+        self.spent.setdefault((each.workload, each.ratio), []).append(time.monotonic() - began)
+        self.store.end(trial)
+        self.listener.ended(trial, index, total, self.estimate(left[1:]))
+        return trial
+
+    def _program(self, label: str) -> str:
+        program = self.prepared.tools[label].program
+        return program or f"pliant's built-in {self.study.workload(label).driver.name} kernel"
+
+    def measure(self, trial: Trial) -> Trial:
+        """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards."""
+        cluster = self.cluster
+        assert cluster is not None
+        workload = self.study.workload(trial.workload)
+        target = self.directory / trial.directory
+        target.mkdir(parents=True)
+        logs = cluster.log_sizes()
+        work = f"{self.study.composition.mount}/pliant-{trial.workload}"
+        self.listener.doing("fold and clean")
+        cluster.refold(self.study.placements[trial.ratio])
+        cluster.empty(work)
+        cluster.drop_caches()
+        cluster.limit(True)
+        try:
+            before, began = cluster.deployment.host_cpu_s(), time.monotonic()
+            outputs = self._phases(cluster, workload, work, target, trial)
+            duration_s = time.monotonic() - began
+            after = cluster.deployment.host_cpu_s()
+        finally:
+            cluster.limit(False)
+            cluster.keep_logs(target / "logs", logs)
+        metrics = workload.driver.parse(workload.options, outputs)
+        used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
+        return replace(trial, state="done", duration_s=duration_s, metrics=metrics, host_cpu_s=used)
+
+    def _phases(self, cluster: Cluster, workload: LabelledWorkload, work: str, target: Path, trial: Trial) -> dict[str, str]:
+        """Run each phase of a trial within the study's deadline and keep its output; phase -> standard output."""
+        until = time.monotonic() + self.study.about.trial_timeout
+        outputs = {}
+        tools, mpi = self.prepared.tools[trial.workload], self.prepared.mpi[trial.workload]
+        for phase in workload.driver.phases(workload.options, work, tools):
+            self.listener.doing(phase.name)
+            if phase.drop_caches:
+                cluster.drop_caches()
+            mark = f"{cluster.id}-{trial.number}"
+            timeout_s = max(1.0, until - time.monotonic())
+            done = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
+            (target / f"{phase.name}.out").write_text(done.stdout)
+            if done.stderr:
+                (target / f"{phase.name}.err").write_text(done.stderr)
+            outputs[phase.name] = done.stdout
+        return outputs
+
+    def recover(self, trial: Trial) -> None:
+        """After a failure: go on with the cluster if it still works, else deploy it anew."""
+        assert self.cluster is not None
+        self.listener.doing("check the cluster after a failure")
+        try:
+            self.cluster.verify(timeout_s=30)
+        except (NotIntact, CommandFailed):
+            self.listener.note(f"trial {trial.number} left the file system broken; deploying it again")
+            self.close()
+            self.deploy()
+
+    def estimate(self, left: Sequence[Todo]) -> float:
+        """Seconds that the trials that are left will take, from those that have ended: the most alike there are."""
+        everything = [s for times in self.spent.values() for s in times]
+        total = 0.0
+        for each in left:
+            same = self.spent.get((each.workload, each.ratio))
+            alike = [s for (workload, _), times in self.spent.items() if workload == each.workload for s in times]
+            known = same or alike or everything
+            total += mean(known) if known else _GUESS_S
+        return total
+
+
+def bring_up(prepared: Prepared, ratio: float, *, keep: bool = False, said: Callable[[str], None] = lambda step: None) -> Cluster:
+    """Deploy the study's cluster at a ratio, without limits, and write down what it was promised."""
+    study = prepared.study
+    return Cluster.deploy(
+        study.composition,
+        prepared.figures,
+        study.placements[ratio],
+        disk_bytes=study.platform.host.disk_size,
+        title=study.name,
+        keep=keep,
+        said=said,
+    )

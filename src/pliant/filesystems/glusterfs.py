@@ -1,0 +1,160 @@
+"""GlusterFS: storage servers that pool one brick each into a volume, and FUSE clients.
+
+Sources: the GlusterFS administrator guide (volume types, `gluster` commands), gluster(8), mount.glusterfs(8).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from pliant.composition import Command, Composition, Node, Role, Step
+
+MOUNT = "/mnt/dfs"
+DISK = "/srv/brick"
+VOLUME = "pliant"
+
+_Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.,:/_-]*$", max_length=128)]
+_VOLUME = re.compile(r"^(?:distribute|replicate +(\d+)|disperse +(\d+)(?: *\+ *(\d+))?)$")
+
+
+class Options(BaseModel):
+    """`[filesystem.options]` of a study on GlusterFS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    volume: str = "distribute"
+    """`distribute`; `replicate N` (N copies); `disperse N` or `disperse D+R` (erasure coding over D + R bricks, any R
+    of which may be lost; `disperse N` leaves R to GlusterFS). More servers than one set needs: distributed over sets."""
+    transport: Literal["tcp"] = "tcp"
+    """Transport between clients and servers. RDMA was removed from GlusterFS in release 8."""
+    ping_timeout_s: int = Field(default=42, ge=1, le=3600)
+    """Seconds after which a silent server is taken for dead (volume option network.ping-timeout)."""
+    volume_options: dict[_Word, _Word] = Field(default_factory=dict)
+    """Any other volume options, as in `gluster volume set`: {"performance.io-cache" = "off"}."""
+
+    @field_validator("volume")
+    @classmethod
+    def _known_volume(cls, text: str) -> str:
+        match = _VOLUME.match(text.strip())
+        if match is None:
+            raise ValueError(f'"{text}" is not a volume type; write "distribute", "replicate N", "disperse N" or "disperse D+R"')
+        copies, data, redundancy = (int(group) if group else None for group in match.groups())
+        if copies is not None and copies < 2:
+            raise ValueError(f'"{text}" keeps one copy, which is "distribute"; write "replicate 2" or more')
+        if data is not None and redundancy is None and data < 3:
+            raise ValueError(f'"{text}" has too few bricks to survive a loss; write "disperse 3" or more')
+        if data is not None and redundancy is not None and not 1 <= redundancy < data:
+            raise ValueError(f'"{text}": GlusterFS wants at least 1 redundant brick and fewer than data bricks; write e.g. "disperse 2+1"')
+        return " ".join(text.split())
+
+    @property
+    def set_size(self) -> int:
+        """Bricks in one set of copies or fragments; 1 for a distributed volume."""
+        copies, data, redundancy = (int(group) if group else 0 for group in _match(self.volume).groups())
+        return max(1, copies, data + redundancy)
+
+    @property
+    def create_arguments(self) -> tuple[str, ...]:
+        """The volume type as `gluster volume create` takes it."""
+        copies, data, redundancy = _match(self.volume).groups()
+        if copies:
+            return ("replica", copies)
+        if data and redundancy:
+            return ("disperse-data", data, "redundancy", redundancy)
+        return ("disperse", data) if data else ()
+
+
+def _match(volume: str) -> re.Match[str]:
+    match = _VOLUME.match(volume)
+    assert match is not None  # validated
+    return match
+
+
+class GlusterFS:
+    """The driver; see `pliant.composition.Filesystem`."""
+
+    name: ClassVar[str] = "glusterfs"
+    Options: ClassVar[type[BaseModel]] = Options
+
+    @staticmethod
+    def roles(options: Options) -> tuple[Role, ...]:
+        """Servers with a disk each (a brick on the root file system is refused by GlusterFS), and clients."""
+        logs = ("/var/log/glusterfs",)
+        private = ("/var/lib/glusterd", "/var/log/glusterfs")
+        return (
+            Role("server", minimum=options.set_size, disk=DISK, private=private, logs=logs),
+            Role("client", minimum=1, client=True, private=private, logs=logs),
+        )
+
+    @staticmethod
+    def compose(nodes: tuple[Node, ...], options: Options) -> Composition:
+        """Start glusterd everywhere, pool the servers, make and start the volume, mount it on the clients."""
+        servers = [node.name for node in nodes if node.role == "server"]
+        clients = [node.name for node in nodes if node.role == "client"]
+        if len(servers) % options.set_size:
+            lower = len(servers) - len(servers) % options.set_size
+            raise ValueError(
+                f'volume "{options.volume}" works with a multiple of {options.set_size} servers, not {len(servers)}; '
+                f"take {lower} or {lower + options.set_size}"
+            )
+        return Composition(
+            filesystem="glusterfs",
+            roles=GlusterFS.roles(options),
+            nodes=nodes,
+            steps=_steps(servers, clients, options),
+            mount=MOUNT,
+            programs=("glusterd", "glusterfs", "gluster", "mount.glusterfs", "mkfs.ext4"),
+            packages=("glusterfs-server", "glusterfs-client", "e2fsprogs"),
+            version=("glusterfs", "--version"),
+            warnings=_warnings(options, clients),
+        )
+
+
+def _steps(servers: list[str], clients: list[str], options: Options) -> tuple[Step, ...]:
+    first, others = servers[0], servers[1:]
+    gluster = ("gluster", "--mode=script")
+    bricks = tuple(f"{server}:{DISK}/{VOLUME}" for server in servers)
+    create = (*gluster, "volume", "create", VOLUME, *options.create_arguments, "transport", options.transport, *bricks)
+    settings = {"network.ping-timeout": str(options.ping_timeout_s), **options.volume_options}
+    configure = tuple(Command((*gluster, "volume", "set", VOLUME, key, value)) for key, value in settings.items())
+    backups = ("-o", "backup-volfile-servers=" + ":".join(others)) if others else ()
+    mount = Command(("mount", "-t", "glusterfs", *backups, f"{first}:/{VOLUME}", MOUNT))
+    connected = f"(?s)^(?!.*Disconnected)(?:.*\\bConnected\\b){{{len(servers)}}}"
+    return (
+        Step(
+            "glusterd",
+            {server: (Command(("glusterd", "--no-daemon", "--log-level", "INFO")),) for server in servers},
+            daemon=True,
+            ready={server: Command((*gluster, "peer", "status"), expect="Number of Peers: 0") for server in servers},
+        ),
+        Step(
+            "pool",
+            {first: tuple(Command((*gluster, "peer", "probe", server)) for server in others)},
+            after=("glusterd",),
+            ready={first: Command((*gluster, "pool", "list"), expect=connected)},
+        ),
+        Step(
+            "volume",
+            {first: (Command(create), *configure, Command((*gluster, "volume", "start", VOLUME)))},
+            after=("pool",),
+            ready={first: Command((*gluster, "volume", "info", VOLUME), expect="Status: Started")},
+        ),
+        Step(
+            "mount",
+            {client: (Command(("mkdir", "-p", MOUNT)), mount) for client in clients},
+            after=("volume",),
+            ready={client: Command(("mountpoint", "-q", MOUNT)) for client in clients},
+        ),
+    )
+
+
+def _warnings(options: Options, clients: list[str]) -> tuple[str, ...]:
+    found = []
+    if options.volume == "replicate 2":
+        found.append('volume "replicate 2" can split its brain when a server is lost; GlusterFS advises 3 copies')
+    if len(clients) == 1:
+        found.append("one client: what it reads was written by itself, and GlusterFS's own cache may serve it")
+    return tuple(found)

@@ -1,0 +1,114 @@
+"""What this machine has and can do, found by looking: for budgets, `pliant doctor` and the versions in a report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cgroup
+from .journal import STATE
+from .process import PATH, CommandFailed, run
+
+PROGRAMS = {
+    "ip": "iproute2",
+    "tc": "iproute2",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "losetup": "mount",
+    "mkfs.ext4": "e2fsprogs",
+}
+"""Programs that the machine layer runs, and the Debian packages that have them."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One machine. `cgroups` is its layout, or why it cannot be used (`cgroups_error`); sizes in bytes."""
+
+    root: bool
+    cores: int
+    memory_bytes: int
+    free_disk_bytes: int
+    cgroups: str
+    cgroups_error: str
+    fuse: bool
+    loop: bool
+    overlay: bool
+    kernel: str
+    system: str
+    cpu: str
+
+
+def which(program: str) -> str | None:
+    """Where a program is on the path that nodes use; an absolute path stands for itself if it is executable."""
+    return shutil.which(program, path=PATH)
+
+
+def missing(programs: tuple[str, ...]) -> list[str]:
+    """Those of the programs that are not there."""
+    return [program for program in programs if which(program) is None]
+
+
+def look() -> Facts:
+    """The facts of this machine, in a few milliseconds and without changing anything."""
+    layout = error = ""
+    try:
+        layout = cgroup.probe().layout
+    except cgroup.CgroupError as problem:
+        error = str(problem)
+    filesystems = _read("/proc/filesystems").split()
+    where = next(path for path in (STATE, *STATE.parents) if path.exists())
+    return Facts(
+        root=os.geteuid() == 0,
+        cores=len(os.sched_getaffinity(0)),
+        memory_bytes=_memory_bytes(),
+        free_disk_bytes=shutil.disk_usage(where).free,
+        cgroups=layout,
+        cgroups_error=error,
+        fuse=Path("/dev/fuse").exists(),
+        loop=Path("/dev/loop-control").exists(),
+        overlay="overlay" in filesystems,
+        kernel=platform.release(),
+        system=_system(),
+        cpu=_cpu(),
+    )
+
+
+def version(argv: tuple[str, ...]) -> str:
+    """First line of what a program says of its version; "" if it says nothing."""
+    try:
+        done = run(argv, timeout_s=20)
+    except CommandFailed:
+        return ""
+    return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _memory_bytes() -> int:
+    """MemTotal: what promises are held against is what the machine has, not what is free at the moment."""
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _system() -> str:
+    for line in _read("/etc/os-release").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return platform.system()
+
+
+def _cpu() -> str:
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -1,0 +1,82 @@
+"""Which MPI starts a workload: the one that pliant comes with, or the one that the user's benchmark was built with.
+
+A program started by another MPI's mpiexec runs as many lone ranks, each of which measures by itself: numbers that look
+right and are not. So the two are matched here, before anything is deployed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pliant.errors import UserError
+from pliant.machine.process import CommandFailed, run
+from pliant.workloads.mpi import Flavour, Wiring, flavour_of, launch_argv
+
+_LIBRARIES: tuple[tuple[str, Flavour], ...] = (("libmpi.so.12", "mpich"), ("libmpich.so", "mpich"), ("libmpi.so.40", "openmpi"))
+"""Shared libraries by which a program tells its MPI: the MPICH ABI initiative's name, Debian's, and Open MPI 2 to 5's."""
+
+
+@dataclass(frozen=True)
+class Mpi:
+    """An mpiexec that can start ranks in nodes. `environment` is what it needs beside the usual."""
+
+    flavour: Flavour
+    mpiexec: str
+    version: str
+    environment: Mapping[str, str]
+
+    def launch(
+        self, enter: str, hosts: Sequence[str], interface: str, network: str, ranks_per_host: int, argv: Sequence[str]
+    ) -> list[str]:
+        """The command, to be run on `interface` of the nodes' `network` (CIDR), that runs `argv` in every host."""
+        # Both quote for a shell, which `enter` gives them on request; Hydra asks by itself.
+        launcher = enter if self.flavour == "mpich" else f"{enter} -x"
+        wiring = Wiring(head_interface=interface, node_interface="eth0", network=network)
+        return launch_argv(self.flavour, self.mpiexec, launcher, hosts, wiring, ranks_per_host, argv)
+
+
+def find(asked: str | None, program: str | None) -> Mpi:
+    """The mpiexec for `program` (None: a built-in kernel). `asked` is the one that the study names, if it does.
+
+    Raises UserError if there is none that fits.
+    """
+    if program is None:
+        return _described(asked or str(Path(sys.executable).parent / "mpiexec"))
+    linked = _linked(program)
+    beside = str(Path(program).resolve().parent / "mpiexec")
+    candidates = [asked] if asked else [beside, shutil.which("mpiexec"), shutil.which("mpirun")]
+    for candidate in filter(None, candidates):
+        if os.access(candidate, os.X_OK):
+            mpi = _described(candidate)
+            if linked in (None, mpi.flavour) and (asked or linked):
+                return mpi
+    if linked is None and not asked:
+        raise UserError(f"cannot tell which MPI {program} was built with; name its mpiexec in the study: [mpi] mpiexec = \"/path/mpiexec\"")
+    raise UserError(f"{program} was built with {linked or 'an MPI'}, and no mpiexec of it was found; name it in the study: [mpi] mpiexec = \"/path/mpiexec\"")
+
+
+def _linked(program: str) -> Flavour | None:
+    """The MPI that a program is linked with; None if it does not say (a script, or static)."""
+    try:
+        libraries = run(["ldd", program], timeout_s=20).stdout
+    except CommandFailed:
+        return None
+    return next((flavour for name, flavour in _LIBRARIES if name in libraries), None)
+
+
+def _described(mpiexec: str) -> Mpi:
+    if not os.access(mpiexec, os.X_OK):
+        raise UserError(f"{mpiexec} is not a program; reinstall pliant, or name an mpiexec in the study: [mpi] mpiexec = \"/path/mpiexec\"")
+    libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    try:
+        said = run([mpiexec, "--version"], timeout_s=20).check().stdout
+        flavour = flavour_of(said)
+    except (CommandFailed, ValueError) as error:
+        raise UserError(f"{mpiexec}: {error}") from error
+    number = next((word for line in said.splitlines() if "ersion" in line or "mpirun" in line for word in line.split() if word[:1].isdigit()), "")
+    return Mpi(flavour, mpiexec, f"{'MPICH' if flavour == 'mpich' else 'Open MPI'} {number}".strip(), libraries)
