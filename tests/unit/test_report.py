@@ -199,7 +199,8 @@ def test_noisy_uneven_and_lower_is_better(tmp_path):
     )
     html = result.html.read_text()
     assert "p99 &lt;latency&gt;" in html and "<latency>" not in html and "my<fs>" not in html
-    assert "ratio 2.67" in html and (tmp_path / "figures" / "fio-loss.svg").exists()
+    assert max(map(len, render(result, width=80).splitlines())) <= 80
+    assert "2.67" in html and (tmp_path / "figures" / "fio-loss.svg").exists()
     Page(html)
 
 
@@ -219,6 +220,17 @@ def test_the_terminal_has_a_line_for_each_metric(run):
         assert f"{verdict.workload} {words.metric_title(verdict.metric)}" in text
     assert "hosts 8 → 4" in text and "27.0 ✗" in text and "2,080 ?" in text
     assert max(map(len, render(run, width=80).splitlines())) <= 80
+
+
+def test_many_ratios_do_not_push_the_verdict_off_the_terminal(tmp_path):
+    hosts = {8 / count: count for count in range(8, 0, -1)}
+    many = [
+        replace(runs.trial(n, "ior", 1.0, 1, "done", metrics={"write_bandwidth": 1234.5}), ratio=ratio, hosts=count)
+        for n, (ratio, count) in enumerate(hosts.items())
+    ]
+    result = write_report(small_run(tmp_path, many, hosts=hosts, placements={}))
+    text = render(result, width=80)
+    assert text.count("1,230") == 8 and "breaks" in text and "2.67" in text and "…" not in text
 
 
 def test_a_run_directory_that_cannot_be_written_is_the_users_mistake(tmp_path):

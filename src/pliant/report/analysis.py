@@ -129,7 +129,7 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
             yield f"{plural(count, 'trial')} {end} no verdict; see “Trials that were not counted”."
     done = Counter((t.workload, t.ratio) for t in trials if t.state == "done")
     short = [
-        f"{workload} at ratio {ratio:g} ({done[workload, ratio]})"
+        f"{workload} at ratio {ratio:.3g} ({done[workload, ratio]})"
         for workload in info.metrics
         for ratio in sorted(info.hosts)
         if done[workload, ratio] < info.repetitions
@@ -165,7 +165,7 @@ def _headline(analysis: Analysis) -> str:
     one = len(verdicts) == 1
     if ratio > BASELINE:
         full = f" instead of {hosts[BASELINE]}"
-        text = f"{name} folds to ratio {ratio:g}: on {plural(hosts[ratio], 'host')}{full}, "
+        text = f"{name} folds to ratio {ratio:.3g}: on {plural(hosts[ratio], 'host')}{full}, "
         every = "its metric is" if one else f"all of its {len(verdicts)} metrics are"
         text += f"{every} shown to stay within {tolerated} of the baseline."
     else:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pliant.report.analysis import Analysis, Values
-from pliant.report.words import metric_title
+from pliant.report.words import metric_title, plural
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "line", TOLERATED: "tolerated"} |
 PANEL_IN = (3.5, 2.55)
 _COLUMNS = 3
 _MOST_GAIN, _MOST_LOSS = -1.0, 1.5
+_ROOMY = 5
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -95,9 +96,9 @@ def _metric_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[_P
 
 
 def _loss_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[_Painter]:
-    """One scale for all metrics of a workload, so that their panels compare."""
-    limits = _loss_limits(analysis, verdicts)
-    return [partial(_paint_loss, verdict=v, values=analysis.of(v), limits=limits) for v in verdicts]
+    """One scale for the metrics of a workload that have the same direction, so that their panels compare."""
+    limits = {d: _loss_limits(analysis, [v for v in verdicts if v.metric.better == d]) for d in ("higher", "lower")}
+    return [partial(_paint_loss, verdict=v, values=analysis.of(v), limits=limits[v.metric.better]) for v in verdicts]
 
 
 def _grid(painters: Sequence[_Painter], titles: Sequence[str]) -> Figure:
@@ -185,18 +186,12 @@ def _paint_loss(axes: Axes, verdict: Verdict, values: Values, limits: tuple[floa
 
 
 def _prepare(axes: Axes, verdict: Verdict) -> None:
-    """The axis of ratios: logarithmic, a tick for each, with the number of hosts where there is room."""
-    ratios = [r.ratio for r in verdict.ratios]
-    roomy = len(ratios) <= 5
-    labels = [
-        f"{r.ratio:.3g}\n{r.hosts} host{'s' * (r.hosts != 1)}" if roomy else f"{r.ratio:.3g}" for r in verdict.ratios
-    ]
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ratios, labels, fontsize=7.5)
-    axes.minorticks_off()
-    gap = 0.35 if len(ratios) > 1 else 1.0
-    axes.set_xlim(min(ratios) * 2**-gap, max(ratios) * 2 ** (gap + 0.15))
-    axes.set_xlabel("folding ratio")
+    """The axis of ratios: a place for each, evenly spaced, because 1, 1.14 and 1.33 must be told apart beside 8."""
+    roomy = len(verdict.ratios) <= _ROOMY
+    labels = [f"{r.ratio:.3g}\n{plural(r.hosts, 'host') if roomy else r.hosts}" for r in verdict.ratios]
+    axes.set_xticks(range(len(labels)), labels, fontsize=7.5)
+    axes.set_xlim(-0.35, len(labels) - 0.5)
+    axes.set_xlabel("folding ratio" if roomy else "folding ratio; hosts below")
     axes.grid(axis="y", zorder=0)
     axes.tick_params(length=2.5)
 
@@ -207,20 +202,21 @@ _Point = tuple[RatioVerdict, float, float | None, float | None]
 def _paint_curve(axes: Axes, points: Sequence[_Point], values: Values, limits: tuple[float, float]) -> None:
     """Every value as a dot, medians with their intervals above; what is off the scale is cut with an arrow."""
     low, high = limits
+    at = {ratio: place for place, ratio in enumerate(sorted(values))}
     for ratio, many in values.items():
         # Beside the median, not under it, and fanned out in time order: three equal values are still three dots.
-        places = [ratio * 2 ** (0.17 + 0.13 * place / max(len(many) - 1, 1)) for place in range(len(many))]
+        places = [at[ratio] + 0.17 + 0.13 * i / max(len(many) - 1, 1) for i in range(len(many))]
         axes.plot(places, many, "o", ms=2.6, mfc="none", mec=MUTED, mew=0.7, zorder=3)
-    axes.plot([p[0].ratio for p in points], [p[1] for p in points], color=MUTED, lw=0.9, zorder=2)
+    axes.plot([at[p[0].ratio] for p in points], [p[1] for p in points], color=MUTED, lw=0.9, zorder=2)
     for row, value, below, above in points:
         state = "baseline" if row.ratio == BASELINE else row.state
-        colour = COLOURS[state]
+        colour, x = COLOURS[state], at[row.ratio]
         if below is not None and above is not None:
             ends = (max(below, low), min(above, high))
-            axes.plot([row.ratio] * 2, ends, color=colour, lw=1.8, zorder=4, solid_capstyle="butt")
+            axes.plot([x, x], ends, color=colour, lw=1.8, zorder=4, solid_capstyle="butt")
             for end, cut, arrow in ((ends[0], below < low, "v"), (ends[1], above > high, "^")):
-                axes.plot(row.ratio, end, arrow if cut else "_", ms=5, color=colour, zorder=4, clip_on=False)
-        axes.plot(row.ratio, value, MARKERS[state], ms=5.5, color=colour, mew=0, zorder=5)
+                axes.plot(x, end, arrow if cut else "_", ms=5, color=colour, zorder=4, clip_on=False)
+        axes.plot(x, value, MARKERS[state], ms=5.5, color=colour, mew=0, zorder=5)
     axes.set_ylim(low, high)
 
 
@@ -234,11 +230,13 @@ def _losses(verdict: Verdict, values: Values) -> Mapping[float, list[float]]:
 
 
 def _loss_limits(analysis: Analysis, verdicts: Sequence[Verdict]) -> tuple[float, float]:
-    seen = [x for v in verdicts for r in v.ratios for x in (r.loss_low, r.loss_high) if x is not None]
-    seen += [x for v in verdicts for many in _losses(v, analysis.of(v)).values() for x in many]
+    bounds = [x for v in verdicts for r in v.ratios for x in (r.loss_low, r.loss_high) if x is not None]
+    shown = [r.loss for v in verdicts for r in v.ratios if r.loss is not None]
+    shown += [x for v in verdicts for many in _losses(v, analysis.of(v)).values() for x in many]
     tolerated = analysis.info.max_loss
-    low = max(min([*seen, -tolerated]), _MOST_GAIN)
-    high = min(max([*seen, 2 * tolerated]), _MOST_LOSS)
+    # Medians and single trials are always on the scale; only the ends of wide intervals may leave it.
+    low = min([max(min(bounds, default=0.0), _MOST_GAIN), *shown, -tolerated])
+    high = max([min(max(bounds, default=0.0), _MOST_LOSS), *shown, 2 * tolerated])
     margin = 0.06 * (high - low)
     return low - margin, high + margin
 

@@ -20,7 +20,8 @@ def render(analysis: Analysis) -> str:
     )
     environment.filters |= {
         "number": words.number,
-        "percent": words.percent,
+        "percent": lambda fraction: _whole(words.percent(fraction)),
+        "whole": _whole,
         "title": words.metric_title,
         "join_words": words.join,
     }
@@ -37,6 +38,11 @@ def render(analysis: Analysis) -> str:
         done=sum(t.state == "done" for t in analysis.trials),
         tiles=_tiles(analysis),
     )
+
+
+def _whole(text: str) -> str:
+    """No line break between a number and its percent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _groups(analysis: Analysis) -> dict[str, list[Verdict]]:

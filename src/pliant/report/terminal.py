@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from pliant.report.analysis import Analysis
-from pliant.report.words import MARKS, NOT_KNOWN, energy, metric_title, number, percent, plural
+from pliant.report.words import MARKS, NOT_KNOWN, energy, metric_title, number, percent
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
+_RATIOS_IN_A_ROW = 4
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "yellow"}
 
 
 def summary(analysis: Analysis) -> RenderableType:
     """Headline, one line for each metric (median at each ratio and its state), savings, and what to be careful of."""
-    parts: list[RenderableType] = [
-        Text(analysis.headline, style="bold"),
-        Text(analysis.beyond),
-        "",
-        _table(analysis),
-        _legend(analysis),
-        "",
-    ]
-    parts.append(_savings(analysis))
+    ratios = analysis.ratios
+    chunks = [ratios[i : i + _RATIOS_IN_A_ROW] for i in range(0, len(ratios), _RATIOS_IN_A_ROW)]
+    parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(analysis.beyond)]
+    for chunk in chunks:
+        parts += ["", _table(analysis, chunk, last=chunk == chunks[-1])]
+    parts += [_legend(analysis), "", _savings(analysis)]
     parts += [Text(f"Note: {note}", style="yellow") for note in analysis.notes]
     return Group(*parts)
 
 
-def _table(analysis: Analysis) -> Table:
+def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
+    """The medians at `ratios`; with what they amount to if it is the last table."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("metric", overflow="fold")
-    table.add_column("unit")
-    for ratio in analysis.ratios:
-        table.add_column(f"ratio {ratio:.3g}\n{plural(analysis.info.hosts[ratio], 'host')}", justify="right")
-    table.add_column("holds\nup to", justify="right")
-    table.add_column("breaks\nat", justify="right")
+    table.add_column("ratio\nhosts", overflow="fold")
+    table.add_column("", overflow="fold")
+    for ratio in ratios:
+        table.add_column(f"{ratio:.3g}\n{analysis.info.hosts[ratio]}", justify="right", no_wrap=True)
+    if last:
+        table.add_column("holds\nup to", justify="right", no_wrap=True)
+        table.add_column("breaks\nat", justify="right", no_wrap=True)
     for verdict in analysis.verdicts:
         name = f"{escape(verdict.workload)} {escape(metric_title(verdict.metric))}"
-        cells = [_cell(row) for row in verdict.ratios]
-        table.add_row(name, escape(verdict.metric.unit), *cells, _ratio(verdict.holds_up_to), _break(verdict))
+        amount: list[RenderableType] = [_ratio(verdict.holds_up_to), _break(verdict)] if last else []
+        table.add_row(name, escape(verdict.metric.unit), *(_cell(verdict.at(r)) for r in ratios), *amount)
     return table
 
 

@@ -67,7 +67,7 @@ def plural(count: int, noun: str) -> str:
 
 def place(ratio: float, hosts: int) -> str:
     """ "ratio 4 (2 hosts)"."""
-    return f"ratio {ratio:.4g} ({plural(hosts, 'host')})"
+    return f"ratio {ratio:.3g} ({plural(hosts, 'host')})"
 
 
 def join(items: Sequence[str]) -> str:
