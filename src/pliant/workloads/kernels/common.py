@@ -26,6 +26,7 @@ Options = dict[str, str]
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
 _SPINS = 200
 _PAUSE_S = 0.0001
+_LAST_WORDS_S = 0.5
 _NAME_BYTES = 64
 
 
@@ -160,6 +161,7 @@ class Job:
         """End the whole job with exit status 1, wherever the other ranks are; does not return."""
         sys.stderr.write(f"error: rank {self.rank} on {self.host}: {reason}\n")
         sys.stderr.flush()
+        time.sleep(_LAST_WORDS_S)  # mpiexec may drop what it has not yet forwarded when the job is aborted
         self.comm.Abort(1)
 
 
