@@ -1,8 +1,8 @@
 """A cluster that runs: nodes on hosts, and a file system deployed on them, mounted and proved to work.
 
-    with Cluster.deploy(composition, figures, placement, disk_bytes=4 * 2**30) as cluster:
-        cluster.execute("client1", ["df", "-h", "/mnt/dfs"], timeout_s=10)
-        cluster.refold(other_placement)
+with Cluster.deploy(composition, figures, placement, disk_bytes=4 * 2**30) as cluster:
+    cluster.execute("client1", ["df", "-h", "/mnt/dfs"], timeout_s=10)
+    cluster.refold(other_placement)
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Cluster:
     ) -> Cluster:
         """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
 
-        CPU, NIC and disk are not limited yet; see `limit`. Whatever happens, nothing is left if this raises: StepFailed,
-        NotIntact, CommandFailed, OSError.
+        CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
+        CommandFailed, OSError, or whatever interrupts it.
         """
         cgroups = cgroup.probe()
         journal = Journal.create(title or composition.filesystem, keep=keep)
@@ -84,7 +84,9 @@ class Cluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -128,10 +130,16 @@ class Cluster:
         clients = self.composition.clients
         path = str(PurePosixPath(self.composition.mount, f".pliant-{secrets.token_hex(4)}"))
         content = secrets.token_hex(64 * 1024)
-        self.execute(clients[0].name, ["dd", f"of={path}", "bs=64k", "conv=fsync", "status=none"], stdin=content, timeout_s=timeout_s).check()
+        self.execute(
+            clients[0].name,
+            ["dd", f"of={path}", "bs=64k", "conv=fsync", "status=none"],
+            stdin=content,
+            timeout_s=timeout_s,
+        ).check()
         read = self.execute(clients[-1].name, ["cat", path], timeout_s=timeout_s).check().stdout
         if read != content:
-            raise NotIntact(f"{clients[-1].name} read {len(read)} bytes that differ from the {len(content)} that {clients[0].name} wrote")
+            differ = f"{len(read)} bytes that differ from the {len(content)}"
+            raise NotIntact(f"{clients[-1].name} read {differ} that {clients[0].name} wrote")
         self.execute(clients[0].name, ["rm", path], timeout_s=timeout_s).check()
 
     def empty(self, directory: str, timeout_s: float = 120.0) -> None:
@@ -189,9 +197,16 @@ class Cluster:
         """A node's log files where the machine has them: its upper layer, and what pliant keeps of its daemons."""
         role = next(n.role for n in self.composition.nodes if n.name == node)
         base = Path(self.deployment.journal.directory, "nodes", node)
-        for where in (base / "logs", *(base / "upper/root" / log.lstrip("/") for log in self.composition.role(role).logs)):
+        for where in (
+            base / "logs",
+            *(base / "upper/root" / log.lstrip("/") for log in self.composition.role(role).logs),
+        ):
             for directory, _, names in os.walk(where):
-                yield from (path for name in sorted(names) if (path := Path(directory, name)).is_file() and not path.is_symlink())
+                yield from (
+                    path
+                    for name in sorted(names)
+                    if (path := Path(directory, name)).is_file() and not path.is_symlink()
+                )
 
 
 def _numbers(placement: Placement) -> dict[str, int]:
@@ -223,5 +238,3 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -17,11 +17,11 @@ import pliant
 from pliant import mpi as mpi_
 from pliant.cluster import Cluster, NotIntact
 from pliant.errors import TrialError, UserError
-from pliant.machine import cgroup, facts
+from pliant.machine import facts
 from pliant.machine.deployment import HostFigures
 from pliant.machine.journal import deployments
 from pliant.machine.process import CommandFailed
-from pliant.platforms.emulated import Budget, budget, overdrawn
+from pliant.platforms.emulated import Budget, overdrawn
 from pliant.search import Todo, schedule
 from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Problem, Study, StudyError
@@ -59,6 +59,27 @@ class Prepared:
     tools: Mapping[str, Toolbox]
     mpi: Mapping[str, mpi_.Mpi]
     warnings: tuple[str, ...]
+
+    def program(self, label: str) -> str:
+        """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
+        return self.tools[label].program or f"pliant's built-in {self.study.workload(label).driver.name} kernel"
+
+    def work(self, label: str) -> str:
+        """The directory, on the mount, that a workload's trials work in: always the same.
+
+        A file system may place files by their path, so another name would be another experiment.
+        """
+        return f"{self.study.composition.mount}/pliant-{label}"
+
+    @property
+    def host_figures(self) -> str:
+        """What a host has, in words."""
+        host = self.figures
+        return (
+            f"{host.cores:g} core{'' if host.cores == 1 else 's'}, {format_bit_rate(host.nic_bit_s)} each way, "
+            f"{format_byte_rate(host.disk_byte_s)} of disk each for reads and writes, "
+            f"{format_size(host.memory_bytes)} of memory"
+        )
 
 
 def figures_of(study: Study) -> HostFigures:
@@ -124,28 +145,30 @@ def _warnings(study: Study, machine: facts.Facts) -> tuple[str, ...]:
             f"up to 90 % is safer"
         )
     if study.about.repetitions < 2:
-        found.append("with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more")
+        found.append(
+            "with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more"
+        )
     return tuple(found)
 
 
 def _document(study: Study) -> dict[str, Any]:
     """The study as it was understood, with every default."""
     tables = {"study": study.about, "platform": study.platform, "filesystem": study.filesystem, "fold": study.fold}
-    document = {name: table.model_dump(mode="json") for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()}
+    document = {
+        name: table.model_dump(mode="json")
+        for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
+    }
     document["filesystem"]["options"] = study.options.model_dump(mode="json")
-    document["workload"] = [{"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")} for w in study.workloads]
-    return document
+    workloads = [{"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")} for w in study.workloads]
+    return {**document, "workload": workloads}
 
 
-def _info(study: Study) -> RunInfo:
+def _info(prepared: Prepared) -> RunInfo:
     """What an analysis of the run needs to know."""
-    host = study.platform.host
-    said = (
-        f"{host.cores:g} core{'s' if host.cores != 1 else ''}, {format_bit_rate(host.nic)} each way, "
-        f"{format_byte_rate(host.disk)} of disk each for reads and writes, {format_size(host.memory)} of memory"
-    )
+    study = prepared.study
     placements = {
-        ratio: dict(zip(placement.host_names, placement.hosts, strict=True)) for ratio, placement in study.placements.items()
+        ratio: dict(zip(placement.host_names, placement.hosts, strict=True))
+        for ratio, placement in study.placements.items()
     }
     return RunInfo(
         study=study.name,
@@ -159,8 +182,8 @@ def _info(study: Study) -> RunInfo:
         metrics={w.label: w.driver.metrics(w.options) for w in study.workloads},
         roles=dict(study.filesystem.roles),
         strategy=study.fold.strategy,
-        host_cores=host.cores,
-        host_figures=said,
+        host_cores=prepared.figures.cores,
+        host_figures=prepared.host_figures,
         placements=placements,
         power=study.power.model,
         filesystem_options=study.options.model_dump(mode="json"),
@@ -191,7 +214,7 @@ def run(prepared: Prepared, directory: Path, listener: Listener) -> Path:
     """
     study = prepared.study
     todo = schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed)
-    with Store.create(directory, study.text, _document(study), _info(study), _facts(prepared)) as store:
+    with Store.create(directory, study.text, _document(study), _info(prepared), _facts(prepared)) as store:
         runner = _Runner(prepared, store, directory, listener)
         runner.deploy()
         try:
@@ -215,7 +238,9 @@ class _Runner:
         self.listener.doing("deploy")
         started = time.monotonic()
         self.cluster = bring_up(self.prepared, 1.0, said=lambda step: self.listener.doing(f"deploy: {step}"))
-        self.listener.note(f"deployed {len(self.study.nodes)} nodes as {self.cluster.id} in {time.monotonic() - started:.1f} s")
+        self.listener.note(
+            f"deployed {len(self.study.nodes)} nodes as {self.cluster.id} in {time.monotonic() - started:.1f} s"
+        )
 
     def close(self) -> None:
         if self.cluster is not None:
@@ -247,7 +272,7 @@ class _Runner:
             attempt=attempt,
             state="running",
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            program=self._program(each.workload),
+            program=self.prepared.program(each.workload),
             directory=str(where),
         )
         self.store.begin(trial)
@@ -265,10 +290,6 @@ class _Runner:
         self.listener.ended(trial, index, total, self.estimate(left[1:]))
         return trial
 
-    def _program(self, label: str) -> str:
-        program = self.prepared.tools[label].program
-        return program or f"pliant's built-in {self.study.workload(label).driver.name} kernel"
-
     def measure(self, trial: Trial) -> Trial:
         """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards."""
         cluster = self.cluster
@@ -277,7 +298,7 @@ class _Runner:
         target = self.directory / trial.directory
         target.mkdir(parents=True)
         logs = cluster.log_sizes()
-        work = f"{self.study.composition.mount}/pliant-{trial.workload}"
+        work = self.prepared.work(trial.workload)
         self.listener.doing("fold and clean")
         cluster.refold(self.study.placements[trial.ratio])
         cluster.empty(work)
@@ -295,7 +316,9 @@ class _Runner:
         used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
         return replace(trial, state="done", duration_s=duration_s, metrics=metrics, host_cpu_s=used)
 
-    def _phases(self, cluster: Cluster, workload: LabelledWorkload, work: str, target: Path, trial: Trial) -> dict[str, str]:
+    def _phases(
+        self, cluster: Cluster, workload: LabelledWorkload, work: str, target: Path, trial: Trial
+    ) -> dict[str, str]:
         """Run each phase of a trial within the study's deadline and keep its output; phase -> standard output."""
         until = time.monotonic() + self.study.about.trial_timeout
         outputs = {}
@@ -336,7 +359,9 @@ class _Runner:
         return total
 
 
-def bring_up(prepared: Prepared, ratio: float, *, keep: bool = False, said: Callable[[str], None] = lambda step: None) -> Cluster:
+def bring_up(
+    prepared: Prepared, ratio: float, *, keep: bool = False, said: Callable[[str], None] = lambda step: None
+) -> Cluster:
     """Deploy the study's cluster at a ratio, without limits, and write down what it was promised."""
     study = prepared.study
     return Cluster.deploy(

@@ -7,6 +7,7 @@ right and are not. So the two are matched here, before anything is deployed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,14 @@ from pliant.errors import UserError
 from pliant.machine.process import CommandFailed, run
 from pliant.workloads.mpi import Flavour, Wiring, flavour_of, launch_argv
 
-_LIBRARIES: tuple[tuple[str, Flavour], ...] = (("libmpi.so.12", "mpich"), ("libmpich.so", "mpich"), ("libmpi.so.40", "openmpi"))
-"""Shared libraries by which a program tells its MPI: the MPICH ABI initiative's name, Debian's, and Open MPI 2 to 5's."""
+_LIBRARIES: tuple[tuple[str, Flavour], ...] = (
+    ("libmpi.so.12", "mpich"),
+    ("libmpich.so", "mpich"),
+    ("libmpi.so.40", "openmpi"),
+)
+"""Shared libraries by which a program tells its MPI: the MPICH ABI initiative's, Debian's MPICH, Open MPI 2 to 5."""
+
+_REMEDY = 'name its mpiexec in the study: [mpi] mpiexec = "/path/mpiexec"'
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,8 @@ def find(asked: str | None, program: str | None) -> Mpi:
             if linked in (None, mpi.flavour) and (asked or linked):
                 return mpi
     if linked is None and not asked:
-        raise UserError(f"cannot tell which MPI {program} was built with; name its mpiexec in the study: [mpi] mpiexec = \"/path/mpiexec\"")
-    raise UserError(f"{program} was built with {linked or 'an MPI'}, and no mpiexec of it was found; name it in the study: [mpi] mpiexec = \"/path/mpiexec\"")
+        raise UserError(f"cannot tell which MPI {program} was built with; {_REMEDY}")
+    raise UserError(f"{program} was built with {linked or 'an MPI'}, and no mpiexec of it was found; {_REMEDY}")
 
 
 def _linked(program: str) -> Flavour | None:
@@ -70,13 +77,15 @@ def _linked(program: str) -> Flavour | None:
 
 
 def _described(mpiexec: str) -> Mpi:
+    """An mpiexec and what it says of itself; UserError if it is none that pliant knows."""
     if not os.access(mpiexec, os.X_OK):
-        raise UserError(f"{mpiexec} is not a program; reinstall pliant, or name an mpiexec in the study: [mpi] mpiexec = \"/path/mpiexec\"")
+        raise UserError(f"{mpiexec} is not a program; reinstall pliant's dependencies, or {_REMEDY}")
     libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     try:
         said = run([mpiexec, "--version"], timeout_s=20).check().stdout
         flavour = flavour_of(said)
     except (CommandFailed, ValueError) as error:
         raise UserError(f"{mpiexec}: {error}") from error
-    number = next((word for line in said.splitlines() if "ersion" in line or "mpirun" in line for word in line.split() if word[:1].isdigit()), "")
-    return Mpi(flavour, mpiexec, f"{'MPICH' if flavour == 'mpich' else 'Open MPI'} {number}".strip(), libraries)
+    number = re.search(r"(?:Version:|\(Open\w+ ?\w*\)) +(\d\S*)", said)
+    name = "MPICH" if flavour == "mpich" else "Open MPI"
+    return Mpi(flavour, mpiexec, f"{name} {number[1]}" if number else name, libraries)

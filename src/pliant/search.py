@@ -1,7 +1,8 @@
 """Which trial to run next. Pure.
 
 Every repetition is a pass over all ratios in an order of its own, the baseline among them, so that a drift of the
-machine falls on folded and unfolded trials alike (randomised complete blocks: Fisher, "The Design of Experiments", 1935).
+machine falls on folded and unfolded trials alike (randomised complete blocks: Fisher, "The Design of Experiments",
+1935).
 """
 
 from __future__ import annotations

@@ -146,7 +146,9 @@ def _left(until: float) -> float:
 def _check(command: Command, done: Completed) -> None:
     done.check()
     if command.expect is not None and not re.search(command.expect, done.stdout):
-        raise CommandFailed(done.argv, done.exit_status, done.stdout, f"no /{command.expect}/ in: {done.stdout.strip()}", done.where)
+        raise CommandFailed(
+            done.argv, done.exit_status, done.stdout, f"no /{command.expect}/ in: {done.stdout.strip()}", done.where
+        )
 
 
 def last_lines(text: str, count: int) -> str:
@@ -158,7 +160,9 @@ def as_text(step: Step) -> list[str]:
     """What a step does, for people: a line per node and command."""
     lines = []
     for node in _names(step):
-        lines += [f"{node}: {shlex.join(command.argv)}{' &' if step.daemon else ''}" for command in step.runs.get(node, ())]
+        lines += [
+            f"{node}: {shlex.join(command.argv)}{' &' if step.daemon else ''}" for command in step.runs.get(node, ())
+        ]
         if node in step.ready:
             ready = step.ready[node]
             expect = f" shows /{ready.expect}/" if ready.expect else " succeeds"

@@ -48,7 +48,9 @@ _EPILOG = """\b
 Exit status: 0 done, 1 failed, 2 a mistake in what was asked, 130 interrupted."""
 
 
-@click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="pliant", message="%(prog)s %(version)s")
 def cli() -> None:
     """How far does a distributed file system fold before its performance breaks?

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pliant.cli.common import study_argument
 
+if TYPE_CHECKING:
+    from pliant.engine import Prepared
+    from pliant.study import LabelledWorkload
+    from pliant.workloads import Phase
+
 
 @click.command(short_help="Check a study file.")
 @study_argument
-@click.option("--plan", is_flag=True, help="Also show every command that deploying would run, node by node.")
+@click.option("--plan", is_flag=True, help="Also show every command that it would run, node by node.")
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
 def command(study: Path, plan: bool, as_json: bool) -> None:
     """Check STUDY, a study file, and show what it would do: placements, promises, trials. Touches nothing."""
@@ -24,10 +29,14 @@ def command(study: Path, plan: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_document(prepared), indent=2))
         return
-    _show(prepared, plan)
+    _show(prepared)
+    if plan:
+        _show_commands(prepared)
+    else:
+        print("  `--plan` shows every command")
 
 
-def _document(prepared: Any) -> dict[str, Any]:
+def _document(prepared: Prepared) -> dict[str, Any]:
     study = prepared.study
     return {
         "study": study.name,
@@ -50,57 +59,61 @@ def _document(prepared: Any) -> dict[str, Any]:
         ],
         "workloads": [
             {
-                "name": w.label,
-                "program": prepared.tools[w.label].program or "built-in",
-                "mpi": prepared.mpi[w.label].version,
-                "phases": [{"name": p.name, "argv": list(p.argv)} for p in _phases(prepared, w)],
+                "name": workload.label,
+                "program": prepared.program(workload.label),
+                "mpi": prepared.mpi[workload.label].version,
+                "phases": [{"name": phase.name, "argv": list(phase.argv)} for phase in _phases(prepared, workload)],
             }
-            for w in study.workloads
+            for workload in study.workloads
         ],
         "warnings": list(prepared.warnings),
     }
 
 
-def _phases(prepared: Any, workload: Any) -> Any:
-    directory = f"{prepared.study.composition.mount}/pliant-{workload.label}"
-    return workload.driver.phases(workload.options, directory, prepared.tools[workload.label])
+def _phases(prepared: Prepared, workload: LabelledWorkload) -> tuple[Phase, ...]:
+    return workload.driver.phases(workload.options, prepared.work(workload.label), prepared.tools[workload.label])
 
 
-def _show(prepared: Any, plan: bool) -> None:
-    import shlex
+def _row(name: str, text: str) -> None:
+    print(f"  {name:<12} {text}")
 
-    from pliant.steps import as_text
-    from pliant.units import format_bit_rate, format_byte_rate, format_fraction, format_size
+
+def _show(prepared: Prepared) -> None:
+    from pliant.units import format_fraction, format_size
 
     study, machine, figures = prepared.study, prepared.machine, prepared.figures
     hosts = len(study.nodes)
     print(f"{study.file}: {study.name} is a good study")
-    print(f"  file system  {study.filesystem.kind}: {', '.join(f'{count} {role}s' if count != 1 else f'1 {role}' for role, count in study.filesystem.roles.items())}")
-    print(
-        f"  a host       {figures.cores:g} cores, {format_bit_rate(figures.nic_bit_s)} each way, "
-        f"{format_byte_rate(figures.disk_byte_s)} disk, {format_size(figures.memory_bytes)} memory"
-    )
-    print(
-        f"  promised     {figures.cores * hosts:g} of {machine.cores} cores, "
-        f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory, to {hosts} hosts at ratio 1"
-    )
-    print(f"  trials       {study.total_trials}: {len(study.labels)} workloads x {len(study.ratios)} ratios x {study.about.repetitions} repetitions")
-    print(f"  tolerated    a loss of {format_fraction(study.fold.max_loss)}")
+    counts = ", ".join(f"{n} {role}{'' if n == 1 else 's'}" for role, n in study.filesystem.roles.items())
+    options = ", ".join(f"{key} {value}" for key, value in study.options.model_dump(exclude_defaults=True).items())
+    _row("file system", f"{study.filesystem.kind}: {counts}{f'; {options}' if options else ''}")
+    _row("a host", prepared.host_figures)
+    memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"
+    _row("promised", f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {hosts} hosts at ratio 1")
+    grid = f"{len(study.labels)} workloads x {len(study.ratios)} ratios x {study.about.repetitions} repetitions"
+    _row("trials", f"{study.total_trials}: {grid}")
+    _row("tolerated", f"a loss of {format_fraction(study.fold.max_loss)}")
     for ratio, placement in study.placements.items():
-        print(f"  ratio {ratio:<6g} {len(placement.hosts)} hosts ({study.fold.strategy if ratio > 1 else 'baseline'})  {placement.describe()}")
+        count = len(placement.hosts)
+        how = study.fold.strategy if ratio > 1 else "baseline"
+        _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({how})  {placement.describe()}")
     for workload in study.workloads:
-        program = prepared.tools[workload.label].program or f"pliant's built-in {workload.driver.name} kernel"
-        print(f"  {workload.label:<12} {program}, {prepared.mpi[workload.label].version}")
+        _row(workload.label, f"{prepared.program(workload.label)}, {prepared.mpi[workload.label].version}")
     for warning in prepared.warnings:
-        print(f"  note         {warning}")
-    if not plan:
-        print("  `--plan` shows every command")
-        return
-    for step in study.composition.steps:
+        _row("note", warning)
+
+
+def _show_commands(prepared: Prepared) -> None:
+    import shlex
+
+    from pliant.steps import as_text
+
+    for step in prepared.study.composition.steps:
         after = f" after {', '.join(step.after)}" if step.after else ""
         print(f"\nstep {step.name}{after}, within {step.timeout_s:g} s")
         for line in as_text(step):
             print(f"  {line}")
-    for workload in study.workloads:
+    for workload in prepared.study.workloads:
         for phase in _phases(prepared, workload):
-            print(f"\nworkload {workload.label}, {phase.name}, {phase.ranks_per_client} rank(s) in each client\n  {shlex.join(phase.argv)}")
+            ranks = f"{phase.ranks_per_client} rank{'' if phase.ranks_per_client == 1 else 's'} in each client"
+            print(f"\nworkload {workload.label}, {phase.name}, {ranks}\n  {shlex.join(phase.argv)}")

@@ -25,7 +25,11 @@ def chosen(deployment: str | None) -> Journal:
     if deployment is None:
         if len(found) == 1:
             return found[0]
-        said = f"{len(found)} deployments are up ({', '.join(j.id for j in found)}); name one with --id" if found else "no deployment is up; start one with `pliant up STUDY`"
+        said = (
+            f"{len(found)} deployments are up ({', '.join(j.id for j in found)}); name one with --id"
+            if found
+            else "no deployment is up; start one with `pliant up STUDY`"
+        )
         raise UserError(said)
     if not all(c in "0123456789abcdef" for c in deployment) or not (STATE / deployment).is_dir():
         known = ", ".join(j.id for j in found) or "none"

@@ -10,7 +10,7 @@ import click
 @click.command(short_help="Say what this machine can do.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(as_json: bool) -> int:
-    """Say what this machine can and cannot do, and how to install what is missing. Exit status 1 if it cannot emulate."""
+    """Say what this machine can and cannot do, and how to install what is missing; exit status 1 if it cannot."""
     findings = _findings()
     good = all(ok for _, ok, _, needed in findings if needed)
     if as_json:
@@ -38,7 +38,12 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     machine = facts.look()
     found = [
         ("system", True, f"{machine.system}, kernel {machine.kernel}", True),
-        ("CPU, memory, disk", True, f"{machine.cores} cores, {format_size(machine.memory_bytes)}, {format_size(machine.free_disk_bytes)} free", True),
+        (
+            "CPU, memory, disk",
+            True,
+            f"{machine.cores} cores, {format_size(machine.memory_bytes)}, {format_size(machine.free_disk_bytes)} free",
+            True,
+        ),
         ("root", machine.root, "yes" if machine.root else "run pliant with sudo", True),
         ("control groups", not machine.cgroups_error, machine.cgroups or machine.cgroups_error, True),
         ("overlayfs", machine.overlay, "for the roots of nodes" if machine.overlay else "modprobe overlay", True),
@@ -62,5 +67,7 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     for name in registry.workload_names():
         program = getattr(registry.workload(name), "program", "")
         where = shutil.which(program) if program else None
-        found.append((f"workload {name}", True, where or "no real program on PATH: pliant's built-in kernel is used", False))
+        found.append(
+            (f"workload {name}", True, where or "no real program on PATH: pliant's built-in kernel is used", False)
+        )
     return found

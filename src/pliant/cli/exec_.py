@@ -10,9 +10,19 @@ import click
 from pliant.cli.common import chosen, need_root
 
 
-@click.command(short_help="Run a command in nodes.", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    short_help="Run a command in nodes.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.option("--id", "deployment", help="Which deployment, if several are up.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=3600.0, show_default=True, help="Seconds for the command.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=3600.0,
+    show_default=True,
+    help="Seconds for the command.",
+)
 @click.argument("nodes")
 @click.argument("argv", nargs=-1, required=True, metavar="-- COMMAND...")
 def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[str, ...]) -> int:

@@ -35,7 +35,13 @@ class Display:
         self.console = Console(stderr=True, highlight=False)
         self.quiet = quiet
         self.live = self.console.is_terminal and not quiet
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed:.0f}/{task.total:.0f}"), _Left())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            _Left(),
+        )
         self._progress = Progress(*columns, console=self.console, transient=True, disable=not self.live)
         self._task = self._progress.add_task("check", total=1)
         self._trial = ""
@@ -45,7 +51,9 @@ class Display:
             self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def _say(self, text: str) -> None:
@@ -74,7 +82,8 @@ class Display:
         else:
             said = f"{trial.state}: {trial.reason}"
         left = "" if self.live or left_s <= 0 else f"; about {_about(left_s)} left"
-        self._say(f"[{number}/{total}] {trial.workload} at ratio {trial.ratio:g}{again}, {trial.duration_s:.1f} s: {said}{left}")
+        which = f"{trial.workload} at ratio {trial.ratio:g}{again}"
+        self._say(f"[{number}/{total}] {which}, {trial.duration_s:.1f} s: {said}{left}")
         self._trial = ""
 
     def note(self, text: str) -> None:

@@ -55,7 +55,9 @@ def _found() -> list[dict[str, Any]]:
         elif owner is not None and owner.keep and nodes and all(node["alive"] for node in nodes):
             state = "up"
         since = datetime.fromtimestamp(owner.created).isoformat(" ", "seconds") if owner else "?"
-        found.append({"id": journal.id, "state": state, "title": owner.title if owner else "?", "since": since, "nodes": nodes})
+        found.append(
+            {"id": journal.id, "state": state, "title": owner.title if owner else "?", "since": since, "nodes": nodes}
+        )
     known = {each["id"] for each in found}
     try:
         groups = probe().groups()

@@ -13,7 +13,9 @@ from pliant.cli.common import need_root, study_argument
 
 @click.command(short_help="Run a study and judge it.")
 @study_argument
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory for the results; default runs/NAME-DATE.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Directory for the results; default runs/NAME-DATE."
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the verdict, or what went wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print verdict.json instead of the table.")
 def command(study: Path, output: Path | None, quiet: bool, as_json: bool) -> None:
@@ -48,7 +50,9 @@ def command(study: Path, output: Path | None, quiet: bool, as_json: bool) -> Non
 def _default(name: str) -> Path:
     """A directory that does not exist yet, named after the study and the moment."""
     base = Path("runs", f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-    return next(path for n in range(1, 1000) if not (path := base if n == 1 else base.with_name(f"{base.name}-{n}")).exists())
+    return next(
+        path for n in range(1, 1000) if not (path := base if n == 1 else base.with_name(f"{base.name}-{n}")).exists()
+    )
 
 
 def show(directory: Path, as_json: bool) -> None:

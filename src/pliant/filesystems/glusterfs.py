@@ -20,14 +20,14 @@ _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.,:/_-]
 _VOLUME = re.compile(r"^(?:distribute|replicate +(\d+)|disperse +(\d+)(?: *\+ *(\d+))?)$")
 
 
-class Options(BaseModel):
+class GlusterOptions(BaseModel):
     """`[filesystem.options]` of a study on GlusterFS."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     volume: str = "distribute"
     """`distribute`; `replicate N` (N copies); `disperse N` or `disperse D+R` (erasure coding over D + R bricks, any R
-    of which may be lost; `disperse N` leaves R to GlusterFS). More servers than one set needs: distributed over sets."""
+    of which may be lost; `disperse N` leaves R to GlusterFS). More servers than a set needs: distributed over sets."""
     transport: Literal["tcp"] = "tcp"
     """Transport between clients and servers. RDMA was removed from GlusterFS in release 8."""
     ping_timeout_s: int = Field(default=42, ge=1, le=3600)
@@ -40,14 +40,19 @@ class Options(BaseModel):
     def _known_volume(cls, text: str) -> str:
         match = _VOLUME.match(text.strip())
         if match is None:
-            raise ValueError(f'"{text}" is not a volume type; write "distribute", "replicate N", "disperse N" or "disperse D+R"')
+            raise ValueError(
+                f'"{text}" is not a volume type; write "distribute", "replicate N", "disperse N" or "disperse D+R"'
+            )
         copies, data, redundancy = (int(group) if group else None for group in match.groups())
         if copies is not None and copies < 2:
             raise ValueError(f'"{text}" keeps one copy, which is "distribute"; write "replicate 2" or more')
         if data is not None and redundancy is None and data < 3:
             raise ValueError(f'"{text}" has too few bricks to survive a loss; write "disperse 3" or more')
         if data is not None and redundancy is not None and not 1 <= redundancy < data:
-            raise ValueError(f'"{text}": GlusterFS wants at least 1 redundant brick and fewer than data bricks; write e.g. "disperse 2+1"')
+            raise ValueError(
+                f'"{text}": GlusterFS wants 1 redundant brick or more, and fewer than data bricks; '
+                'write e.g. "disperse 2+1"'
+            )
         return " ".join(text.split())
 
     @property
@@ -77,10 +82,10 @@ class GlusterFS:
     """The driver; see `pliant.composition.Filesystem`."""
 
     name: ClassVar[str] = "glusterfs"
-    Options: ClassVar[type[BaseModel]] = Options
+    Options: ClassVar[type[BaseModel]] = GlusterOptions
 
     @staticmethod
-    def roles(options: Options) -> tuple[Role, ...]:
+    def roles(options: GlusterOptions) -> tuple[Role, ...]:
         """Servers with a disk each (a brick on the root file system is refused by GlusterFS), and clients."""
         logs = ("/var/log/glusterfs",)
         private = ("/var/lib/glusterd", "/var/log/glusterfs")
@@ -90,7 +95,7 @@ class GlusterFS:
         )
 
     @staticmethod
-    def compose(nodes: tuple[Node, ...], options: Options) -> Composition:
+    def compose(nodes: tuple[Node, ...], options: GlusterOptions) -> Composition:
         """Start glusterd everywhere, pool the servers, make and start the volume, mount it on the clients."""
         servers = [node.name for node in nodes if node.role == "server"]
         clients = [node.name for node in nodes if node.role == "client"]
@@ -113,7 +118,7 @@ class GlusterFS:
         )
 
 
-def _steps(servers: list[str], clients: list[str], options: Options) -> tuple[Step, ...]:
+def _steps(servers: list[str], clients: list[str], options: GlusterOptions) -> tuple[Step, ...]:
     first, others = servers[0], servers[1:]
     gluster = ("gluster", "--mode=script")
     bricks = tuple(f"{server}:{DISK}/{VOLUME}" for server in servers)
@@ -151,7 +156,7 @@ def _steps(servers: list[str], clients: list[str], options: Options) -> tuple[St
     )
 
 
-def _warnings(options: Options, clients: list[str]) -> tuple[str, ...]:
+def _warnings(options: GlusterOptions, clients: list[str]) -> tuple[str, ...]:
     found = []
     if options.volume == "replicate 2":
         found.append('volume "replicate 2" can split its brain when a server is lost; GlusterFS advises 3 copies')

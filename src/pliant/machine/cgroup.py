@@ -27,7 +27,9 @@ class CgroupError(Exception):
 class Cgroups(Protocol):
     """What the machine layer asks of control groups. Paths of groups are relative: "pliant-ID/host-1/server1"."""
 
-    layout: str
+    @property
+    def layout(self) -> str:
+        """Which layout it is: "v1" or "hybrid"."""
 
     def make(self, group: str) -> None:
         """Create a group (its parents exist) in every controller that is used."""
@@ -93,7 +95,9 @@ class CgroupV1:
 
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
         """See Cgroups."""
-        (self.mounts["memory"] / group / "memory.limit_in_bytes").write_text(str(-1 if size_bytes is None else size_bytes))
+        (self.mounts["memory"] / group / "memory.limit_in_bytes").write_text(
+            str(-1 if size_bytes is None else size_bytes)
+        )
 
     def cpu_s(self, group: str) -> float:
         """See Cgroups."""
@@ -124,7 +128,7 @@ class CgroupV1:
                 _rmdir(Path(directory))
 
     def limit_disks(self, rates: Mapping[str, float | None]) -> None:
-        """See Cgroups. v1 charges writeback to the root group, so buffered writes are held back only by a limit there."""
+        """See Cgroups. v1 charges writeback to the root group, so only a limit there holds buffered writes back."""
         for kind in ("read", "write"):
             file = self.mounts["blkio"] / f"blkio.throttle.{kind}_bps_device"
             for device, rate in rates.items():
@@ -160,7 +164,9 @@ def probe(mountinfo: str | None = None) -> Cgroups:
         unified = unified or kind == "cgroup2"
     missing = [name for name in ("cpu", "cpuacct", "memory", "blkio") if name not in mounts]
     if not missing:
-        return CgroupV1({name: mounts[name] for name in ("cpu", "cpuacct", "memory", "blkio")}, "hybrid" if unified else "v1")
+        return CgroupV1(
+            {name: mounts[name] for name in ("cpu", "cpuacct", "memory", "blkio")}, "hybrid" if unified else "v1"
+        )
     if unified and len(missing) == 4:
         raise CgroupError(
             "this machine has cgroup v2 only, which this version does not drive yet; "

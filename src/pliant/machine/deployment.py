@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import cgroup, diskshare, disks, launch, network
+from . import cgroup, disks, diskshare, launch, network
 from .journal import STATE, Journal
 from .process import CommandFailed, Completed, alive, environment, run
 
@@ -71,7 +71,9 @@ class Deployment:
 
     # Making it
 
-    def up(self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, visible: Sequence[str]) -> None:
+    def up(
+        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, visible: Sequence[str]
+    ) -> None:
         """Make everything: `placement` maps each node to its host, 1 to `hosts`. Limits on CPU, NIC and disk are off.
 
         `visible` are files and directories that nodes must see at the same path. Raises CommandFailed, OSError.
@@ -151,7 +153,11 @@ class Deployment:
         self._batch("ip", lines)
 
     def _launch(
-        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], devices: Mapping[str, str], visible: Sequence[str]
+        self,
+        requests: Sequence[NodeRequest],
+        placement: Mapping[str, int],
+        devices: Mapping[str, str],
+        visible: Sequence[str],
     ) -> None:
         """Make the nodes, all in one run of the launcher, and remember them."""
         hosts_file = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{r.address} {r.name}\n" for r in requests)
@@ -176,7 +182,9 @@ class Deployment:
                     private=request.private,
                     visible=tuple(path for path in visible if _covered(path)),
                     files={"/etc/hosts": hosts_file, "/etc/hostname": request.name + "\n"},
-                    disk={"device": device, "target": request.disk, "kind": disks.KIND} if device and request.disk else None,
+                    disk={"device": device, "target": request.disk, "kind": disks.KIND}
+                    if device and request.disk
+                    else None,
                 )
             )
         self.journal.note(make="nodes", names=[spec.name for spec in specs])
@@ -189,10 +197,14 @@ class Deployment:
                 raise CommandFailed(["launch.py"], 1, "", line["error"], line["node"])
             spec = next(s for s in specs if s.name == line["node"])
             logs = f"{spec.directory}/logs"
-            self.nodes[spec.name] = LiveNode(spec.name, spec.number, spec.address, line["pid"], devices.get(spec.name), logs)
+            self.nodes[spec.name] = LiveNode(
+                spec.name, spec.number, spec.address, line["pid"], devices.get(spec.name), logs
+            )
             Path(spec.directory, "pid").write_text(f"{line['pid']}\n")
         if missing := {spec.name for spec in specs} - set(self.nodes):
-            raise CommandFailed(["launch.py"], 1, done.stdout, done.stderr or f"no word of {', '.join(sorted(missing))}")
+            raise CommandFailed(
+                ["launch.py"], 1, done.stdout, done.stderr or f"no word of {', '.join(sorted(missing))}"
+            )
         self.nodes = {spec.name: self.nodes[spec.name] for spec in specs}
 
     def _start_diskshare(self) -> None:
@@ -202,7 +214,15 @@ class Deployment:
         blkio = getattr(self.cgroups, "mounts", {}).get("blkio", "")
         with (self.journal.directory / "diskshare.log").open("w") as log:
             self._sharer = subprocess.Popen(
-                [*join, sys.executable, "-I", "-S", diskshare.__file__, str(self.journal.directory / "diskshare.json"), str(blkio)],
+                [
+                    *join,
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    diskshare.__file__,
+                    str(self.journal.directory / "diskshare.json"),
+                    str(blkio),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -226,7 +246,11 @@ class Deployment:
         Links move to the host's bridge, processes to its control group, the disk to its share of the host's bandwidth.
         Memory that was charged to the former host stays charged there (cgroup v1 does not move it).
         """
-        self._ip(network.attach({network.link(self.nodes[name].number): host for name, host in placement.items()}, self.hosts))
+        self._ip(
+            network.attach(
+                {network.link(self.nodes[name].number): host for name, host in placement.items()}, self.hosts
+            )
+        )
         for name, host in placement.items():
             self._move(name, host)
         self.placed = dict(placement)
@@ -333,7 +357,9 @@ def _layers(mountinfo: str) -> tuple[str, ...]:
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         target = before.split()[4]
-        covered = any(target == path or target.startswith(path + "/") for path in (*HIDDEN, "/proc", "/sys", "/dev", "/boot"))
+        covered = any(
+            target == path or target.startswith(path + "/") for path in (*HIDDEN, "/proc", "/sys", "/dev", "/boot")
+        )
         if after.split()[0] in _LAYERED and not covered and "\\" not in target and Path(target).is_dir():
             found.add(target)
     return ("/", *sorted(found - {"/"}))
@@ -342,5 +368,3 @@ def _layers(mountinfo: str) -> tuple[str, ...]:
 def _covered(path: str) -> bool:
     """Whether a hidden directory covers a path, so that it has to be shown again."""
     return any(path == hidden or path.startswith(hidden + "/") for hidden in HIDDEN)
-
-

@@ -56,7 +56,7 @@ class _Host:
 
     def __init__(self, rate: float, disks: Sequence[str]) -> None:
         self.rate, self.disks = rate, list(disks)
-        self.files = [open(f"/sys/dev/block/{disk}/stat") for disk in disks]  # noqa: SIM115, PTH123 - read every tick
+        self.files = [open(f"/sys/dev/block/{disk}/stat") for disk in disks]  # noqa: SIM115 - read every tick
         self.limits = {kind: [rate / len(disks)] * len(disks) for kind in ("read", "write")}
         self.last = self._bytes()
         self.used = {kind: [0.0] * len(disks) for kind in ("read", "write")}
@@ -103,14 +103,14 @@ class _Host:
 
 def _apply(blkio: str, kind: str, limits: Sequence[tuple[str, float | None]]) -> None:
     """Lower limits first, so that the sum never exceeds the rate meanwhile."""
-    with open(f"{blkio}/blkio.throttle.{kind}_bps_device", "w", buffering=1) as file:  # noqa: PTH123
+    with open(f"{blkio}/blkio.throttle.{kind}_bps_device", "w", buffering=1) as file:
         for disk, rate in sorted(limits, key=lambda item: item[1] or 0.0):
             file.write(f"{disk} {0 if rate is None else max(1, round(rate))}\n")
 
 
 def _load(path: str, blkio: str) -> list[_Host]:
     """Read the file and set its limits at once; returns the hosts whose disks have to be watched."""
-    with open(path) as file:  # noqa: PTH123
+    with open(path) as file:
         hosts = json.load(file)["hosts"]
     watched = []
     for host in hosts:

@@ -1,7 +1,7 @@
 """Where deployments are written down, so that any of them can be removed later, by anyone, from that alone.
 
-`STATE/ID/` holds a deployment: `owner.json` (whose it is), `journal.jsonl` (what was about to be made, one JSON object a
-line, written before it is made), and what its nodes write. Everything made carries the id: the control group
+`STATE/ID/` holds a deployment: `owner.json` (whose it is), `journal.jsonl` (what was about to be made, one JSON object
+a line, written before it is made), and what its nodes write. Everything made carries the id: the control group
 `pliant-ID`, images under STATE/ID/disks, the variable PLIANT_ID in the environment of its processes.
 """
 

@@ -90,7 +90,7 @@ def _forget_machine() -> None:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms of start-up
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -118,7 +118,9 @@ def _wire(spec: NodeSpec, fabric_pid: int) -> None:
         f"addr add {spec.address}/{spec.prefix} dev eth0\n"
         "link set eth0 up\n"
     )
-    done = subprocess.run(["ip", "-batch", "-"], input=commands, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["ip", "-batch", "-"], input=commands, capture_output=True, text=True, check=False, timeout=60
+    )
     if done.returncode != 0:
         raise OSError(f"ip: {done.stderr.strip()}")
     # A socket that nobody holds any more must not keep the namespace alive for a minute.

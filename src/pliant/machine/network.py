@@ -75,5 +75,7 @@ def limits(hosts: Iterable[int], rate_bit_s: float | None) -> list[str]:
                 lines.append(f"qdisc replace dev {device} root pfifo")
             else:
                 burst = max(128 * 1024, round(rate_bit_s / 8 * 0.010))
-                lines.append(f"qdisc replace dev {device} root tbf rate {round(rate_bit_s)}bit burst {burst} latency 50ms")
+                lines.append(
+                    f"qdisc replace dev {device} root tbf rate {round(rate_bit_s)}bit burst {burst} latency 50ms"
+                )
     return lines

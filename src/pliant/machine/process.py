@@ -19,7 +19,13 @@ class CommandFailed(Exception):
     """A program that ended badly or did not end in time; `where` is a node's name or "" for the machine."""
 
     def __init__(self, argv: Sequence[str], exit_status: int | None, stdout: str, stderr: str, where: str = "") -> None:
-        self.argv, self.exit_status, self.stdout, self.stderr, self.where = tuple(argv), exit_status, stdout, stderr, where
+        self.argv, self.exit_status, self.stdout, self.stderr, self.where = (
+            tuple(argv),
+            exit_status,
+            stdout,
+            stderr,
+            where,
+        )
         super().__init__(argv, exit_status)
 
     def __str__(self) -> str:
@@ -122,7 +128,7 @@ def start_time(pid: int) -> int | None:
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the state on; the name before them may contain anything."""
     try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - in the way of teardown, once per process
+        with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
@@ -135,7 +141,7 @@ def marked(variable: str, value: str) -> list[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open(f"/proc/{entry}/environ", "rb") as file:  # noqa: PTH123
+                with open(f"/proc/{entry}/environ", "rb") as file:
                     if wanted in file.read().split(b"\0") and alive(int(entry)):
                         found.append(int(entry))
             except OSError:

@@ -80,7 +80,7 @@ def _ancestry() -> set[int]:
     found, pid = set(), os.getpid()
     while pid > 0 and pid not in found:
         found.add(pid)
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/stat") as file:
             pid = int(file.read().rpartition(")")[2].split()[1])
     return found
 
@@ -102,7 +102,11 @@ def _delete(directory: Path) -> None:
     for path in (*entries, directory):
         # `rm` with its own protection, because what nodes wrote can be anything; the list ends options.
         done = subprocess.run(
-            ["rm", "-rf", "--one-file-system", "--", str(path)], capture_output=True, text=True, check=False, timeout=600
+            ["rm", "-rf", "--one-file-system", "--", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
         )
         if done.returncode != 0:
             raise TeardownError(f"{path}: {done.stderr.strip()}")

@@ -37,35 +37,30 @@ def overdrawn(
     """
     wanted = budget(figures, hosts, disks, disk_bytes)
     beside = f" beside {len(up)} other deployment{'s' if len(up) > 1 else ''}" if up else ""
+    largest = "the largest value that fits is"
     problems = []
     cores = machine.cores - sum(other.cores for other in up)
     if wanted.cores > cores * (1 + 1e-9):
         most = math.floor(max(0.0, cores) / hosts * 100) / 100
-        fit = f"the largest value that fits is {most:g}" if most >= 0.01 else "fold a smaller cluster, or end another deployment"
-        problems.append(
-            (
-                "platform.host.cores",
-                f"{hosts} hosts of {figures.cores:g} cores are {wanted.cores:g}, and this machine has {cores:g}{beside}; {fit}",
-            )
-        )
+        fit = f"{largest} {most:g}" if most >= 0.01 else "fold a smaller cluster, or end another deployment"
+        promise = f"{hosts} hosts of {figures.cores:g} cores are {wanted.cores:g}"
+        problems.append(("platform.host.cores", f"{promise}, and this machine has {cores:g}{beside}; {fit}"))
     memory = machine.memory_bytes - sum(other.memory_bytes for other in up)
     if wanted.memory_bytes > memory:
-        most_bytes = max(0, memory // hosts) // 2**20 * 2**20
-        problems.append(
-            (
-                "platform.host.memory",
-                f'{hosts} hosts of {format_size(figures.memory_bytes)} are {format_size(wanted.memory_bytes)}, and this machine '
-                f'has {format_size(memory)}{beside}; the largest value that fits is "{most_bytes // 2**20} MiB"',
-            )
-        )
+        promise = f"{hosts} hosts of {format_size(figures.memory_bytes)} are {format_size(wanted.memory_bytes)}"
+        fit = f'{largest} "{_mebibytes(memory, hosts)} MiB"'
+        has = f"this machine has {format_size(max(0, memory))}"
+        problems.append(("platform.host.memory", f"{promise}, and {has}{beside}; {fit}"))
     free = machine.free_disk_bytes - sum(other.disk_bytes for other in up)
     if disks and wanted.disk_bytes > free:
-        most_bytes = max(0, free // disks) // 2**20 * 2**20
+        promise = f"{disks} disks of {format_size(disk_bytes)} are {format_size(wanted.disk_bytes)}"
+        fit = f'{largest} "{_mebibytes(free, disks)} MiB"'
         problems.append(
-            (
-                "platform.host.disk_size",
-                f'{disks} disks of {format_size(disk_bytes)} are {format_size(wanted.disk_bytes)}, and {format_size(free)} are '
-                f'free{beside}; the largest value that fits is "{most_bytes // 2**20} MiB"',
-            )
+            ("platform.host.disk_size", f"{promise}, and {format_size(max(0, free))} are free{beside}; {fit}")
         )
     return problems
+
+
+def _mebibytes(size_bytes: int, parts: int) -> int:
+    """The largest whole number of MiB that fits `parts` times."""
+    return max(0, size_bytes // parts) // 2**20
