@@ -38,6 +38,10 @@ def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[st
     from pliant.machine.process import CommandFailed
     from pliant.nodeset import select
 
+    # Options of COMMAND are its own, so click leaves all that follows NODES alone, the dashes too.
+    argv = argv[1:] if argv[0] == "--" else argv
+    if not argv:
+        raise click.UsageError("there is no COMMAND after --")
     need_root("running a command in nodes")
     loaded = Deployment.load(chosen(deployment), cgroup.probe())
     if loaded is None:
