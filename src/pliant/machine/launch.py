@@ -174,11 +174,17 @@ def _furnish(spec: NodeSpec) -> None:
         if os.path.isdir(path):
             _tmpfs(path, "1777" if path in ("/tmp", "/var/tmp") else "755")
     for path in spec.private:
-        if os.path.isdir(path):
+        if os.path.islink(path):  # the node gets a directory in its place; what it leads to is not the role's
+            os.unlink(path)
+        elif os.path.isdir(path):
             shutil.rmtree(path)
         os.makedirs(path)
     for path in spec.visible:
-        os.makedirs(path, exist_ok=True)
+        if os.path.isdir(_OLD + path):
+            os.makedirs(path, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            _write(path, "")
         _mount(_OLD + path, path, "", _MS_BIND | _MS_REC)
     _devices()
     _mount("sysfs", "/sys", "sysfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
