@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import cgroup, disks, diskshare, launch, network
+from . import cgroup, disks, diskshare, launch, network, teardown
 from .journal import STATE, Journal
 from .process import CommandFailed, Completed, alive, environment, run
 
@@ -68,6 +68,7 @@ class Deployment:
         self.placed: dict[str, int] = {}
         self.limited = False
         self.fabric_pid = 0
+        self._children: list[subprocess.Popen[bytes]] = []
 
     # Making it
 
@@ -121,16 +122,10 @@ class Deployment:
         The namespace has no name on purpose: it cannot outlive the process, whatever happens.
         """
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        holder = subprocess.Popen(
-            [*join, "unshare", "--net", "--", "/bin/sleep", "infinity"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment(self.id),
-            start_new_session=True,
+        holder = self._start(
+            [*join, "unshare", "--net", "--", "/bin/sleep", "infinity"], Path("/dev/null"), environment(self.id)
         )
         self.fabric_pid = holder.pid
-        self._holder = holder
         own = Path("/proc/self/ns/net").readlink()
         until = time.monotonic() + 10
         while Path(f"/proc/{holder.pid}/ns/net").readlink() == own:
@@ -212,23 +207,9 @@ class Deployment:
         self._write_diskshare()
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
         blkio = getattr(self.cgroups, "mounts", {}).get("blkio", "")
-        with (self.journal.directory / "diskshare.log").open("w") as log:
-            self._sharer = subprocess.Popen(
-                [
-                    *join,
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    diskshare.__file__,
-                    str(self.journal.directory / "diskshare.json"),
-                    str(blkio),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(self.id),
-                start_new_session=True,
-            )
+        program = [sys.executable, "-I", "-S", diskshare.__file__]
+        argv = [*join, *program, str(self.journal.directory / "diskshare.json"), str(blkio)]
+        self._start(argv, self.journal.directory / "diskshare.log", environment(self.id))
 
     def _write_diskshare(self) -> None:
         rate = self.figures.disk_byte_s if self.limited else None
@@ -310,6 +291,13 @@ class Deployment:
         deployment.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}
         return deployment
 
+    def remove(self) -> None:
+        """Remove everything of it from the machine; raises TeardownError. Leaves no zombie in the calling process."""
+        teardown.remove(self.journal, self.cgroups)
+        for child in self._children:
+            child.wait()
+        self._children.clear()
+
     # Using it
 
     @property
@@ -324,15 +312,16 @@ class Deployment:
 
     def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """Start a command in a node and leave it running, its output appended to a file of the machine."""
+        return self._start([self.enter, node, *argv], log, self._environment(node))
+
+    def _start(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start a program that runs until it is killed or ends, and remember it, so that `remove` can wait for it."""
         with log.open("ab") as file:
-            return subprocess.Popen(
-                [self.enter, node, *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env=self._environment(node),
-                start_new_session=True,
+            child = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env, start_new_session=True
             )
+        self._children.append(child)
+        return child
 
     def _environment(self, node: str) -> dict[str, str]:
         return environment(self.id, {"PLIANT_NODE": node})
