@@ -1,0 +1,42 @@
+"""What the real tests need, and that they leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import support
+
+from pliant.machine import cgroup
+
+
+def _lacking() -> str:
+    """What this machine lacks for the real tests, in a sentence; empty if nothing."""
+    if os.geteuid() != 0:
+        return "the real tests need root; run them with sudo"
+    if shutil.which("glusterd") is None:
+        return "the real tests need GlusterFS; apt-get install glusterfs-server glusterfs-client"
+    try:
+        cgroup.probe()
+    except cgroup.CgroupError as error:
+        return f"the real tests need control groups: {error}"
+    return ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine(request):
+    """The machine before a module of tests, which has to be as it was after it. A lack fails, it never skips."""
+    if getattr(request.module, "pytestmark", None) != pytest.mark.real:
+        yield None
+        return
+    if lacking := _lacking():
+        pytest.fail(lacking, pytrace=False)
+    before = support.Snapshot.take()
+    yield before
+    support.nothing_left(before)
