@@ -55,12 +55,13 @@ class Cluster:
         disk_bytes: int,
         title: str = "",
         keep: bool = False,
+        logs: Path | None = None,
         said: Callable[[str], None] = lambda text: None,
     ) -> Cluster:
         """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
 
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
-        CommandFailed, OSError, or whatever interrupts it.
+        CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
         """
         cgroups = cgroup.probe()
         journal = Journal.create(title or composition.filesystem, keep=keep)
@@ -77,6 +78,8 @@ class Cluster:
             said("check that it works")
             cluster.verify()
         except BaseException:
+            if logs is not None:
+                cluster.keep_logs(logs, {})
             cluster.close()
             raise
         return cluster

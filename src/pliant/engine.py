@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pliant
 from pliant import mpi as mpi_
 from pliant.cluster import Cluster, NotIntact
-from pliant.errors import TrialError, UserError
+from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine import facts
 from pliant.machine.deployment import HostFigures
 from pliant.machine.journal import deployments
@@ -29,6 +29,7 @@ from pliant.trial import Trial
 from pliant.units import format_bit_rate, format_byte_rate, format_size
 from pliant.workloads import Toolbox
 
+_ATTEMPTS = 2
 _GUESS_S = 15.0
 """What a trial is taken to last until one has ended."""
 
@@ -237,7 +238,8 @@ class _Runner:
     def deploy(self) -> None:
         self.listener.doing("deploy")
         started = time.monotonic()
-        self.cluster = bring_up(self.prepared, 1.0, said=lambda step: self.listener.doing(f"deploy: {step}"))
+        logs = self.directory / "logs"
+        self.cluster = bring_up(self.prepared, 1.0, logs=logs, said=lambda step: self.listener.doing(f"deploy: {step}"))
         self.listener.note(
             f"deployed {len(self.study.nodes)} nodes as {self.cluster.id} in {time.monotonic() - started:.1f} s"
         )
@@ -245,21 +247,28 @@ class _Runner:
     def close(self) -> None:
         if self.cluster is not None:
             self.listener.doing("remove the cluster")
+            self.cluster.keep_logs(self.directory / "logs", {})
             self.cluster.close()
             self.cluster = None
 
     def all(self, todo: Sequence[Todo]) -> None:
+        """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
+        failed = 0
         for index, each in enumerate(todo, 1):
-            left = list(todo[index - 1 :])
-            trial = self.once(each, 1, index, len(todo), left)
-            if trial.state != "done":
+            for attempt in range(1, _ATTEMPTS + 1):
+                trial = self.once(each, attempt, index, todo)
+                if trial.state == "done":
+                    failed = 0
+                    break
                 self.recover(trial)
-                trial = self.once(each, 2, index, len(todo), left)
-                if trial.state != "done":
-                    self.recover(trial)
+            else:
+                failed += 1
+            # All workloads may fail at one ratio, and the study still be worth its time.
+            if failed > len(self.study.labels) + 1:
+                raise FatalError(f"{failed} trials failed in a row, {_ATTEMPTS} times each; the last: {trial.reason}")
 
-    def once(self, each: Todo, attempt: int, index: int, total: int, left: Sequence[Todo]) -> Trial:
-        """One attempt at a trial, stored before it begins and the moment it ends."""
+    def once(self, each: Todo, attempt: int, index: int, todo: Sequence[Todo]) -> Trial:
+        """One attempt at the `index`th trial, stored before it begins and the moment it ends."""
         self.number += 1
         placement = self.study.placements[each.ratio]
         where = Path("trials") / f"{self.number:04d}-{each.workload}-ratio{each.ratio:g}"
@@ -276,7 +285,7 @@ class _Runner:
             directory=str(where),
         )
         self.store.begin(trial)
-        self.listener.begins(trial, index, total, self.estimate(left))
+        self.listener.begins(trial, index, len(todo), self.estimate(todo[index - 1 :]))
         began = time.monotonic()
         try:
             trial = self.measure(trial)
@@ -287,7 +296,7 @@ class _Runner:
             raise
         self.spent.setdefault((each.workload, each.ratio), []).append(time.monotonic() - began)
         self.store.end(trial)
-        self.listener.ended(trial, index, total, self.estimate(left[1:]))
+        self.listener.ended(trial, index, len(todo), self.estimate(todo[index:]))
         return trial
 
     def measure(self, trial: Trial) -> Trial:
@@ -360,7 +369,12 @@ class _Runner:
 
 
 def bring_up(
-    prepared: Prepared, ratio: float, *, keep: bool = False, said: Callable[[str], None] = lambda step: None
+    prepared: Prepared,
+    ratio: float,
+    *,
+    keep: bool = False,
+    logs: Path | None = None,
+    said: Callable[[str], None] = lambda step: None,
 ) -> Cluster:
     """Deploy the study's cluster at a ratio, without limits, and write down what it was promised."""
     study = prepared.study
@@ -371,5 +385,6 @@ def bring_up(
         disk_bytes=study.platform.host.disk_size,
         title=study.name,
         keep=keep,
+        logs=logs,
         said=said,
     )

@@ -45,7 +45,7 @@ def _found(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
-def _load(group: str, word: str, name: str) -> Any:  # noqa: ANN401 what it has is checked here, by name
+def _load(group: str, word: str, name: str) -> Any:
     """The object that the entry point `name` of `group` stands for, checked to look like a driver."""
     found = _found(group)
     if not found:

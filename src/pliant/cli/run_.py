@@ -40,11 +40,21 @@ def command(study: Path, output: Path | None, quiet: bool, as_json: bool) -> Non
         try:
             engine.run(prepared, directory, display)
         except (KeyboardInterrupt, PliantError):
-            if (directory / "results.sqlite").exists():
+            if _measured(directory):
                 display.note(f"what was measured is in {directory}; judge it with: pliant report {directory}")
             raise
         display.doing("judge and draw")
         show(directory, as_json)
+
+
+def _measured(directory: Path) -> bool:
+    """Whether a run that was cut short has a trial to show."""
+    from pliant.store import DATABASE, Store
+
+    if not (directory / DATABASE).exists():
+        return False
+    with Store.open(directory) as store:
+        return any(trial.state == "done" for trial in store.trials())
 
 
 def _default(name: str) -> Path:

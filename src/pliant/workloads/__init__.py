@@ -55,13 +55,13 @@ class Workload(Protocol):
     """Name of the real program, looked for on PATH."""
 
     @staticmethod
-    def metrics(options: Any) -> tuple[Metric, ...]:  # noqa: ANN401 - each workload's own model
+    def metrics(options: Any) -> tuple[Metric, ...]:
         """The metrics that these options yield, in the order in which they are reported."""
 
     @staticmethod
-    def phases(options: Any, directory: str, tools: Toolbox) -> tuple[Phase, ...]:  # noqa: ANN401 - each workload's own model
+    def phases(options: Any, directory: str, tools: Toolbox) -> tuple[Phase, ...]:
         """The MPI jobs of one trial that works in `directory` (on the mount, empty), in order."""
 
     @staticmethod
-    def parse(options: Any, outputs: Mapping[str, str]) -> dict[str, float]:  # noqa: ANN401 - each workload's own model
+    def parse(options: Any, outputs: Mapping[str, str]) -> dict[str, float]:
         """Metric name -> value in its unit, from each phase's standard output; ValueError if one is not there."""
