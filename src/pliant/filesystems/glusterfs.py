@@ -17,7 +17,7 @@ DISK = "/srv/brick"
 VOLUME = "pliant"
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.,:/_-]*$", max_length=128)]
-_VOLUME = re.compile(r"^(?:distribute|replicate +(\d+)|disperse +(\d+)(?: *\+ *(\d+))?)$")
+_VOLUME = re.compile(r"^(?:distribute|replicate +(\d+)|disperse +(\d+)(?: *\+ *(\d+))?)$", re.ASCII)
 
 
 class GlusterOptions(BaseModel):
@@ -127,7 +127,8 @@ def _steps(servers: list[str], clients: list[str], options: GlusterOptions) -> t
     configure = tuple(Command((*gluster, "volume", "set", VOLUME, key, value)) for key, value in settings.items())
     backups = ("-o", "backup-volfile-servers=" + ":".join(others)) if others else ()
     mount = Command(("mount", "-t", "glusterfs", *backups, f"{first}:/{VOLUME}", MOUNT))
-    connected = f"(?s)^(?!.*Disconnected)(?:.*\\bConnected\\b){{{len(servers)}}}"
+    # Atomic groups: without them a pool that lacks one server takes time exponential in the number of servers.
+    connected = f"(?s)^(?!.*Disconnected)(?>.*?\\bConnected\\b){{{len(servers)}}}"
     return (
         Step(
             "glusterd",
