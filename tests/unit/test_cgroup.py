@@ -1,0 +1,293 @@
+"""Control groups: values in a tree like the kernel's, and layouts by recorded mount tables."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pliant.machine import cgroup
+from pliant.machine.cgroup import CgroupError, CgroupV1, probe
+
+CONTROLLERS = ("cpu", "cpuacct", "memory", "blkio")
+FILES = {
+    "cpu": {
+        "cpu.cfs_period_us": "100000\n",
+        "cpu.cfs_quota_us": "-1\n",
+        "cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
+    },
+    "cpuacct": {"cpuacct.usage": "0\n"},
+    "memory": {"memory.limit_in_bytes": "9223372036854771712\n"},
+    "blkio": {"blkio.throttle.read_bps_device": "", "blkio.throttle.write_bps_device": ""},
+}
+"""What the kernel puts into each new group."""
+
+
+class Tree:
+    """A tree of control groups without a kernel: `fill` makes the files that the kernel would."""
+
+    def __init__(self, root: Path, *, together: bool = False) -> None:
+        directory = {name: root / ("cpu,cpuacct" if together and name.startswith("cpu") else name) for name in FILES}
+        for path in directory.values():
+            path.mkdir(exist_ok=True)
+        self.groups = CgroupV1(directory)
+        self.fill("")
+
+    def fill(self, group: str) -> None:
+        for controller, files in FILES.items():
+            path = self.groups.mounts[controller] / group
+            if path.is_dir():
+                (path / "cgroup.procs").touch()
+                for name, text in files.items():
+                    (path / name).write_text(text)
+
+    def make(self, *names: str) -> None:
+        for name in names:
+            self.groups.make(name)
+            self.fill(name)
+
+    def empty(self, group: str) -> None:
+        """rmdir(2) on a cgroup ignores its files; on a directory it does not."""
+        for tree in set(self.groups.mounts.values()):
+            for file in (tree / group).glob("*.*"):
+                file.unlink()
+
+    def read(self, controller: str, file: str) -> str:
+        return (self.groups.mounts[controller] / file).read_text()
+
+    def put(self, controller: str, file: str, text: str) -> None:
+        (self.groups.mounts[controller] / file).write_text(text)
+
+
+@pytest.fixture(params=[False, True], ids=["apart", "cpu,cpuacct"])
+def tree(request, tmp_path):
+    return Tree(tmp_path, together=request.param)
+
+
+def test_a_group_is_made_where_processes_go(tree, tmp_path):
+    tree.make("pliant-ab", "pliant-ab/host-1")
+    for controller in ("cpu", "cpuacct", "memory"):
+        assert (tree.groups.mounts[controller] / "pliant-ab/host-1").is_dir()
+    assert not (tmp_path / "blkio/pliant-ab").exists()
+    tree.groups.make("pliant-ab")  # again is fine
+    with pytest.raises(FileNotFoundError):
+        tree.groups.make("nobody/host-1")
+
+
+def test_a_process_enters_each_hierarchy_once(tree):
+    expected = sorted({str(tree.groups.mounts[c] / "g/cgroup.procs") for c in ("cpu", "cpuacct", "memory")})
+    assert sorted(tree.groups.join_files("g")) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "period", "quota"),
+    [
+        (0.2, 10_000, 2_000),
+        (0.1, 10_000, 1_000),
+        (0.05, 20_000, 1_000),
+        (0.01, 100_000, 1_000),
+        (0.03, 33_333, 1_000),
+        (1, 10_000, 10_000),
+        (4, 10_000, 40_000),
+        (0.333, 10_000, 3_330),
+        (1.5, 10_000, 15_000),
+    ],
+)
+def test_cpu_limits(tree, cores, period, quota):
+    tree.make("g")
+    tree.groups.limit_cpu("g", cores)
+    assert int(tree.read("cpu", "g/cpu.cfs_period_us")) == period
+    assert int(tree.read("cpu", "g/cpu.cfs_quota_us")) == quota
+
+
+@given(st.floats(0.01, 256))
+def test_cpu_limits_are_what_was_asked_and_what_the_kernel_takes(tmp_path_factory, cores):
+    tree = Tree(tmp_path_factory.mktemp("cg"))
+    tree.make("g")
+    tree.groups.limit_cpu("g", cores)
+    period, quota = (int(tree.read("cpu", f"g/cpu.cfs_{what}_us")) for what in ("period", "quota"))
+    # Documentation/scheduler/sched-bwc.rst: both at least 1 ms, the period at most 1 s.
+    assert 1000 <= period <= 1_000_000
+    assert quota >= 1000
+    assert quota / period == pytest.approx(cores, rel=0.001)
+
+
+def test_the_cpu_limit_is_lifted(tree):
+    tree.make("g")
+    tree.groups.limit_cpu("g", 0.2)
+    tree.groups.limit_cpu("g", None)
+    assert tree.read("cpu", "g/cpu.cfs_quota_us") == "-1"
+
+
+@pytest.mark.parametrize(("size", "written"), [(2**30, "1073741824"), (None, "-1")])
+def test_memory_limits(tree, size, written):
+    tree.make("g")
+    tree.groups.limit_memory("g", size)
+    assert tree.read("memory", "g/memory.limit_in_bytes") == written
+
+
+def test_what_a_group_used(tree):
+    tree.make("g")
+    tree.put("cpuacct", "g/cpuacct.usage", "12345678901\n")
+    tree.put("cpu", "g/cpu.stat", "nr_periods 90\nnr_throttled 12\nthrottled_time 2500000000\n")
+    assert tree.groups.cpu_s("g") == pytest.approx(12.345678901)
+    assert tree.groups.throttled_s("g") == pytest.approx(2.5)
+    tree.put("cpu", "g/cpu.stat", "nr_periods 0\n")
+    assert tree.groups.throttled_s("g") == 0
+
+
+def test_processes_of_a_group_and_those_below_it_in_any_hierarchy(tree):
+    tree.make("pliant-ab", "pliant-ab/host-1", "pliant-ab/host-1/server1", "pliant-cd")
+    tree.put("cpu", "pliant-ab/cgroup.procs", "30\n")
+    tree.put("cpu", "pliant-ab/host-1/server1/cgroup.procs", "10\n20\n")
+    tree.put("memory", "pliant-ab/host-1/server1/cgroup.procs", "20\n40\n")
+    tree.put("cpu", "pliant-cd/cgroup.procs", "99\n")
+    assert tree.groups.pids("pliant-ab") == [10, 20, 30, 40]
+    assert tree.groups.pids("pliant-ab/host-1/server1") == [10, 20, 40]
+    assert tree.groups.pids("pliant-none") == []
+
+
+def test_deployments_are_told_by_their_groups_in_any_hierarchy(tree):
+    tree.make("pliant-ab", "pliant-ab/host-1", "other")
+    (tree.groups.mounts["memory"] / "pliant-0001").mkdir()
+    assert tree.groups.groups() == ["pliant-0001", "pliant-ab"]
+
+
+def test_removal_takes_what_is_below_and_leaves_others(tree):
+    every = ("pliant-ab", "pliant-ab/base", "pliant-ab/host-1", "pliant-ab/host-1/server1")
+    tree.make(*every, "pliant-cd")
+    for group in every:
+        tree.empty(group)
+    tree.groups.remove("pliant-ab")
+    assert tree.groups.groups() == ["pliant-cd"]
+    tree.groups.remove("pliant-ab")  # what is not there is fine
+
+
+def test_a_group_that_stays_busy_is_an_error(tmp_path):
+    busy = tmp_path / "g"
+    busy.mkdir()
+    (busy / "process").touch()  # ENOTEMPTY where a cgroup says EBUSY
+    with pytest.raises(CgroupError, match="g: cannot be removed"):
+        cgroup._rmdir(busy, deadline_s=0.05)
+    assert busy.exists()
+
+
+def test_disk_limits_are_a_line_per_device_in_the_root_group(tmp_path):
+    written = []
+
+    class Recorded(type(tmp_path)):
+        def write_text(self, text, *args, **kwargs):
+            written.append((self.parent.name, self.name, text))
+            return len(text)
+
+    groups = CgroupV1({name: Recorded(tmp_path / name) for name in CONTROLLERS})
+    groups.limit_disks({"7:1": 60e6, "7:2": None, "7:3": 0.2, "7:4": 1e6 / 3})
+    expected = ["7:1 60000000\n", "7:2 0\n", "7:3 1\n", "7:4 333333\n"]  # 0 lifts a limit, so 0.2 must not become it
+    assert written == [
+        ("blkio", f"blkio.throttle.{kind}_bps_device", line) for kind in ("read", "write") for line in expected
+    ]
+
+
+# Layouts, by /proc/self/mountinfo of real machines
+
+THIS_HYBRID = """\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard,resv_strict,resuid=65534,resgid=65534
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+33 31 0:30 / /sys/fs/cgroup/cpuacct rw,relatime - cgroup cgroup rw,cpuacct
+34 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+36 31 0:33 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices
+37 31 0:34 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
+38 31 0:35 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
+39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+"""
+SYSTEMD_V1 = """\
+25 30 0:23 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
+30 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
+31 25 0:26 / /sys/fs/cgroup ro,nosuid,nodev,noexec shared:9 - tmpfs tmpfs ro,mode=755
+33 31 0:28 / /sys/fs/cgroup/systemd rw,nosuid,nodev,noexec,relatime shared:11 - cgroup cgroup rw,xattr,name=systemd
+36 31 0:31 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid,nodev,noexec,relatime shared:15 - cgroup cgroup rw,cpu,cpuacct
+37 31 0:32 / /sys/fs/cgroup/blkio rw,nosuid,nodev,noexec,relatime shared:16 - cgroup cgroup rw,blkio
+38 31 0:33 / /sys/fs/cgroup/memory rw,nosuid,nodev,noexec,relatime shared:17 - cgroup cgroup rw,memory
+39 31 0:34 / /sys/fs/cgroup/net_cls,net_prio rw,nosuid,relatime shared:18 - cgroup cgroup rw,net_cls,net_prio
+"""
+SYSTEMD_V2 = """\
+24 29 0:22 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
+29 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
+30 24 0:25 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate
+"""
+
+
+def mounts_of(text: str) -> dict[str, str]:
+    found = probe(text)
+    assert isinstance(found, CgroupV1)
+    return {name: str(path) for name, path in found.mounts.items()}
+
+
+def test_a_hybrid_machine():
+    assert probe(THIS_HYBRID).layout == "hybrid"
+    assert mounts_of(THIS_HYBRID) == {name: f"/sys/fs/cgroup/{name}" for name in CONTROLLERS}
+
+
+def test_a_v1_machine_with_cpu_and_cpuacct_in_one_hierarchy():
+    assert probe(SYSTEMD_V1).layout == "v1"
+    both = "/sys/fs/cgroup/cpu,cpuacct"
+    expected = {"cpu": both, "cpuacct": both, "memory": "/sys/fs/cgroup/memory", "blkio": "/sys/fs/cgroup/blkio"}
+    assert mounts_of(SYSTEMD_V1) == expected
+    assert probe(SYSTEMD_V1).join_files("g") == [f"{both}/g/cgroup.procs", "/sys/fs/cgroup/memory/g/cgroup.procs"]
+
+
+def test_the_first_of_two_mounts_of_a_controller_is_used():
+    again = THIS_HYBRID + "99 31 0:32 / /mnt/elsewhere rw,relatime - cgroup cgroup rw,memory\n"
+    assert mounts_of(again)["memory"] == "/sys/fs/cgroup/memory"
+
+
+def without(text: str, *controllers: str) -> str:
+    gone = tuple(f" - cgroup cgroup rw,{name}" for name in controllers)
+    return "".join(line for line in text.splitlines(keepends=True) if not line.rstrip().endswith(gone))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (SYSTEMD_V2, "this machine has cgroup v2 only, which this version does not drive yet"),
+        (without(THIS_HYBRID, "memory"), "cgroup controllers memory are not mounted; mount them under /sys/fs/cgroup"),
+        (without(THIS_HYBRID, "cpu", "blkio"), "cgroup controllers cpu, blkio are not mounted"),
+        (without(SYSTEMD_V1, "cpu,cpuacct"), "cgroup controllers cpu, cpuacct are not mounted"),
+        ("", "cgroup controllers cpu, cpuacct, memory, blkio are not mounted"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_sentence(text, sentence):
+    with pytest.raises(CgroupError) as refused:
+        probe(text)
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_without_a_text_the_machines_own_table_is_read():
+    own = Path("/proc/self/mountinfo").read_text()
+    try:
+        expected = mounts_of(own)
+    except CgroupError as error:
+        with pytest.raises(CgroupError) as refused:
+            probe()
+        assert str(refused.value) == str(error)
+    else:
+        assert {name: str(path) for name, path in probe().mounts.items()} == expected
+
+
+def test_killing_ends_what_runs_and_minds_nothing_that_is_gone():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    running = subprocess.Popen(["sleep", "60"])
+    cgroup.kill([gone.pid, running.pid])
+    assert running.wait(timeout=5) == -signal.SIGKILL
+    assert not Path(f"/proc/{running.pid}").exists()
