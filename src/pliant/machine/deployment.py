@@ -13,15 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import cgroup, disks, diskshare, launch, network, teardown
-from .journal import STATE, Journal
+from . import cgroup, disks, diskshare, launch, network, teardown, view
+from .journal import Journal
 from .process import CommandFailed, Completed, alive, environment, run
-
-HIDDEN = ("/tmp", "/var/tmp", "/run", str(STATE))
-"""Directories of the machine that a node finds empty: sockets, scratch, and the state of deployments."""
-
-_LAYERED = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "overlay"}
-
 
 @dataclass(frozen=True)
 class HostFigures:
@@ -156,7 +150,8 @@ class Deployment:
     ) -> None:
         """Make the nodes, all in one run of the launcher, and remember them."""
         hosts_file = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{r.address} {r.name}\n" for r in requests)
-        layers = _layers(Path("/proc/self/mountinfo").read_text())
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+        layers, shown = view.layers(mountinfo), view.to_show(visible, mountinfo)
         specs = []
         for number, request in enumerate(requests, 1):
             directory = self.journal.directory / "nodes" / request.name
@@ -173,9 +168,9 @@ class Deployment:
                     directory=str(directory),
                     cgroups=tuple(join),
                     layers=layers,
-                    hidden=HIDDEN,
+                    hidden=view.HIDDEN,
                     private=request.private,
-                    visible=tuple(path for path in visible if _covered(path)),
+                    visible=shown,
                     files={"/etc/hosts": hosts_file, "/etc/hostname": request.name + "\n"},
                     disk={"device": device, "target": request.disk, "kind": disks.KIND}
                     if device and request.disk
@@ -338,22 +333,3 @@ class Deployment:
     def root(self, node: str) -> Path:
         """A node's root directory as the machine sees it, while the node is up."""
         return Path(f"/proc/{self.nodes[node].pid}/root")
-
-
-def _layers(mountinfo: str) -> tuple[str, ...]:
-    """The machine's mount points that hold files on a disk: "/" first, then others by path (proc(5))."""
-    found = set()
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        target = before.split()[4]
-        covered = any(
-            target == path or target.startswith(path + "/") for path in (*HIDDEN, "/proc", "/sys", "/dev", "/boot")
-        )
-        if after.split()[0] in _LAYERED and not covered and "\\" not in target and Path(target).is_dir():
-            found.add(target)
-    return ("/", *sorted(found - {"/"}))
-
-
-def _covered(path: str) -> bool:
-    """Whether a hidden directory covers a path, so that it has to be shown again."""
-    return any(path == hidden or path.startswith(hidden + "/") for hidden in HIDDEN)

@@ -116,8 +116,17 @@ def deployments(state: Path | None = None) -> list[Journal]:
     """The deployments that this machine knows of, oldest first."""
     root = state or STATE
     try:
-        names = [path.name for path in root.iterdir() if path.is_dir()]
+        journals = [Journal(path.name, state) for path in root.iterdir() if path.is_dir()]
     except (FileNotFoundError, PermissionError):
         return []
-    journals = [Journal(name, state) for name in names]
-    return sorted(journals, key=lambda journal: journal.directory.stat().st_ctime)
+    return sorted(journals, key=_created)
+
+
+def _created(journal: Journal) -> float:
+    """When a deployment was made. Its directory's own times say only when something in it was last replaced."""
+    if (owner := journal.owner()) is not None:
+        return owner.created
+    try:
+        return journal.directory.stat().st_ctime
+    except FileNotFoundError:  # removed meanwhile
+        return 0.0

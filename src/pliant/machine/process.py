@@ -97,12 +97,34 @@ def run(
         out, err = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         end_session(process)
-        out, err = process.communicate()
-        raise CommandFailed(name, None, out, err, where) from None
+        raise CommandFailed(name, None, *_rest(process), where) from None
     except BaseException:
         end_session(process)
+        _close(process)
         raise
     return Completed(name, process.returncode, out, err, where)
+
+
+def _rest(process: subprocess.Popen[str], patience_s: float = 1.0) -> tuple[str, str]:
+    """What a program that was ended had printed; a daemon that left its session may hold its output open for ever."""
+    try:
+        return process.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired as error:
+        _close(process)
+        return _decoded(error.stdout), _decoded(error.stderr)
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """Let go of a program's input and output."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+
+
+def _decoded(output: str | bytes | None) -> str:
+    """`TimeoutExpired` carries bytes also where text was asked for."""
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
 
 
 def end_session(process: subprocess.Popen[str]) -> None:

@@ -1,0 +1,53 @@
+"""What a node sees of the machine's files: its disks copy-on-write, some directories empty, some paths shown again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from .journal import STATE
+
+HIDDEN = ("/tmp", "/var/tmp", "/run", str(STATE))
+"""Directories of the machine that a node finds empty: sockets, scratch, and the state of deployments."""
+
+_LAYERED = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "overlay"}
+_ELSEWHERE = ("/proc", "/sys", "/dev", "/boot", "/snap", "/var/snap", "/mnt", "/media")
+_CONTAINERS = tuple(f"/var/lib/{name}" for name in ("docker", "containers", "containerd", "kubelet", "lxd", "incus"))
+
+
+def layers(mountinfo: str) -> tuple[str, ...]:
+    """The machine's mount points that a node sees copy-on-write: "/" first, then other disks by path.
+
+    Left out are hidden directories, the kernel's own, removable media, and the mounts of containers. `mountinfo` is the
+    text of /proc/self/mountinfo (proc(5)).
+    """
+    left_out = (*HIDDEN, *_ELSEWHERE, *_CONTAINERS)
+    found = {
+        target
+        for target, kind in _mounts(mountinfo)
+        # An overlay's options cannot hold these characters in a path.
+        if kind in _LAYERED and not _below(target, left_out) and not set(target) & set("\\:,")
+    }
+    return ("/", *sorted(found - {"/"}))
+
+
+def to_show(paths: Iterable[str], mountinfo: str) -> tuple[str, ...]:
+    """Those of the paths that a node would not see: hidden, or on a file system that is no layer."""
+    seen = set(layers(mountinfo))
+    targets = [target for target, _ in _mounts(mountinfo)]
+    found = []
+    for path in paths:
+        mount = max((target for target in targets if _below(path, (target,))), key=len, default="/")
+        if _below(path, HIDDEN) or mount not in seen:
+            found.append(path)
+    return tuple(found)
+
+
+def _mounts(mountinfo: str) -> list[tuple[str, str]]:
+    """(mount point, file system) of each mount."""
+    return [(line.split()[4], line.partition(" - ")[2].split()[0]) for line in mountinfo.splitlines()]
+
+
+def _below(path: str, directories: Iterable[str]) -> bool:
+    """Whether a path is one of the directories or lies in one."""
+    return any(PurePosixPath(path).is_relative_to(directory) for directory in directories)
