@@ -17,6 +17,7 @@ from . import cgroup, disks, diskshare, launch, network, teardown, view
 from .journal import Journal
 from .process import CommandFailed, Completed, alive, environment, run
 
+
 @dataclass(frozen=True)
 class HostFigures:
     """What one emulated host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes."""
