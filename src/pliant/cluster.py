@@ -22,11 +22,12 @@ from typing import Self
 import pliant
 from pliant.composition import Composition
 from pliant.errors import PliantError, TrialError
-from pliant.machine import cgroup, teardown
+from pliant.machine import cgroup
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.journal import Journal
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import CommandFailed, Completed, environment, marked, run
+from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
 from pliant.placement import Placement
 from pliant.steps import Runner, last_lines
@@ -54,12 +55,14 @@ class Cluster:
         *,
         disk_bytes: int,
         title: str = "",
+        programs: Sequence[str] = (),
         keep: bool = False,
         logs: Path | None = None,
         said: Callable[[str], None] = lambda text: None,
     ) -> Cluster:
         """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
 
+        `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
         CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
         """
@@ -73,7 +76,7 @@ class Cluster:
                 role = composition.role(node.role)
                 size = disk_bytes if role.disk else 0
                 requests.append(NodeRequest(node.name, node.address, role.disk, size, role.private))
-            cluster.deployment.up(requests, _numbers(placement), len(composition.nodes), visible())
+            cluster.deployment.up(requests, _numbers(placement), len(composition.nodes), visible(programs))
             Runner(cluster, cluster.tail).carry_out(composition.steps, said)
             said("check that it works")
             cluster.verify()
@@ -95,7 +98,7 @@ class Cluster:
     def close(self) -> None:
         """Remove every trace of the cluster from the machine; an interrupt from the keyboard has to wait for it."""
         with uninterrupted():
-            teardown.remove(self.deployment.journal, self.deployment.cgroups)
+            self.deployment.remove()
 
     @property
     def id(self) -> str:
@@ -221,10 +224,12 @@ def _text(path: Path) -> str:
     return path.read_bytes()[-65536:].decode(errors="replace")
 
 
-def visible() -> tuple[str, ...]:
-    """What nodes must see wherever it lies: the Python that runs pliant, its libraries, and pliant itself."""
+def visible(programs: Sequence[str] = ()) -> tuple[str, ...]:
+    """What nodes must see wherever it lies: programs, the Python that runs pliant, its libraries, and pliant itself."""
     package = str(Path(pliant.__file__).resolve().parent)
-    found = (sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent.parent), package)
+    # A program that lies in a hidden directory itself is shown alone, not with all that is in there.
+    beside = [path if str(Path(path).parent) in HIDDEN else str(Path(path).parent) for path in programs]
+    found = (sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent.parent), package, *beside)
     return tuple(path for path in dict.fromkeys(found) if path not in ("/", "/usr"))
 
 

@@ -378,12 +378,14 @@ def bring_up(
 ) -> Cluster:
     """Deploy the study's cluster at a ratio, without limits, and write down what it was promised."""
     study = prepared.study
+    programs = {tools.program for tools in prepared.tools.values() if tools.program}
     return Cluster.deploy(
         study.composition,
         prepared.figures,
         study.placements[ratio],
         disk_bytes=study.platform.host.disk_size,
         title=study.name,
+        programs=sorted(programs | {mpi.mpiexec for mpi in prepared.mpi.values()}),
         keep=keep,
         logs=logs,
         said=said,

@@ -21,7 +21,11 @@ from collections.abc import Sequence
 
 TICK_S = 0.025
 _MEMORY_S = 0.15
-"""Use is averaged over this time: the kernel lets requests of a megabyte pass whole, so a tick alone says little."""
+"""Use is averaged over this time or more: the kernel lets requests of a megabyte pass whole, so a tick says little."""
+_REQUESTS = 2
+"""... and over the time of so many such requests at an equal part of the rate: between two of them a slow disk would
+seem idle, and what it leaves be given to the others."""
+_REQUEST_BYTES = 2**20
 _IDLE = 0.001
 """A disk that uses less than this part of the rate is idle."""
 _GAIN = 0.3
@@ -56,6 +60,7 @@ class _Host:
 
     def __init__(self, rate: float, disks: Sequence[str]) -> None:
         self.rate, self.disks = rate, list(disks)
+        self.memory_s = max(_MEMORY_S, _REQUESTS * _REQUEST_BYTES * len(disks) / rate)
         self.files = [open(f"/sys/dev/block/{disk}/stat") for disk in disks]  # noqa: SIM115 - read every tick
         self.limits = {kind: [rate / len(disks)] * len(disks) for kind in ("read", "write")}
         self.last = self._bytes()
@@ -76,7 +81,7 @@ class _Host:
     def tick(self, elapsed_s: float) -> dict[str, list[tuple[str, float]]]:
         """The limits that changed by more than 2 %: kind -> (disk, bytes/s)."""
         now = self._bytes()
-        weight = 1 - math.exp(-elapsed_s / _MEMORY_S)
+        weight = 1 - math.exp(-elapsed_s / self.memory_s)
         changes: dict[str, list[tuple[str, float]]] = {}
         for kind, limits in self.limits.items():
             used, passed = self.used[kind], 0
