@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pliant.cluster import visible
-from pliant.machine import cgroup, disks
+from pliant.machine import cgroup
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.journal import STATE, Journal, deployments
 from pliant.machine.process import MARK
@@ -117,7 +117,7 @@ class Snapshot:
         others = _others()
         processes, namespaces = _processes(others)
         run = lambda *argv: subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: E731
-        loops = {line for line in run("losetup", "-a") if not _of(others, line)}
+        loops = {line for line in run("losetup", "-a") if f"{STATE}/" in line and not _of(others, line)}
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         return Snapshot(
             namespaces=frozenset(namespaces),
@@ -194,8 +194,13 @@ def _processes(others: set[str]) -> tuple[set[str], set[str]]:
 
 
 def _limits(others: set[str]) -> set[str]:
-    """Bandwidth limits of block devices, except those of other people's disks."""
-    theirs = {disks.number(device) for other in others for device in disks.attached(STATE / other)}
+    """Bandwidth limits of block devices, except those of disks that are somebody else's."""
+    theirs = set()
+    for entry in Path("/sys/block").glob("loop*"):
+        with contextlib.suppress(OSError):
+            image = (entry / "loop/backing_file").read_text()
+            if f"{STATE}/" not in image or _of(others, image):
+                theirs.add((entry / "dev").read_text().strip())
     return {
         f"{kind} {line}"
         for kind in ("read", "write")
