@@ -32,7 +32,7 @@ _GAIN = 0.3
 """Part of the way to its new limit that a disk goes in a tick, divided by the number of busy disks: all of them react
 to each other, and with more the limits would swing."""
 _DEBT_S = 0.5
-"""Time over which an excess is taken back, and the most that is remembered of one."""
+"""Time, or twice the averaging's if that is more, over which an excess is taken back; what takes longer is forgiven."""
 
 
 def divide(rate: float, limits: Sequence[float], used: Sequence[float], gain: float = 1.0) -> list[float]:
@@ -61,6 +61,7 @@ class _Host:
     def __init__(self, rate: float, disks: Sequence[str]) -> None:
         self.rate, self.disks = rate, list(disks)
         self.memory_s = max(_MEMORY_S, _REQUESTS * _REQUEST_BYTES * len(disks) / rate)
+        self.debt_s = max(_DEBT_S, 2 * self.memory_s)
         self.files = [open(f"/sys/dev/block/{disk}/stat") for disk in disks]  # noqa: SIM115 - read every tick
         self.limits = {kind: [rate / len(disks)] * len(disks) for kind in ("read", "write")}
         self.last = self._bytes()
@@ -89,8 +90,8 @@ class _Host:
                 used[index] += weight * ((after - before) / elapsed_s - used[index])
                 passed += after - before
             excess = self.debt[kind] + passed - self.rate * elapsed_s
-            self.debt[kind] = min(max(0.0, excess), self.rate * _DEBT_S)
-            rate = max(0.2 * self.rate, self.rate - self.debt[kind] / _DEBT_S)
+            self.debt[kind] = min(max(0.0, excess), self.rate * self.debt_s)
+            rate = max(0.2 * self.rate, self.rate - self.debt[kind] / self.debt_s)
             busy = sum(use > _IDLE * rate for use in used)
             new = divide(rate, limits, used, _GAIN / max(1, busy))
             self.limits[kind] = new
