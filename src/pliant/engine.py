@@ -217,8 +217,8 @@ def run(prepared: Prepared, directory: Path, listener: Listener) -> Path:
     todo = schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed)
     with Store.create(directory, study.text, _document(study), _info(prepared), _facts(prepared)) as store:
         runner = _Runner(prepared, store, directory, listener)
-        runner.deploy()
         try:
+            runner.deploy()
             runner.all(todo)
         finally:
             runner.close()
@@ -290,7 +290,7 @@ class _Runner:
         try:
             trial = self.measure(trial)
         except (TrialError, CommandFailed, NotIntact, ValueError, OSError) as error:
-            trial = replace(trial, state="failed", reason=str(error))
+            trial = replace(trial, state="failed", reason=str(error), duration_s=time.monotonic() - began)
         except BaseException:
             self.store.end(replace(trial, state="failed", reason="interrupted"))
             raise
