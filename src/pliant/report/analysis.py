@@ -143,7 +143,7 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
     unequal = [metric_title(v.metric) for v in verdicts if v.unequal_noise]
     if unequal:
         yield f"Noise differs between ratios, so it was not pooled and intervals are wider, for {join(unequal)}."
-    if undecided := sum(len(v.undecided) for v in verdicts):
+    if undecided := sum(row.ratio != BASELINE for v in verdicts for row in v.undecided):
         claims = sum(len(v.ratios) - 1 for v in verdicts)
         verb = "is" if undecided == 1 else "are"
         remedy = "more repetitions, or less noise, would decide"
