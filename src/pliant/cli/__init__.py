@@ -77,14 +77,12 @@ def main() -> None:
     try:
         status = cli(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the first of the second
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -45,10 +45,12 @@ def command(study: Path, output: Path | None, quiet: bool, as_json: bool) -> Non
             raise
         display.doing("judge and draw")
         show(directory, as_json)
+    if not _measured(directory):
+        raise PliantError("no trial could be measured, so nothing can be judged; `reason` in trials.csv says why")
 
 
 def _measured(directory: Path) -> bool:
-    """Whether a run that was cut short has a trial to show."""
+    """Whether a run has a trial to show: it may have been cut short, or all of them may have failed."""
     from pliant.store import DATABASE, Store
 
     if not (directory / DATABASE).exists():
