@@ -25,6 +25,7 @@ from pliant.errors import PliantError, TrialError
 from pliant.machine import cgroup
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.journal import Journal
+from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import CommandFailed, Completed, environment, marked, run
 from pliant.machine.view import HIDDEN
@@ -203,10 +204,8 @@ class Cluster:
         """A node's log files where the machine has them: its upper layer, and what pliant keeps of its daemons."""
         role = next(n.role for n in self.composition.nodes if n.name == node)
         base = Path(self.deployment.journal.directory, "nodes", node)
-        for where in (
-            base / "logs",
-            *(base / "upper/root" / log.lstrip("/") for log in self.composition.role(role).logs),
-        ):
+        logs = self.composition.role(role).logs
+        for where in (base / "logs", *(place for log in logs for place in _written(base, PurePosixPath(log)))):
             for directory, _, names in os.walk(where):
                 yield from (
                     path
@@ -218,6 +217,11 @@ class Cluster:
 def _numbers(placement: Placement) -> dict[str, int]:
     """Node -> host, from 1."""
     return {node: host for host, nodes in enumerate(placement.hosts, 1) for node in nodes}
+
+
+def _written(base: Path, path: PurePosixPath) -> list[Path]:
+    """Where the machine may have what a node wrote to a path: in the layer of one of the directories above it."""
+    return [Path(upper(str(base), str(layer)), path.relative_to(layer)) for layer in (path, *path.parents)]
 
 
 def _text(path: Path) -> str:

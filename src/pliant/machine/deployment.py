@@ -152,7 +152,9 @@ class Deployment:
         """Make the nodes, all in one run of the launcher, and remember them."""
         hosts_file = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{r.address} {r.name}\n" for r in requests)
         mountinfo = Path("/proc/self/mountinfo").read_text()
-        layers, shown = view.layers(mountinfo), view.to_show(visible, mountinfo)
+        shown = view.to_show(visible, mountinfo)
+        # In a container single files are mounts as well: /etc/resolv.conf.
+        layers = tuple(layer for layer in view.layers(mountinfo) if Path(layer).is_dir())
         specs = []
         for number, request in enumerate(requests, 1):
             directory = self.journal.directory / "nodes" / request.name

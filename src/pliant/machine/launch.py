@@ -94,9 +94,18 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def _upper(spec: NodeSpec, layer: str) -> str:
-    """Upper directory of a layer: "/" -> upper/root, "/home" -> upper/root_home."""
-    return f"{spec.directory}/upper/root{'' if layer == '/' else layer.replace('/', '_')}"
+def upper(directory: str, layer: str) -> str:
+    """Where a node's `directory` has what the node wrote to a layer: "/" -> upper/root, "/home" -> upper/root_home.
+
+    No two layers share one: "/a_b" and "/a/b" differ.
+    """
+    escaped = layer.replace("%", "%25").replace("_", "%5f").replace("/", "_")
+    return f"{directory}/upper/root{'' if layer == '/' else escaped}"
+
+
+def _work(upper_directory: str) -> str:
+    """The work directory of an overlay, beside its upper one."""
+    return "/work/".join(upper_directory.rsplit("/upper/", 1))
 
 
 def _like(lower: str, upper: str) -> None:
@@ -130,10 +139,10 @@ def _wire(spec: NodeSpec, fabric_pid: int) -> None:
 def _populate(spec: NodeSpec) -> None:
     """Fill the upper layers before they are mounted: the node's own files and its private directories."""
     for layer in spec.layers:
-        _like(layer, _upper(spec, layer))
-        os.makedirs(_upper(spec, layer).replace("/upper/", "/work/", 1), exist_ok=True)
+        _like(layer, upper(spec.directory, layer))
+        os.makedirs(_work(upper(spec.directory, layer)), exist_ok=True)
     for path, text in (spec.files or {}).items():
-        base = _upper(spec, "/")
+        base = upper(spec.directory, "/")
         _like(os.path.dirname(path), base + os.path.dirname(path))
         _write(base + path, text)
 
@@ -161,9 +170,9 @@ def _layers(spec: NodeSpec) -> str:
     root = f"{spec.directory}/root"
     os.makedirs(root, exist_ok=True)
     for layer in spec.layers:
-        upper = _upper(spec, layer)
+        above = upper(spec.directory, layer)
         target = root if layer == "/" else root + layer
-        options = f"lowerdir={layer},upperdir={upper},workdir={upper.replace('/upper/', '/work/', 1)}"
+        options = f"lowerdir={layer},upperdir={above},workdir={_work(above)}"
         _mount(f"pliant-{spec.name}", target, "overlay", 0, options)
     return root
 
