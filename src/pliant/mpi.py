@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import UserError
-from pliant.machine.process import CommandFailed, run
+from pliant.machine.process import CommandFailed, environment, run
 from pliant.workloads.mpi import Flavour, Wiring, flavour_of, launch_argv
 
 _LIBRARIES: tuple[tuple[str, Flavour], ...] = (
@@ -59,7 +59,12 @@ def find(asked: str | None, program: str | None) -> Mpi:
     candidates = [asked] if asked else [beside, shutil.which("mpiexec"), shutil.which("mpirun")]
     for candidate in filter(None, candidates):
         if os.access(candidate, os.X_OK):
-            mpi = _described(candidate)
+            try:
+                mpi = _described(candidate)
+            except UserError:
+                if asked:
+                    raise
+                continue  # another's mpiexec, a site's wrapper: one of the others may be right
             if linked in (None, mpi.flavour) and (asked or linked):
                 return mpi
     if linked is None and not asked:
@@ -82,10 +87,10 @@ def _described(mpiexec: str) -> Mpi:
         raise UserError(f"{mpiexec} is not a program; reinstall pliant's dependencies, or {_REMEDY}")
     libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     try:
-        said = run([mpiexec, "--version"], timeout_s=20).check().stdout
+        said = run([mpiexec, "--version"], timeout_s=20, env=environment(extra=libraries)).check().stdout
         flavour = flavour_of(said)
     except (CommandFailed, ValueError) as error:
         raise UserError(f"{mpiexec}: {error}") from error
-    number = re.search(r"(?:Version:|\(Open\w+ ?\w*\)) +(\d\S*)", said)
+    number = re.search(r"(?:Version:|\(Open ?\w+\)) +(\d\S*)", said)
     name = "MPICH" if flavour == "mpich" else "Open MPI"
     return Mpi(flavour, mpiexec, f"{name} {number[1]}" if number else name, libraries)
