@@ -13,6 +13,10 @@ from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
 from pliant.units import format_size
 
+MIN_CORES = 0.01
+MIN_BYTES = 64 * 2**20
+"""The least that a study may ask for, of CPU and of memory or disk."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -37,30 +41,32 @@ def overdrawn(
     """
     wanted = budget(figures, hosts, disks, disk_bytes)
     beside = f" beside {len(up)} other deployment{'s' if len(up) > 1 else ''}" if up else ""
-    largest = "the largest value that fits is"
     problems = []
-    cores = machine.cores - sum(other.cores for other in up)
-    if wanted.cores > cores * (1 + 1e-9):
+    cores = (machine.cores - sum(other.cores for other in up)) * (1 + 1e-9)  # sums of decimals are a little off
+    if wanted.cores > cores:
         most = math.floor(max(0.0, cores) / hosts * 100) / 100
-        fit = f"{largest} {most:g}" if most >= 0.01 else "fold a smaller cluster, or end another deployment"
         promise = f"{hosts} hosts of {figures.cores:g} cores are {wanted.cores:g}"
-        problems.append(("platform.host.cores", f"{promise}, and this machine has {cores:g}{beside}; {fit}"))
+        fit = _fit(f"{most:g}", most >= MIN_CORES)
+        problems.append(("platform.host.cores", f"{promise}, and this machine has {max(0.0, cores):g}{beside}; {fit}"))
     memory = machine.memory_bytes - sum(other.memory_bytes for other in up)
     if wanted.memory_bytes > memory:
         promise = f"{hosts} hosts of {format_size(figures.memory_bytes)} are {format_size(wanted.memory_bytes)}"
-        fit = f'{largest} "{_mebibytes(memory, hosts)} MiB"'
         has = f"this machine has {format_size(max(0, memory))}"
-        problems.append(("platform.host.memory", f"{promise}, and {has}{beside}; {fit}"))
+        problems.append(("platform.host.memory", f"{promise}, and {has}{beside}; {_fit_bytes(memory, hosts)}"))
     free = machine.free_disk_bytes - sum(other.disk_bytes for other in up)
     if disks and wanted.disk_bytes > free:
         promise = f"{disks} disks of {format_size(disk_bytes)} are {format_size(wanted.disk_bytes)}"
-        fit = f'{largest} "{_mebibytes(free, disks)} MiB"'
-        problems.append(
-            ("platform.host.disk_size", f"{promise}, and {format_size(max(0, free))} are free{beside}; {fit}")
-        )
+        has = f"{format_size(max(0, free))} are free"
+        problems.append(("platform.host.disk_size", f"{promise}, and {has}{beside}; {_fit_bytes(free, disks)}"))
     return problems
 
 
-def _mebibytes(size_bytes: int, parts: int) -> int:
-    """The largest whole number of MiB that fits `parts` times."""
-    return max(0, size_bytes // parts) // 2**20
+def _fit(most: str, enough: bool) -> str:
+    """The remedy: a smaller value, unless that is less than a study may ask for."""
+    return f"the largest value that fits is {most}" if enough else "fold a smaller cluster, or end other deployments"
+
+
+def _fit_bytes(size_bytes: int, parts: int) -> str:
+    """The remedy in the largest whole number of MiB that fits `parts` times."""
+    most = max(0, size_bytes // parts) // 2**20
+    return _fit(f'"{most} MiB"', most * 2**20 >= MIN_BYTES)
