@@ -115,7 +115,7 @@ def prepare(study: Study) -> Prepared:
     lacking = facts.missing(study.composition.programs)
     if packages or lacking:
         packages |= set(study.composition.packages) if lacking else set()
-        names = ", ".join([*facts.missing(tuple(facts.PROGRAMS)), *lacking])
+        names = ", ".join(dict.fromkeys([*facts.missing(tuple(facts.PROGRAMS)), *lacking]))
         raise UserError(f"missing on this machine: {names}; install with: apt-get install {' '.join(sorted(packages))}")
     tools: dict[str, Toolbox] = {}
     mpis: dict[str, mpi_.Mpi] = {}
