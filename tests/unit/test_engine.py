@@ -1,0 +1,320 @@
+"""The pure parts of running a study: what is refused beforehand, what is written down, how long it will take."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from study_files import edited
+
+from pliant import engine
+from pliant import mpi as mpi_
+from pliant.errors import FatalError, TrialError, UserError
+from pliant.machine import facts
+from pliant.machine.journal import Journal
+from pliant.platforms.emulated import Budget
+from pliant.search import Todo
+from pliant.store import RunInfo
+from pliant.study import StudyError, load, parse
+from pliant.trial import Trial
+
+ROOT = Path(__file__).parents[2]
+GIB = 2**30
+MACHINE = facts.Facts(True, 2, 24 * GIB, 400 * GIB, "hybrid", "", True, True, True, "6.18", "Debian 12", "a CPU")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that has everything; the tests take something away."""
+
+    class Machine:
+        facts = MACHINE
+        absent: tuple[str, ...] = ()
+        up: tuple[Budget, ...] = ()
+
+    here = Machine()
+    mpi = mpi_.Mpi("mpich", "/venv/bin/mpiexec", "MPICH 4.2", {})
+    monkeypatch.setattr(engine.facts, "look", lambda: here.facts)
+    monkeypatch.setattr(engine.facts, "missing", lambda programs: [p for p in programs if p in here.absent])
+    monkeypatch.setattr(engine.facts, "version", lambda argv: f"{argv[0]} 10.3")
+    monkeypatch.setattr(engine, "promises", lambda: list(here.up))
+    monkeypatch.setattr(engine.mpi_, "find", lambda asked, program: replace(mpi, mpiexec=asked or mpi.mpiexec))
+    monkeypatch.setenv("PATH", "/nowhere")
+    return here
+
+
+def study(*edits: str):
+    return parse(edited(*edits), "a.toml")
+
+
+def quickstart() -> engine.Prepared:
+    return engine.prepare(load(ROOT / "studies/quickstart.toml"))
+
+
+# Refused before anything is touched
+
+
+def test_a_study_that_can_run(machine):
+    prepared = engine.prepare(study())
+    assert set(prepared.tools) == set(prepared.mpi) == {"ior", "mdtest"}
+    assert prepared.tools["ior"].python == sys.executable
+    assert prepared.tools["ior"].program is None
+    assert prepared.program("ior") == "pliant's built-in ior kernel"
+    assert prepared.work("ior") == "/mnt/dfs/pliant-ior"
+    assert prepared.warnings == ()
+    assert prepared.host_figures == (
+        "0.2 cores, 200 Mbit/s each way, 60 MB/s of disk each for reads and writes, 1 GiB of memory"
+    )
+
+
+@pytest.mark.parametrize(
+    ("absent", "sentence"),
+    [
+        (("tc",), "missing on this machine: tc; install with: apt-get install iproute2"),
+        (("ip", "tc"), "missing on this machine: ip, tc; install with: apt-get install iproute2"),
+        (("unshare",), "missing on this machine: unshare; install with: apt-get install util-linux"),
+        (
+            ("glusterd",),
+            "missing on this machine: glusterd; "
+            "install with: apt-get install e2fsprogs glusterfs-client glusterfs-server",
+        ),
+        (
+            ("mkfs.ext4",),
+            "missing on this machine: mkfs.ext4; "
+            "install with: apt-get install e2fsprogs glusterfs-client glusterfs-server",
+        ),
+    ],
+)
+def test_missing_programs_are_named_with_what_installs_them(machine, absent, sentence):
+    machine.absent = absent
+    with pytest.raises(UserError) as refused:
+        engine.prepare(study())
+    assert str(refused.value) == sentence
+
+
+def test_a_machine_without_control_groups(machine):
+    machine.facts = replace(MACHINE, cgroups="", cgroups_error="cgroup controllers cpu are not mounted")
+    with pytest.raises(UserError) as refused:
+        engine.prepare(study())
+    assert str(refused.value) == "hosts cannot be emulated here: cgroup controllers cpu are not mounted"
+
+
+def test_promises_that_cannot_be_kept_name_file_and_key(machine):
+    with pytest.raises(StudyError) as refused:
+        engine.prepare(study("cores = 0.2 => cores = 0.5", 'memory = "1 GiB" => memory = "4 GiB"'))
+    assert str(refused.value).splitlines() == [
+        "a.toml: platform.host.cores: 8 hosts of 0.5 cores are 4, and this machine has 2; "
+        "the largest value that fits is 0.25",
+        "a.toml: platform.host.memory: 8 hosts of 4 GiB are 32 GiB, and this machine has 24 GiB; "
+        'the largest value that fits is "3072 MiB"',
+    ]
+
+
+def test_only_nodes_with_a_disk_count_for_the_disk(machine):
+    machine.facts = replace(MACHINE, free_disk_bytes=16 * GIB)  # 4 servers of 4 GiB, and no client
+    engine.prepare(study())
+    machine.facts = replace(MACHINE, free_disk_bytes=16 * GIB - 1)
+    with pytest.raises(StudyError, match=r"a\.toml: platform\.host\.disk_size: 4 disks of 4 GiB are 16 GiB"):
+        engine.prepare(study())
+
+
+def test_deployments_that_are_up_count(machine):
+    machine.up = (Budget(1.0, GIB, GIB),)
+    with pytest.raises(StudyError, match=r"beside 1 other deployment; the largest value that fits is 0\.12$"):
+        engine.prepare(study())
+
+
+def test_promises_are_read_from_every_journal(tmp_path, monkeypatch):
+    first, second, third = (Journal.create("x", state=tmp_path) for _ in range(3))
+    first.write("promise.json", {"cores": 1.6, "memory_bytes": 8, "disk_bytes": 4})
+    third.write("promise.json", {"cores": 0.4, "memory_bytes": 1, "disk_bytes": 0})
+    monkeypatch.setattr(engine, "deployments", lambda: [first, second, third])
+    assert engine.promises() == [Budget(1.6, 8, 4), Budget(0.4, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ("cores = 0.2 => cores = 0.25", "promised 100% of this machine's CPU"),
+        ("repetitions = 2 => repetitions = 1", "with one repetition there are no intervals"),
+        ("client = 4 => client = 1", "one client: what it reads was written by itself"),
+        ('volume = "distribute" => volume = "replicate 2"', "can split its brain"),
+    ],
+)
+def test_warnings(machine, edit, words):
+    [warning] = engine.prepare(study(edit)).warnings
+    assert words in warning
+
+
+# Programs
+
+
+def test_a_real_program_on_the_path_is_used(machine, tmp_path, monkeypatch):
+    (tmp_path / "ior").write_text("")
+    (tmp_path / "ior").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    prepared = engine.prepare(study())
+    assert prepared.program("ior") == str(tmp_path / "ior")
+    assert prepared.program("mdtest") == "pliant's built-in mdtest kernel"
+
+
+def test_a_named_program_is_used_or_refused(machine, tmp_path):
+    edit = f'block = "8 MiB" => program = "{tmp_path}/my-ior"'
+    with pytest.raises(UserError) as refused:
+        engine.prepare(study(edit))
+    sentence = f"workload ior: {tmp_path}/my-ior is not a program; install it, or leave `program` out"
+    assert str(refused.value) == sentence
+    (tmp_path / "my-ior").write_text("")
+    (tmp_path / "my-ior").chmod(0o755)
+    assert engine.prepare(study(edit)).tools["ior"].program == f"{tmp_path}/my-ior"
+
+
+# What is written down
+
+
+def test_the_documents_of_a_run_are_json(machine):
+    prepared = quickstart()
+    info = engine._info(prepared)
+    assert RunInfo.from_json(json.loads(json.dumps(info.to_json(), allow_nan=False))) == info
+    assert dict(info.hosts) == {1.0: 8, 2.0: 4, 4.0: 2, 8.0: 1}
+    assert info.placements[8.0] == {"host1": tuple(node.name for node in prepared.study.nodes)}
+    assert info.max_loss == 0.1
+    assert [metric.better for metric in info.metrics["ior"]] == ["higher", "higher"]
+    written = engine._document(prepared.study)
+    assert json.loads(json.dumps(written, allow_nan=False)) == written
+    assert written["study"]["seed"] == 1
+    assert written["filesystem"]["options"]["ping_timeout_s"] == 42  # a default that the file does not have
+    assert [workload["kind"] for workload in written["workload"]] == ["ior", "mdtest"]
+
+
+def test_the_facts_of_a_run_are_texts(machine):
+    found = engine._facts(quickstart())
+    assert all(isinstance(value, str) and value for value in found.values())
+    assert json.loads(json.dumps(found)) == found
+    assert found["file system"] == "glusterfs 10.3"
+    assert found["CPU"] == "2 x a CPU"
+    assert found["MPI of ior"] == "MPICH 4.2"
+
+
+# Going on
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.left: list[float] = []
+        self.notes: list[str] = []
+
+    def doing(self, what: str) -> None: ...
+
+    def begins(self, trial, number, total, left_s) -> None:
+        self.left.append(left_s)
+
+    def ended(self, trial, number, total, left_s) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class Stored:
+    def __init__(self) -> None:
+        self.trials: dict[int, Trial] = {}
+
+    def begin(self, trial: Trial) -> None:
+        assert trial.number not in self.trials
+        self.trials[trial.number] = trial
+
+    def end(self, trial: Trial) -> None:
+        assert self.trials[trial.number].state == "running"
+        self.trials[trial.number] = trial
+
+    @property
+    def states(self) -> list[tuple[str, int, str]]:
+        return [(t.workload, t.attempt, t.state) for t in self.trials.values()]
+
+
+@pytest.fixture
+def runner(machine, tmp_path, monkeypatch):
+    made = engine._Runner(engine.prepare(study()), Stored(), tmp_path, Heard())
+    monkeypatch.setattr(made, "recover", lambda trial: None)
+    return made
+
+
+def runs(runner, monkeypatch, *outcomes) -> None:
+    """Each trial does the next of these: an exception, or True for one that works."""
+    following = iter(outcomes)
+
+    def measure(trial: Trial) -> Trial:
+        outcome = next(following)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return replace(trial, state="done", metrics={"write": 1.0})
+
+    monkeypatch.setattr(runner, "measure", measure)
+
+
+def test_what_is_left_is_estimated_from_the_trials_most_alike(runner):
+    todo = [Todo("ior", 1.0, 1), Todo("ior", 2.0, 1), Todo("mdtest", 1.0, 1)]
+    assert runner.estimate(todo) == 3 * engine._GUESS_S
+    assert runner.estimate([]) == 0
+    runner.spent = {("ior", 1.0): [2.0, 4.0]}
+    assert runner.estimate(todo) == 3 + 3 + 3  # the same; the same workload; anything
+    runner.spent |= {("ior", 2.0): [10.0], ("mdtest", 4.0): [1.0, 3.0]}
+    assert runner.estimate(todo) == 3 + 10 + 2
+
+
+def test_trials_that_work_run_once(runner, monkeypatch):
+    runs(runner, monkeypatch, True, True)
+    runner.all([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)])
+    assert runner.store.states == [("ior", 1, "done"), ("mdtest", 1, "done")]
+    first, second = runner.store.trials.values()
+    assert (first.hosts, second.hosts) == (8, 4)
+    assert first.directory == "trials/0001-ior-ratio1"
+
+
+def test_a_trial_that_fails_is_kept_and_tried_once_more(runner, monkeypatch):
+    runs(runner, monkeypatch, TrialError("no answer"), True, TrialError("a"), TrialError("b"), True)
+    runner.all([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1), Todo("ior", 4.0, 1)])
+    assert runner.store.states == [
+        ("ior", 1, "failed"),
+        ("ior", 2, "done"),
+        ("mdtest", 1, "failed"),
+        ("mdtest", 2, "failed"),
+        ("ior", 1, "done"),
+    ]
+    assert [trial.reason for trial in runner.store.trials.values()] == ["no answer", "", "a", "b", ""]
+
+
+def test_a_study_in_which_everything_fails_ends_early(runner, monkeypatch):
+    runs(runner, monkeypatch, *(TrialError(f"no {n}") for n in range(100)))
+    with pytest.raises(FatalError, match=r"^4 trials failed in a row, 2 times each; the last: no 7$"):
+        runner.all([Todo("ior", 1.0, n) for n in range(1, 40)])
+
+
+def test_an_interrupted_trial_is_kept_as_failed(runner, monkeypatch):
+    runs(runner, monkeypatch, True, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        runner.all([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)])
+    assert runner.store.states == [("ior", 1, "done"), ("mdtest", 1, "failed")]
+    assert runner.store.trials[2].reason == "interrupted"
+
+
+def test_the_cluster_is_removed_whatever_happens(machine, tmp_path, monkeypatch):
+    log: list[str] = []
+    cluster = SimpleNamespace(id="ab12", keep_logs=lambda directory, since: None, close=lambda: log.append("closed"))
+    monkeypatch.setattr(engine, "bring_up", lambda *args, **kwargs: cluster)
+
+    def broken(self, trial):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine._Runner, "measure", broken)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(engine.prepare(study()), tmp_path / "run", Heard())
+    assert log == ["closed"]
+    assert (tmp_path / "run/results.sqlite").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
