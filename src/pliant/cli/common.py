@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -19,19 +20,19 @@ def need_root(what: str) -> None:
         raise UserError(f"{what} needs root, to make namespaces, mounts and control groups; run it with sudo")
 
 
-def chosen(deployment: str | None) -> Journal:
-    """The deployment of that id, or the only one that is up. UserError if that is not one."""
+def chosen(deployment: str | None, how: str = "name one with --id") -> Journal:
+    """The deployment of that id, or the only one that is up. UserError if that is not one; `how` to name one."""
     found = deployments()
     if deployment is None:
         if len(found) == 1:
             return found[0]
         said = (
-            f"{len(found)} deployments are up ({', '.join(j.id for j in found)}); name one with --id"
+            f"{len(found)} deployments are up ({', '.join(j.id for j in found)}); {how}"
             if found
             else "no deployment is up; start one with `pliant up STUDY`"
         )
         raise UserError(said)
-    if not all(c in "0123456789abcdef" for c in deployment) or not (STATE / deployment).is_dir():
+    if not re.fullmatch("[0-9a-f]+", deployment) or not (STATE / deployment).is_dir():
         known = ", ".join(j.id for j in found) or "none"
         raise UserError(f'there is no deployment "{deployment}"; up: {known}')
     return Journal(deployment)

@@ -23,13 +23,14 @@ def command(deployment: str | None, everything: bool) -> None:
     need_root("removing a deployment")
     if everything and deployment:
         raise UserError("name one deployment or --all, not both")
-    cgroups = cgroup.probe()
+    cgroups, known = cgroup.probe(), deployments()
+    orphans = {group.removeprefix("pliant-") for group in cgroups.groups()} - {journal.id for journal in known}
     if everything:
-        known = deployments()
-        orphans = {group.removeprefix("pliant-") for group in cgroups.groups()} - {journal.id for journal in known}
         journals = [*known, *map(Journal, sorted(orphans))]
+    elif deployment in orphans:
+        journals = [Journal(deployment)]
     else:
-        journals = [chosen(deployment)]
+        journals = [chosen(deployment, "name one, or write --all")]
     for journal in journals:
         remove(journal, cgroups)
         print(f"{journal.id} removed")

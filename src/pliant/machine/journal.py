@@ -44,6 +44,8 @@ class Journal:
     """One deployment's journal; appending is the only thing ever done to it."""
 
     def __init__(self, deployment: str, state: Path | None = None) -> None:
+        if deployment in ("", ".", "..") or "/" in deployment:  # the directory of it would be another's, or all of them
+            raise ValueError(f'"{deployment}" is not the id of a deployment')
         self.id = deployment
         self.directory = (state or STATE) / deployment
 

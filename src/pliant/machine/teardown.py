@@ -30,10 +30,9 @@ def remove(journal: Journal, cgroups: cgroup.Cgroups, *, grace_s: float = 60.0) 
     owner = journal.owner()
     if owner is not None and owner.alive and owner.pid != os.getpid():
         _stop(owner.pid, owner.started, grace_s)
-    if not journal.directory.exists():
-        return
     try:
-        with journal.locked():
+        # Without its files only control groups can be left, and there is nothing to hold.
+        with journal.locked() if journal.directory.exists() else contextlib.nullcontext():
             _kill(journal.id, cgroups)
             _unmount(journal.directory)
             disks.detach(journal.directory, cgroups)
