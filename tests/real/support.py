@@ -209,11 +209,9 @@ def _limits(others: set[str]) -> set[str]:
     }
 
 
-def remove_all() -> list[str]:
-    """Arguments of `pliant down` that remove what tests left: all, unless somebody else has something up."""
-    if _others():
-        return [j.id for j in deployments() if j.id not in _others()][:1]
-    return ["--all"]
+def alone() -> bool:
+    """Whether nobody else has something up on this machine, which `pliant down --all` would remove."""
+    return not _others()
 
 
 # The command
@@ -287,6 +285,17 @@ def listed() -> list[dict[str, Any]]:
     done = pliant("ps", "--json")
     assert done.returncode == 0, done.stderr
     return [each for each in json.loads(done.stdout) if each["id"] not in others]
+
+
+def remove(ids: Sequence[str], *, everything: bool = False) -> None:
+    """`pliant down` of deployments: all at once if asked to and if nobody else has any, or one by one."""
+    calls = [["--all"]] if everything and alone() else [[each] for each in ids]
+    said = ""
+    for arguments in calls:
+        done = pliant("down", *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        said += done.stdout
+    assert all(f"{each} removed\n" in said for each in ids)
 
 
 class Running:
