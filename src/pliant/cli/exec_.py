@@ -61,7 +61,8 @@ def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[st
             return 124 if error.exit_status is None else error.exit_status
         for text, out in ((done.stdout, sys.stdout), (done.stderr, sys.stderr)):
             out.write("".join(f"{node}: {line}\n" for line in text.splitlines()) if label else text)
-        return done.exit_status
+        # As a shell says that a signal ended a command; a negative number would not be the worst of them.
+        return done.exit_status if done.exit_status >= 0 else 128 - done.exit_status
 
     with ThreadPoolExecutor(min(32, len(names))) as pool:
         return max(pool.map(one, names))
