@@ -26,4 +26,4 @@ def command(deployment: str, ratio: float) -> None:
         raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(folds)}")
     hosts = folds[f"{ratio:g}"]
     loaded.refold({node: host for host, names in enumerate(hosts, 1) for node in names})
-    print(f"{deployment}: {len(loaded.nodes)} nodes on {len(hosts)} hosts")
+    print(f"{deployment}: {len(loaded.nodes)} nodes on {len(hosts)} host{'s' if len(hosts) != 1 else ''}")
