@@ -11,7 +11,7 @@ import click
 from pliant.errors import UserError
 from pliant.machine.journal import STATE, Journal, deployments
 
-study_argument = click.argument("study", type=click.Path(path_type=Path))
+study_argument = click.argument("study", type=click.Path(path_type=Path, readable=False))  # `load` says it better
 
 
 def need_root(what: str) -> None:
