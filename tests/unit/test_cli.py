@@ -141,6 +141,11 @@ def test_a_report_of_what_is_no_run(tmp_path):
     "argv", [["run", QUICKSTART], ["up", QUICKSTART], ["exec", "all", "--", "true"], ["down", "--all"]]
 )
 def test_without_root_it_says_so_in_a_line(argv, monkeypatch):
+    def touched(*args, **kwargs) -> None:
+        raise AssertionError("the machine was touched")
+
+    for place in ("pliant.engine.prepare", "pliant.machine.cgroup.probe"):
+        monkeypatch.setattr(place, touched)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     result = CliRunner().invoke(cli.cli, argv)
     assert isinstance(result.exception, UserError)
@@ -148,6 +153,10 @@ def test_without_root_it_says_so_in_a_line(argv, monkeypatch):
 
 
 def test_results_are_not_written_over(tmp_path, monkeypatch, alone):
+    def run(*args) -> None:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr("pliant.engine.run", run)  # should the refusal fail, nothing must be deployed
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     (tmp_path / "precious").touch()
     with pytest.raises(UserError, match="exists and is not empty; choose another directory with --output"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pliant.machine import launch, view
@@ -111,6 +111,9 @@ paths = st.lists(st.text("ab_%5f2", min_size=1, max_size=4), min_size=0, max_siz
 
 
 @given(paths, paths)
+@example("/a_b", "/a/b")
+@example("/a__b", "/a_/b")
+@example("/a%5fb", "/a_b")
 def test_no_two_layers_share_an_upper_directory(first, second):
     assert (launch.upper("/s", first) == launch.upper("/s", second)) == (first == second)
 

@@ -97,7 +97,10 @@ def test_an_order_that_cannot_be_is_refused_before_anything_runs(nodes, steps, s
 
 
 def test_a_step_comes_after_the_others_it_names(nodes):
-    nodes.does["slow"] = lambda node: time.sleep(0.05)
+    nodes.does["slow"] = lambda node: time.sleep(0.2 if node == "n2" else 0.0)
+    ended = []
+    nodes.does["next"] = lambda node: ended.append(time.monotonic() - began)
+    began = time.monotonic()
     steps = [
         step("last", after=("slow", "quick")),
         step("slow", "n1", "n2"),
@@ -105,6 +108,7 @@ def test_a_step_comes_after_the_others_it_names(nodes):
         step("next", after=("slow",)),
     ]
     said = carry_out(nodes, *steps)
+    assert ended[0] >= 0.2  # not when the first of its nodes is done
     assert [name for _, name in nodes.calls].index("last") >= 3
     assert max(nodes.calls.index(("n1", "slow")), nodes.calls.index(("n2", "slow"))) < nodes.calls.index(("n1", "next"))
     assert sorted(said) == ["last", "next", "quick", "slow"]
