@@ -215,23 +215,23 @@ MIXTURES = {
 @pytest.mark.parametrize("request_size", [4096 * 16, MIB], ids=["64 KiB", "1 MiB"])
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_in_the_long_run_no_more_passes_than_the_rate(kernel, mixture, request_size):
-    passed, _ = simulate(kernel, MIXTURES[mixture], request=request_size, duration_s=40.0)
+    passed, _ = simulate(kernel, MIXTURES[mixture], request=request_size, duration_s=24.0)
     assert sum(passed) <= RATE * 1.02
 
 
-@pytest.mark.parametrize(("rate", "count"), [(1e6, 2), (1e6, 8), (2e6, 4), (5e6, 8), (10e6, 8), (20e6, 8)])
+@pytest.mark.parametrize(("rate", "count"), [(1e6, 8), (2e6, 4), (10e6, 8)])
 def test_slow_disks_keep_to_the_rate_although_a_request_takes_longer_than_a_tick(kernel, rate, count):
     """Measured on Linux 6.18, O_DIRECT: 2.15 times the rate passed at 2 MB/s and 4 disks when use was averaged over
     150 ms only, for a disk between two requests looked idle."""
-    passed, _ = simulate(kernel, [saturating] * count, duration_s=120.0, rate=rate)
+    passed, _ = simulate(kernel, [saturating] * count, duration_s=80.0, rate=rate)
     assert 0.8 * rate <= sum(passed) <= 1.02 * rate
-    alone, _ = simulate(kernel, [saturating] + [idle] * (count - 1), duration_s=120.0, rate=rate)
+    alone, _ = simulate(kernel, [saturating] + [idle] * (count - 1), duration_s=80.0, rate=rate)
     assert 0.9 * rate <= sum(alone) <= 1.02 * rate
 
 
 @pytest.mark.parametrize("mixture", ["8 saturating", "bursts beside one that saturates"])
 def test_what_the_host_has_is_used_when_there_is_demand(kernel, mixture):
-    passed, _ = simulate(kernel, MIXTURES[mixture], duration_s=40.0)
+    passed, _ = simulate(kernel, MIXTURES[mixture], duration_s=24.0)
     assert sum(passed) >= RATE * 0.95
 
 
