@@ -48,17 +48,18 @@ class Mpi:
 
 
 def find(asked: str | None, program: str | None) -> Mpi:
-    """The mpiexec for `program` (None: a built-in kernel). `asked` is the one that the study names, if it does.
+    """The mpiexec for `program`. `asked` is the one that the study names for its real programs, if it does.
 
-    Raises UserError if there is none that fits.
+    A built-in kernel (None) always gets the one that pliant comes with, which its mpi4py was built for. Raises UserError
+    if there is none that fits.
     """
     if program is None:
-        return _described(asked or str(Path(sys.executable).parent / "mpiexec"))
+        return _described(str(Path(sys.executable).parent / "mpiexec"))
     linked = _linked(program)
     beside = str(Path(program).resolve().parent / "mpiexec")
     candidates = [asked] if asked else [beside, shutil.which("mpiexec"), shutil.which("mpirun")]
     for candidate in filter(None, candidates):
-        if os.access(candidate, os.X_OK):
+        if asked or os.access(candidate, os.X_OK):
             try:
                 mpi = _described(candidate)
             except UserError:

@@ -93,15 +93,16 @@ def machine(tmp_path, monkeypatch):
 )
 def test_what_an_mpiexec_says_of_itself(machine, says, flavour, version):
     asked = machine.mpiexec("a", says)
-    found = mpi.find(asked, None)
+    found = mpi.find(asked, machine.program("a", "mpich" if flavour == "mpich" else "openmpi"))
     assert (found.flavour, found.version, found.mpiexec, found.environment) == (flavour, version, asked, {})
 
 
-def test_kernels_are_started_by_the_mpiexec_that_pliant_comes_with(machine):
+def test_kernels_are_started_by_the_mpiexec_that_pliant_comes_with(machine, tmp_path):
     machine.mpiexec("a", OPEN_MPI_5)
     machine.path("a")
     found = mpi.find(None, None)
     assert found.mpiexec == str(Path(sys.executable).parent / "mpiexec")
+    assert mpi.find(str(tmp_path / "a/bin/mpiexec"), None) == found  # another's would start lone ranks
     assert found.flavour == "mpich"
     assert re.fullmatch(r"MPICH \d+\.\d+.*", found.version)
 
@@ -148,7 +149,7 @@ def test_libraries_of_a_site_are_passed_on(machine, tmp_path, monkeypatch):
     asked = tmp_path / "mpiexec"
     asked.write_text('#!/bin/sh\n[ "$LD_LIBRARY_PATH" = /site/lib ] || exit 127\necho HYDRA Version: 4.0\n')
     asked.chmod(0o755)
-    assert mpi.find(str(asked), None).environment == {"LD_LIBRARY_PATH": "/site/lib"}
+    assert mpi.find(str(asked), machine.program("opt", "mpich")).environment == {"LD_LIBRARY_PATH": "/site/lib"}
 
 
 REMEDY = 'name its mpiexec in the study: [mpi] mpiexec = "/path/mpiexec"'
@@ -187,7 +188,7 @@ def test_an_mpiexec_that_is_none(machine, tmp_path):
     program = machine.program("opt", "mpich")
     said = refusal(machine.mpiexec("a", SRUN), program)
     assert said.endswith("mpiexec is neither MPICH's nor Open MPI's: its version is 'slurm 22.05.8'")
-    said = refusal(machine.mpiexec("b", HYDRA, status=3), None)
+    said = refusal(machine.mpiexec("b", HYDRA, status=3), program)
     assert "b/mpiexec --version` ended with status 3" in said
-    assert "is not a program" in refusal(str(tmp_path / "none"), None)
+    assert "is not a program" in refusal(str(tmp_path / "none"), program)
     assert REMEDY in refusal(str(tmp_path / "none"), program)
