@@ -172,24 +172,22 @@ def test_a_group_that_stays_busy_is_an_error(tmp_path):
     busy.mkdir()
     (busy / "process").touch()  # ENOTEMPTY where a cgroup says EBUSY
     with pytest.raises(CgroupError, match="g: cannot be removed"):
-        cgroup._rmdir(busy, deadline_s=0.05)
+        cgroup.remove_directory(busy, deadline_s=0.05)
     assert busy.exists()
 
 
-def test_disk_limits_are_a_line_per_device_in_the_root_group(tmp_path):
+def test_disk_limits_are_a_line_per_device_in_the_root_group(tree, monkeypatch):
+    limits = tree.groups.disk_limits("pliant-ab/host-1")
+    root = tree.groups.mounts["blkio"]
+    assert {kind: limit.file for kind, limit in limits.items()} == {
+        kind: str(root / f"blkio.throttle.{kind}_bps_device") for kind in ("read", "write")
+    }
+    assert limits["read"].line.format(disk="7:1", rate=60_000_000) == "7:1 60000000"
     written = []
-
-    class Recorded(type(tmp_path)):
-        def write_text(self, text, *args, **kwargs):
-            written.append((self.parent.name, self.name, text))
-            return len(text)
-
-    groups = CgroupV1({name: Recorded(tmp_path / name) for name in CONTROLLERS})
-    groups.limit_disks({"7:1": 60e6, "7:2": None, "7:3": 0.2, "7:4": 1e6 / 3})
-    expected = ["7:1 60000000\n", "7:2 0\n", "7:3 1\n", "7:4 333333\n"]  # 0 lifts a limit, so 0.2 must not become it
-    assert written == [
-        ("blkio", f"blkio.throttle.{kind}_bps_device", line) for kind in ("read", "write") for line in expected
-    ]
+    monkeypatch.setattr(Path, "write_text", lambda self, text: written.append((self.name, text)))
+    tree.groups.lift_disks(["7:1", "7:2"])
+    expected = ["7:1 0\n", "7:2 0\n"]  # blkio-controller.rst: 0 lifts a limit; a line each, a write(2) each
+    assert written == [(f"blkio.throttle.{kind}_bps_device", line) for kind in ("read", "write") for line in expected]
 
 
 # Layouts, by /proc/self/mountinfo of real machines
@@ -258,7 +256,6 @@ def without(text: str, *controllers: str) -> str:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (SYSTEMD_V2, "this machine has cgroup v2 only, which this version does not drive yet"),
         (without(THIS_HYBRID, "memory"), "cgroup controllers memory are not mounted; mount them under /sys/fs/cgroup"),
         (without(THIS_HYBRID, "cpu", "blkio"), "cgroup controllers cpu, blkio are not mounted"),
         (without(SYSTEMD_V1, "cpu,cpuacct"), "cgroup controllers cpu, cpuacct are not mounted"),

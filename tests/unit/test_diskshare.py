@@ -15,6 +15,11 @@ from hypothesis import strategies as st
 from pliant.machine import diskshare
 from pliant.machine.diskshare import divide
 
+HOW = {
+    kind: {"file": f"/cg/blkio.throttle.{kind}_bps_device", "line": "{disk} {rate}", "none": "0"}
+    for kind in ("read", "write")
+}
+
 RATE = 60e6
 MIB = 2**20
 rates = st.floats(1e6, 1e10)
@@ -146,7 +151,7 @@ def simulate(
 ) -> tuple[list[float], diskshare._Host]:
     """Bytes/s that passed for each disk in the second half, and the host at the end."""
     disks = kernel.disks = Disks(demands, request)
-    host = diskshare._Host(rate, [f"7:{index}" for index in range(len(demands))])
+    host = diskshare._Host(rate, [f"7:{index}" for index in range(len(demands))], HOW)
     disks.limits = list(host.limits["write"])
     half = [0] * len(demands)
     for step in range(int(duration_s / diskshare.TICK_S)):
@@ -246,8 +251,8 @@ def test_reads_and_writes_are_apart(kernel):
 
 
 def test_limits_are_written_a_line_each_lower_ones_first(kernel):
-    diskshare._apply("/cg/blkio", "read", [("7:1", 30e6), ("7:2", None), ("7:3", 0.2), ("7:4", 20e6)])
-    file = "/cg/blkio/blkio.throttle.read_bps_device"
+    diskshare._apply(HOW["read"], [("7:1", 30e6), ("7:2", None), ("7:3", 0.2), ("7:4", 20e6)])
+    file = "/cg/blkio.throttle.read_bps_device"
     lines = ["7:2 0\n", "7:3 1\n", "7:4 20000000\n", "7:1 30000000\n"]
     assert kernel.written == [(file, line) for line in lines]
 
@@ -255,12 +260,12 @@ def test_limits_are_written_a_line_each_lower_ones_first(kernel):
 def test_loading_sets_equal_parts_at_once_and_watches_hosts_with_several_disks(kernel, tmp_path):
     kernel.disks = Disks([idle] * 4)
     hosts = [
-        {"rate": 60e6, "disks": ["7:0", "7:1"]},
-        {"rate": 60e6, "disks": ["7:2"]},
-        {"rate": None, "disks": ["7:3"]},
+        {"rate": 60e6, "disks": ["7:0", "7:1"], "limits": HOW},
+        {"rate": 60e6, "disks": ["7:2"], "limits": HOW},
+        {"rate": None, "disks": ["7:3"], "limits": HOW},
     ]
     (tmp_path / "diskshare.json").write_text(json.dumps({"hosts": hosts}))
-    watched = diskshare._load(str(tmp_path / "diskshare.json"), "/cg")
+    watched = diskshare._load(str(tmp_path / "diskshare.json"))
     assert [host.disks for host in watched] == [["7:0", "7:1"]]
     for kind in ("read", "write"):
         written = [text for path, text in kernel.written if path == f"/cg/blkio.throttle.{kind}_bps_device"]
@@ -269,7 +274,7 @@ def test_loading_sets_equal_parts_at_once_and_watches_hosts_with_several_disks(k
 
 def test_small_changes_are_not_written(kernel):
     kernel.disks = Disks([idle, idle])
-    host = diskshare._Host(RATE, ["7:0", "7:1"])
+    host = diskshare._Host(RATE, ["7:0", "7:1"], HOW)
     host.limits["write"] = [RATE * 0.99, RATE * 0.99]
     host.set["write"] = [RATE * 0.99, RATE * 0.99]
     assert "write" not in host.tick(diskshare.TICK_S)
@@ -277,12 +282,12 @@ def test_small_changes_are_not_written(kernel):
 
 
 def test_the_program_ends_with_its_file(tmp_path):
-    assert diskshare.main(str(tmp_path / "none.json"), str(tmp_path)) == 0
+    assert diskshare.main(str(tmp_path / "none.json")) == 0
 
 
 def test_the_program_reads_its_file_again_when_it_is_replaced(kernel, tmp_path, monkeypatch):
     file = tmp_path / "diskshare.json"
-    contents = iter([{"hosts": [{"rate": 2e6, "disks": ["7:0"]}]}, {"hosts": []}, None])
+    contents = iter([{"hosts": [{"rate": 2e6, "disks": ["7:0"], "limits": HOW}]}, {"hosts": []}, None])
 
     def replace(seconds: float) -> None:
         content = next(contents)
@@ -292,7 +297,7 @@ def test_the_program_reads_its_file_again_when_it_is_replaced(kernel, tmp_path, 
             (tmp_path / "new").write_text(json.dumps(content))
             (tmp_path / "new").replace(file)
 
-    file.write_text(json.dumps({"hosts": [{"rate": 1e6, "disks": ["7:0"]}]}))
+    file.write_text(json.dumps({"hosts": [{"rate": 1e6, "disks": ["7:0"], "limits": HOW}]}))
     monkeypatch.setattr("time.sleep", replace)
-    assert diskshare.main(str(file), "/cg") == 0
+    assert diskshare.main(str(file)) == 0
     assert [text for path, text in kernel.written if "read" in path] == ["7:0 1000000\n", "7:0 2000000\n"]

@@ -2,7 +2,7 @@
 
 A deployment has one tree: `pliant-ID/` with `base` for what belongs to no host, and `host-N/NODE` for each node. Limits
 are set on `host-N`, so that its nodes share them work-conservingly. Layouts: v1 controllers, alone or beside an idle
-cgroup2 ("hybrid"), cgroup-v1/*.rst in the kernel's documentation.
+cgroup2 ("hybrid"), cgroup-v1/*.rst in the kernel's documentation; the unified one (v2) is in `cgroup_v2`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,12 +24,21 @@ class CgroupError(Exception):
     """The machine's control groups cannot do what is asked; the text is one sentence."""
 
 
+@dataclass(frozen=True)
+class DiskLimit:
+    """A file of the kernel, the line that sets a device's limit in bytes/s there, and what stands for no limit."""
+
+    file: str
+    line: str
+    none: str
+
+
 class Cgroups(Protocol):
     """What the machine layer asks of control groups. Paths of groups are relative: "pliant-ID/host-1/server1"."""
 
     @property
     def layout(self) -> str:
-        """Which layout it is: "v1" or "hybrid"."""
+        """Which layout it is: "v1", "hybrid" or "v2"."""
 
     def make(self, group: str) -> None:
         """Create a group (its parents exist) in every controller that is used."""
@@ -58,8 +67,11 @@ class Cgroups(Protocol):
     def remove(self, group: str) -> None:
         """Remove an empty group and those below it; what is not there is fine, what cannot be removed is an error."""
 
-    def limit_disks(self, rates: Mapping[str, float | None]) -> None:
-        """For each block device ("MAJOR:MINOR"), bytes per second of reads, and as many of writes; None: no limit."""
+    def disk_limits(self, group: str) -> dict[str, DiskLimit]:
+        """How to limit "read" and "write" of a block device for the group of a host; see `diskshare`."""
+
+    def lift_disks(self, disks: Iterable[str]) -> None:
+        """Lift the limits of block devices ("MAJOR:MINOR") that would outlive their deployment."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +98,10 @@ class CgroupV1:
     def limit_cpu(self, group: str, cores: float | None) -> None:
         """See Cgroups."""
         directory = self.mounts["cpu"] / group
-        quota = -1 if cores is None else max(1000, round(cores * PERIOD_US))
-        if cores is not None:
-            # The kernel refuses quotas below 1 ms: stretch the period of very small hosts.
-            period = PERIOD_US if cores * PERIOD_US >= 1000 else min(1_000_000, round(1000 / cores))
+        period, quota = period_and_quota_us(cores)
+        if quota is not None:
             (directory / "cpu.cfs_period_us").write_text(str(period))
-        (directory / "cpu.cfs_quota_us").write_text(str(quota))
+        (directory / "cpu.cfs_quota_us").write_text(str(-1 if quota is None else quota))
 
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
         """See Cgroups."""
@@ -125,17 +135,32 @@ class CgroupV1:
         """See Cgroups."""
         for tree in self._trees:
             for directory, _, _ in os.walk(tree / group, topdown=False):
-                _rmdir(Path(directory))
+                remove_directory(Path(directory))
 
-    def limit_disks(self, rates: Mapping[str, float | None]) -> None:
+    def disk_limits(self, group: str) -> dict[str, DiskLimit]:
         """See Cgroups. v1 charges writeback to the root group, so only a limit there holds buffered writes back."""
-        for kind in ("read", "write"):
-            file = self.mounts["blkio"] / f"blkio.throttle.{kind}_bps_device"
-            for device, rate in rates.items():
-                file.write_text(f"{device} {0 if rate is None else max(1, round(rate))}\n")
+        files = {kind: str(self.mounts["blkio"] / f"blkio.throttle.{kind}_bps_device") for kind in ("read", "write")}
+        return {kind: DiskLimit(file, "{disk} {rate}", "0") for kind, file in files.items()}
+
+    def lift_disks(self, disks: Iterable[str]) -> None:
+        """See Cgroups. A limit of the root group stays with a loop device, and would surprise whoever gets it next."""
+        for limit in self.disk_limits("").values():
+            for disk in disks:
+                Path(limit.file).write_text(limit.line.format(disk=disk, rate=limit.none) + "\n")
 
 
-def _rmdir(directory: Path, deadline_s: float = 5.0) -> None:
+def period_and_quota_us(cores: float | None) -> tuple[int, int | None]:
+    """CFS period and quota for a number of cores; quota None is no limit.
+
+    The kernel refuses quotas below 1 ms, so the period of very small hosts is stretched, to a second at the most.
+    """
+    if cores is None:
+        return PERIOD_US, None
+    period = PERIOD_US if cores * PERIOD_US >= 1000 else min(1_000_000, round(1000 / cores))
+    return period, max(1000, round(cores * PERIOD_US))
+
+
+def remove_directory(directory: Path, deadline_s: float = 5.0) -> None:
     """Remove one group; a process that just died can keep it busy for some milliseconds."""
     until = time.monotonic() + deadline_s
     while True:
@@ -154,25 +179,36 @@ def probe(mountinfo: str | None = None) -> Cgroups:
     """The machine's control groups, from /proc/self/mountinfo (proc(5)); CgroupError says what is missing."""
     text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
     mounts: dict[str, Path] = {}
-    unified = False
+    unified: Path | None = None
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         if kind == "cgroup":
             for controller in options.split(","):
                 mounts.setdefault(controller, Path(before.split()[4]))
-        unified = unified or kind == "cgroup2"
+        if kind == "cgroup2":
+            unified = Path(before.split()[4])
     missing = [name for name in ("cpu", "cpuacct", "memory", "blkio") if name not in mounts]
     if not missing:
         return CgroupV1(
             {name: mounts[name] for name in ("cpu", "cpuacct", "memory", "blkio")}, "hybrid" if unified else "v1"
         )
-    if unified and len(missing) == 4:
-        raise CgroupError(
-            "this machine has cgroup v2 only, which this version does not drive yet; "
-            "boot with systemd.unified_cgroup_hierarchy=0 to get v1"
-        )
+    if unified is not None and len(missing) == 4:
+        return _unified(unified)
     raise CgroupError(f"cgroup controllers {', '.join(missing)} are not mounted; mount them under /sys/fs/cgroup")
+
+
+def _unified(root: Path) -> Cgroups:
+    """The unified hierarchy, if it has what hosts need."""
+    from .cgroup_v2 import CONTROLLERS, CgroupV2
+
+    try:
+        has = (root / "cgroup.controllers").read_text().split()
+    except OSError:
+        has = []
+    if lacking := [name for name in CONTROLLERS if name not in has]:
+        raise CgroupError(f"cgroup v2 at {root} has no controller {', '.join(lacking)}; enable it in the group above")
+    return CgroupV2(root)
 
 
 def kill(pids: list[int]) -> None:

@@ -204,9 +204,8 @@ class Deployment:
         """Start the program that divides each host's disk bandwidth; see `diskshare`."""
         self._write_diskshare()
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        blkio = getattr(self.cgroups, "mounts", {}).get("blkio", "")
         program = [sys.executable, "-I", "-S", diskshare.__file__]
-        argv = [*join, *program, str(self.journal.directory / "diskshare.json"), str(blkio)]
+        argv = [*join, *program, str(self.journal.directory / "diskshare.json")]
         self._start(argv, self.journal.directory / "diskshare.log", environment(self.id))
 
     def _write_diskshare(self) -> None:
@@ -215,7 +214,11 @@ class Deployment:
         for node in self.nodes.values():
             if node.device:
                 hosts.setdefault(self.placed.get(node.name, 1), []).append(disks.number(node.device))
-        self.journal.write("diskshare.json", {"hosts": [{"rate": rate, "disks": found} for found in hosts.values()]})
+        content = []
+        for host, found in hosts.items():
+            limits = {kind: asdict(how) for kind, how in self.cgroups.disk_limits(f"{self.group}/host-{host}").items()}
+            content.append({"rate": rate, "disks": found, "limits": limits})
+        self.journal.write("diskshare.json", {"hosts": content})
 
     # Changing it
 

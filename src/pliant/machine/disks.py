@@ -60,14 +60,13 @@ def attached(directory: Path) -> dict[str, str]:
 def detach(directory: Path, cgroups: Cgroups, deadline_s: float = 20.0) -> None:
     """Detach every loop device whose image lies below a directory, and lift its limits.
 
-    A limit stays with a loop device when its image goes, and would surprise whoever gets the device next. The mount
-    namespace of a node that just died holds its disk for some milliseconds more, and a device detached meanwhile goes
-    by itself later: this waits for both. Raises CommandFailed if one stays.
+    The mount namespace of a node that just died holds its disk for some milliseconds more, and a device detached
+    meanwhile goes by itself later: this waits for both. Raises CommandFailed if one stays.
     """
     until = time.monotonic() + deadline_s
     while devices := attached(directory):
         with suppress(OSError):
-            cgroups.limit_disks({number(device): None for device in devices})
+            cgroups.lift_disks([number(device) for device in devices])
         failed = None
         for device in devices:
             done = run(["losetup", "--detach", device], timeout_s=30)

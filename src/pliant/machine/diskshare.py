@@ -1,13 +1,14 @@
 """Divides each host's disk bandwidth among the disks of its nodes. A program of its own, one per deployment.
 
-    python3 -I diskshare.py STATE/ID/diskshare.json BLKIO
+    python3 -I diskshare.py STATE/ID/diskshare.json
 
 The kernel limits each loop device by itself; a host's disk is the sum of them. So every TICK each disk may take what
 the others leave, and never less than an equal part: one busy disk gets the whole rate, two get half of it each. What
 passed above the rate meanwhile is taken back afterwards, so the sum keeps to the rate. Reads and writes are limited
 apart, each to the host's rate.
 
-The file says {"hosts": [{"rate": bytes/s or null, "disks": ["7:3", ...]}, ...]} and is read again when it changes.
+The file says {"hosts": [{"rate": bytes/s or null, "disks": ["7:3", ...], "limits": {"read": {"file", "line", "none"},
+"write": ...}}, ...]}, where `limits` is how the kernel is told (`cgroup.DiskLimit`). It is read again when it changes.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def divide(rate: float, limits: Sequence[float], used: Sequence[float], gain: fl
 class _Host:
     """The disks of one host and their limits; reads and writes apart."""
 
-    def __init__(self, rate: float, disks: Sequence[str]) -> None:
-        self.rate, self.disks = rate, list(disks)
+    def __init__(self, rate: float, disks: Sequence[str], how: dict[str, dict[str, str]]) -> None:
+        self.rate, self.disks, self.how = rate, list(disks), how
         self.memory_s = max(_MEMORY_S, _REQUESTS * _REQUEST_BYTES * len(disks) / rate)
         self.debt_s = max(_DEBT_S, 2 * self.memory_s)
         self.files = [open(f"/sys/dev/block/{disk}/stat") for disk in disks]  # noqa: SIM115 - read every tick
@@ -107,14 +108,15 @@ class _Host:
             file.close()
 
 
-def _apply(blkio: str, kind: str, limits: Sequence[tuple[str, float | None]]) -> None:
+def _apply(how: dict[str, str], limits: Sequence[tuple[str, float | None]]) -> None:
     """Lower limits first, so that the sum never exceeds the rate meanwhile."""
-    with open(f"{blkio}/blkio.throttle.{kind}_bps_device", "w", buffering=1) as file:
+    with open(how["file"], "w", buffering=1) as file:
         for disk, rate in sorted(limits, key=lambda item: item[1] or 0.0):
-            file.write(f"{disk} {0 if rate is None else max(1, round(rate))}\n")
+            value = how["none"] if rate is None else str(max(1, round(rate)))
+            file.write(how["line"].format(disk=disk, rate=value) + "\n")
 
 
-def _load(path: str, blkio: str) -> list[_Host]:
+def _load(path: str) -> list[_Host]:
     """Read the file and set its limits at once; returns the hosts whose disks have to be watched."""
     with open(path) as file:
         hosts = json.load(file)["hosts"]
@@ -122,14 +124,14 @@ def _load(path: str, blkio: str) -> list[_Host]:
     for host in hosts:
         rate, disks = host["rate"], host["disks"]
         each = None if rate is None else rate / len(disks)
-        for kind in ("read", "write"):
-            _apply(blkio, kind, [(disk, each) for disk in disks])
+        for how in host["limits"].values():
+            _apply(how, [(disk, each) for disk in disks])
         if rate is not None and len(disks) > 1:
-            watched.append(_Host(rate, disks))
+            watched.append(_Host(rate, disks, host["limits"]))
     return watched
 
 
-def main(path: str, blkio: str) -> int:
+def main(path: str) -> int:
     """Run until killed, or until the deployment's file is gone."""
     seen: tuple[int, int] | None = None
     hosts: list[_Host] = []
@@ -143,12 +145,12 @@ def main(path: str, blkio: str) -> int:
             seen = (stat.st_mtime_ns, stat.st_ino)
             for host in hosts:
                 host.close()
-            hosts = _load(path, blkio)
+            hosts = _load(path)
         time.sleep(TICK_S)
         now = time.monotonic()
         for host in hosts:
             for kind, changes in host.tick(now - last).items():
-                _apply(blkio, kind, changes)
+                _apply(host.how[kind], changes)
         last = now
 
 

@@ -1,0 +1,88 @@
+"""Control groups, the unified layout (v2): Documentation/admin-guide/cgroup-v2.rst in the kernel.
+
+Processes live in the leaves of a deployment's tree only, as v2 demands. Writing back is charged to the group that
+dirtied the pages, so a disk's limit on a host's group holds for buffered writes as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .cgroup import DiskLimit, period_and_quota_us, remove_directory
+
+CONTROLLERS = ("cpu", "memory", "io")
+
+
+@dataclass(frozen=True)
+class CgroupV2:
+    """The unified hierarchy, mounted at `root`."""
+
+    root: Path
+    layout: str = "v2"
+
+    def make(self, group: str) -> None:
+        """See Cgroups. A group has the controllers that its parent hands on."""
+        directory = self.root / group
+        handing_on = directory.parent / "cgroup.subtree_control"
+        lacking = set(CONTROLLERS) - set(handing_on.read_text().split())
+        if lacking:
+            handing_on.write_text(" ".join(f"+{name}" for name in CONTROLLERS if name in lacking))
+        directory.mkdir(exist_ok=True)
+
+    def join_files(self, group: str) -> list[str]:
+        """See Cgroups."""
+        return [str(self.root / group / "cgroup.procs")]
+
+    def limit_cpu(self, group: str, cores: float | None) -> None:
+        """See Cgroups."""
+        period, quota = period_and_quota_us(cores)
+        (self.root / group / "cpu.max").write_text(f"{'max' if quota is None else quota} {period}")
+
+    def limit_memory(self, group: str, size_bytes: int | None) -> None:
+        """See Cgroups. Swap would be memory beyond the limit."""
+        directory = self.root / group
+        (directory / "memory.max").write_text("max" if size_bytes is None else str(size_bytes))
+        if (directory / "memory.swap.max").exists():
+            (directory / "memory.swap.max").write_text("max" if size_bytes is None else "0")
+
+    def cpu_s(self, group: str) -> float:
+        """See Cgroups."""
+        return self._cpu_stat(group).get("usage_usec", 0) / 1e6
+
+    def throttled_s(self, group: str) -> float:
+        """See Cgroups."""
+        return self._cpu_stat(group).get("throttled_usec", 0) / 1e6
+
+    def _cpu_stat(self, group: str) -> dict[str, int]:
+        lines = (self.root / group / "cpu.stat").read_text().splitlines()
+        return {name: int(value) for name, value in map(str.split, lines)}
+
+    def pids(self, group: str) -> list[int]:
+        """See Cgroups."""
+        found: set[int] = set()
+        for directory, _, _ in os.walk(self.root / group):
+            try:
+                found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
+            except OSError:  # the group went meanwhile
+                continue
+        return sorted(found)
+
+    def groups(self) -> list[str]:
+        """See Cgroups."""
+        return sorted(path.name for path in self.root.glob("pliant-*"))
+
+    def remove(self, group: str) -> None:
+        """See Cgroups."""
+        for directory, _, _ in os.walk(self.root / group, topdown=False):
+            remove_directory(Path(directory))
+
+    def disk_limits(self, group: str) -> dict[str, DiskLimit]:
+        """See Cgroups."""
+        file = str(self.root / group / "io.max")
+        return {kind: DiskLimit(file, f"{{disk}} {kind[0]}bps={{rate}}", "max") for kind in ("read", "write")}
+
+    def lift_disks(self, disks: Iterable[str]) -> None:
+        """See Cgroups. Here a limit goes with its group."""

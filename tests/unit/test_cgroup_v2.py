@@ -1,0 +1,123 @@
+"""The unified layout of control groups, in a tree recorded from a machine that has it; there is none to run it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pliant.machine.cgroup import CgroupError, probe
+from pliant.machine.cgroup_v2 import CgroupV2
+
+ROOT_FILES = {
+    "cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",
+    "cgroup.subtree_control": "cpuset cpu memory pids\n",
+    "cgroup.procs": "",
+}
+GROUP_FILES = {
+    "cgroup.controllers": "cpu io memory\n",
+    "cgroup.subtree_control": "\n",
+    "cgroup.procs": "",
+    "cpu.max": "max 100000\n",
+    "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_periods 0\nnr_throttled 0\n"
+    "throttled_usec 1250000\nnr_bursts 0\nburst_usec 0\n",
+    "io.max": "",
+    "memory.max": "max\n",
+    "memory.swap.max": "max\n",
+}
+
+
+class Tree:
+    """What a kernel would show: `make` fills each new group as the kernel does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.groups = root, CgroupV2(root)
+        for name, text in ROOT_FILES.items():
+            (root / name).write_text(text)
+
+    def make(self, *names: str) -> None:
+        for name in names:
+            self.groups.make(name)
+            for file, text in GROUP_FILES.items():
+                (self.root / name / file).write_text(text)
+
+    def read(self, file: str) -> str:
+        return (self.root / file).read_text()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+def test_each_group_hands_on_what_its_children_need(tree):
+    tree.make("pliant-ab", "pliant-ab/host-1")
+    assert tree.read("cgroup.subtree_control") == "+io"  # the others were on
+    assert tree.read("pliant-ab/cgroup.subtree_control") == "+cpu +memory +io"
+    assert tree.read("pliant-ab/host-1/cgroup.subtree_control") == "\n"  # a leaf, until it gets a node
+    tree.groups.make("pliant-ab/host-1/server1")
+    assert tree.read("pliant-ab/host-1/cgroup.subtree_control") == "+cpu +memory +io"
+
+
+@pytest.mark.parametrize(
+    ("cores", "line"), [(0.2, "2000 10000"), (0.05, "1000 20000"), (4, "40000 10000"), (None, "max 10000")]
+)
+def test_cpu_limits(tree, cores, line):
+    tree.make("g")
+    tree.groups.limit_cpu("g", cores)
+    assert tree.read("g/cpu.max") == line
+
+
+def test_memory_limits_leave_no_way_out_by_swap(tree):
+    tree.make("g")
+    tree.groups.limit_memory("g", 2**30)
+    assert (tree.read("g/memory.max"), tree.read("g/memory.swap.max")) == (str(2**30), "0")
+    tree.groups.limit_memory("g", None)
+    assert (tree.read("g/memory.max"), tree.read("g/memory.swap.max")) == ("max", "max")
+
+
+def test_a_kernel_without_swap_accounting(tree):
+    tree.make("g")
+    (tree.root / "g/memory.swap.max").unlink()
+    tree.groups.limit_memory("g", 2**30)
+    assert not (tree.root / "g/memory.swap.max").exists()
+
+
+def test_use_is_in_seconds(tree):
+    tree.make("g")
+    assert (tree.groups.cpu_s("g"), tree.groups.throttled_s("g")) == (2.5, 1.25)
+
+
+def test_processes_of_the_group_and_those_below(tree):
+    tree.make("g", "g/base", "g/host-1", "g/host-1/n")
+    (tree.root / "g/base/cgroup.procs").write_text("12\n7\n")
+    (tree.root / "g/host-1/n/cgroup.procs").write_text("30\n")
+    assert tree.groups.pids("g") == [7, 12, 30]
+    assert tree.groups.pids("none") == []
+    assert tree.groups.join_files("g/base") == [str(tree.root / "g/base/cgroup.procs")]
+
+
+def test_disk_limits_are_those_of_the_hosts_group(tree):
+    read, write = (tree.groups.disk_limits("pliant-ab/host-2")[kind] for kind in ("read", "write"))
+    assert read.file == write.file == str(tree.root / "pliant-ab/host-2/io.max")
+    assert read.line.format(disk="7:3", rate=1000) == "7:3 rbps=1000"
+    assert write.line.format(disk="7:3", rate=write.none) == "7:3 wbps=max"
+
+
+def test_groups_are_found_and_removed(tree):
+    tree.make("pliant-ab", "pliant-ab/base")
+    (tree.root / "user.slice").mkdir()
+    assert tree.groups.groups() == ["pliant-ab"]
+    for path in sorted(tree.root.glob("pliant-ab/**/*"), reverse=True):
+        if path.is_file():
+            path.unlink()  # rmdir(2) on a cgroup ignores its files
+    tree.groups.remove("pliant-ab")
+    assert tree.groups.groups() == []
+
+
+def test_probing(tree):
+    line = f"30 24 0:25 / {tree.root} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+    assert probe(line) == CgroupV2(tree.root)
+    (tree.root / "cgroup.controllers").write_text("cpu memory pids\n")
+    with pytest.raises(CgroupError, match="has no controller io; enable it in the group above"):
+        probe(line)
