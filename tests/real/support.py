@@ -170,7 +170,8 @@ def _of(others: set[str], text: str) -> bool:
 
 
 def _groups() -> set[str]:
-    return {str(p) for tree in Path("/sys/fs/cgroup").iterdir() for p in tree.glob("pliant-*")}
+    top = Path("/sys/fs/cgroup")
+    return {str(path) for tree in (top, *top.iterdir()) if tree.is_dir() for path in tree.glob("pliant-*")}
 
 
 def _processes(others: set[str]) -> tuple[set[str], set[str]]:
@@ -201,10 +202,11 @@ def _limits(others: set[str]) -> set[str]:
             image = (entry / "loop/backing_file").read_text()
             if f"{STATE}/" not in image or _of(others, image):
                 theirs.add((entry / "dev").read_text().strip())
+    files = Path("/sys/fs/cgroup/blkio").glob("blkio.throttle.*_bps_device")  # v2 has them in the groups themselves
     return {
-        f"{kind} {line}"
-        for kind in ("read", "write")
-        for line in Path(f"/sys/fs/cgroup/blkio/blkio.throttle.{kind}_bps_device").read_text().splitlines()
+        f"{file.name} {line}"
+        for file in files
+        for line in file.read_text().splitlines()
         if line.split()[0] not in theirs
     }
 

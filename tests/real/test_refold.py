@@ -142,8 +142,9 @@ def test_the_cores_of_the_new_host_count(eight):
         for placement, each in ((APART, 0.2), (PAIRS, 0.1), (APART, 0.2)):
             eight.refold(placement)
             got = used()
-            for name in ("n1", "n2"):
-                assert 0.75 * each < got[name] < 1.15 * each, (placement["n2"], got)
+            shared = placement["n1"] == placement["n2"]
+            for name in ("n1", "n2"):  # over a second the kernel's shares are even only about so much
+                assert 0.6 * each < got[name] < (1.4 if shared else 1.1) * each, (placement["n2"], got)
             assert sum(got.values()) < 1.1 * 2 * each
 
 

@@ -190,10 +190,10 @@ def test_a_name_that_is_no_id_removes_nothing(name):
 
 @pytest.mark.parametrize("everything", [False, True])
 def test_what_is_left_of_control_groups_alone_is_shown_and_removed(machine, everything):
-    groups = [Path("/sys/fs/cgroup", tree, "pliant-dead") for tree in ("cpu", "memory")]
-    for group in groups:
-        (group / "host-1").mkdir(parents=True)
+    cgroups = cgroup.probe()
+    for group in ("pliant-dead", "pliant-dead/host-1"):
+        cgroups.make(group)
     assert [each["id"] for each in listed()] == ["dead"]
     remove(["dead"], everything=everything)
-    assert not any(group.exists() for group in groups)
+    assert "pliant-dead" not in cgroups.groups()
     assert not STATE.exists() or not (STATE / "dead").exists()
