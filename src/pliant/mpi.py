@@ -50,8 +50,8 @@ class Mpi:
 def find(asked: str | None, program: str | None) -> Mpi:
     """The mpiexec for `program`. `asked` is the one that the study names for its real programs, if it does.
 
-    A built-in kernel (None) always gets the one that pliant comes with, which its mpi4py was built for. Raises UserError
-    if there is none that fits.
+    A built-in kernel (None) always gets the one that pliant comes with, which its mpi4py was built for. Raises
+    UserError if there is none that fits.
     """
     if program is None:
         return _described(str(Path(sys.executable).parent / "mpiexec"))
