@@ -239,14 +239,17 @@ def visible(programs: Sequence[str] = ()) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM: a second Ctrl-C must not stop the removal of what the first one ended."""
+    """Hold back SIGINT and SIGTERM until the end: a Ctrl-C must not stop a removal, nor be forgotten over it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in signals}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])

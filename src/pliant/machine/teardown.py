@@ -106,6 +106,7 @@ def _delete(directory: Path) -> None:
             text=True,
             check=False,
             timeout=600,
+            start_new_session=True,  # out of reach of a Ctrl-C, which goes to the whole group of a terminal
         )
         if done.returncode != 0:
             raise TeardownError(f"{path}: {done.stderr.strip()}")
