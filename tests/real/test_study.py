@@ -287,6 +287,19 @@ def test_an_interrupt_in_a_trial_keeps_what_was_measured_and_leaves_nothing(tmp_
     assert all(sum(each) == 1 for each in trials)
 
 
+def test_an_interrupt_during_a_removal_waits_for_it_and_is_not_forgotten(tmp_path, before):
+    """A run that deploys anew after a failure has to end then, and not go on."""
+    with Running(study(tmp_path, workloads=LONG, trial_timeout="1 s"), tmp_path / "out") as running:
+        running.until("remove the cluster|deploying the cluster again")
+        for _ in range(3):
+            os.killpg(running.process.pid, signal.SIGINT)
+            time.sleep(0.03)
+        assert running.wait() == 130
+        assert running.said.rstrip().endswith("interrupted")
+        assert "Traceback" not in running.said
+    nothing_left(before)
+
+
 def test_an_interrupt_while_deploying_leaves_nothing(tmp_path, before):
     with Running(study(tmp_path), tmp_path / "out") as running:
         running.until("deploy: pool")
