@@ -55,9 +55,11 @@ def find(asked: str | None, program: str | None) -> Mpi:
     """
     if program is None:
         return _described(str(Path(sys.executable).parent / "mpiexec"))
-    linked = _linked(program)
-    beside = str(Path(program).resolve().parent / "mpiexec")
-    candidates = [asked] if asked else [beside, shutil.which("mpiexec"), shutil.which("mpirun")]
+    linked, library = _linked(program)
+    beside = [str(Path(program).resolve().parent / "mpiexec")]
+    if library is not None:
+        beside.append(str(library.parent.parent / "bin" / "mpiexec"))
+    candidates = [asked] if asked else [*beside, shutil.which("mpiexec"), shutil.which("mpirun")]
     for candidate in filter(None, candidates):
         if asked or os.access(candidate, os.X_OK):
             try:
@@ -73,13 +75,15 @@ def find(asked: str | None, program: str | None) -> Mpi:
     raise UserError(f"{program} was built with {linked or 'an MPI'}, and no mpiexec of it was found; {_REMEDY}")
 
 
-def _linked(program: str) -> Flavour | None:
-    """The MPI that a program is linked with; None if it does not say (a script, or static)."""
+def _linked(program: str) -> tuple[Flavour | None, Path | None]:
+    """The MPI that a program is linked with and where its library is; None if it does not say (a script, or static)."""
     try:
         libraries = run(["ldd", program], timeout_s=20).stdout
     except CommandFailed:
-        return None
-    return next((flavour for name, flavour in _LIBRARIES if name in libraries), None)
+        return None, None
+    flavour = next((flavour for name, flavour in _LIBRARIES if name in libraries), None)
+    place = re.search(r"^\s*libmpi\S* => (/\S+)", libraries, re.MULTILINE)
+    return flavour, Path(place[1]) if place else None
 
 
 def _described(mpiexec: str) -> Mpi:

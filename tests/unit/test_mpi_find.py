@@ -48,10 +48,9 @@ def machine(tmp_path, monkeypatch):
         def mpiexec(self, directory: str, says: str, name: str = "mpiexec", status: int = 0) -> str:
             path = tmp_path / directory / name
             path.parent.mkdir(exist_ok=True)
-            (tmp_path / f"{directory}-{name}.txt").write_text(says)
-            path.write_text(
-                f'#!/bin/sh\n[ "$1" = --version ] && cat {tmp_path}/{directory}-{name}.txt\nexit {status}\n'
-            )
+            text = tmp_path / f"{directory.replace('/', '-')}-{name}.txt"
+            text.write_text(says)
+            path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && cat {text}\nexit {status}\n')
             path.chmod(0o755)
             return str(path)
 
@@ -177,6 +176,15 @@ def test_a_program_that_does_not_say_its_mpi_is_not_guessed_at(machine, linked):
     machine.mpiexec("opt", HYDRA)
     machine.path("opt")
     assert refusal(None, program) == f"cannot tell which MPI {program} was built with; {REMEDY}"
+
+
+def test_the_mpiexec_that_was_installed_with_the_library_comes_before_the_path(machine, tmp_path, monkeypatch):
+    monkeypatch.setitem(LDD, "mpich", f"\tlibmpi.so.12 => {tmp_path}/own/lib/libmpi.so.12 (0x00007f)\n")
+    (tmp_path / "own").mkdir()
+    right = machine.mpiexec("own/bin", HYDRA)
+    machine.mpiexec("site", HYDRA)
+    machine.path("site")
+    assert mpi.find(None, machine.program("opt", "mpich")).mpiexec == right
 
 
 def test_no_mpiexec_at_all(machine):
