@@ -11,6 +11,7 @@ from support import FIGURES, MBIT, MIB, background, deployed, out, python, reque
 
 from pliant.cluster import Cluster
 from pliant.machine.deployment import HostFigures
+from pliant.machine.network import GATEWAY, MAC
 from pliant.study import load
 
 pytestmark = pytest.mark.real
@@ -215,3 +216,22 @@ def test_a_mount_and_an_open_file_stay_through_refolds(tmp_path):
         assert int(out(nodes, "client2", *python(CHECKER, f"{mount}/written"))) == written
         assert out(nodes, "server1", "pgrep", "-x", "glusterfsd").split() == servers
         cluster.verify()
+
+
+def test_the_switch_is_reached_across_every_refold():
+    """mpiexec is there. A bridge of a host that answers for its address leads nodes astray once its ports change."""
+    look = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('{}', 9)); s.send(b'x')"
+    with deployed([request(name, number) for number, name in enumerate(NAMES, 1)], APART) as deployment:
+        for placement in (APART, PAIRS, ONE, APART):
+            deployment.refold(placement)
+            for name in NAMES:
+                out(deployment, name, *python(look.format(GATEWAY)))
+                mac = until(
+                    lambda name=name: [
+                        line.split()[3]
+                        for line in out(deployment, name, "cat", "/proc/net/arp").splitlines()
+                        if line.startswith(f"{GATEWAY} ") and line.split()[2] != "0x0"
+                    ],
+                    f"{name} knows the switch",
+                )
+                assert mac == [MAC]

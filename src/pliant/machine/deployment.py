@@ -127,6 +127,8 @@ class Deployment:
             if time.monotonic() > until or holder.poll() is not None:
                 raise CommandFailed(["unshare", "--net"], holder.poll(), "", "cannot make a network namespace")
             time.sleep(0.001)
+        inside = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
+        run([*inside, "tee", network.ARP_IGNORE], timeout_s=10, stdin="1", env=environment(self.id)).check()
         self._ip(network.fabric(self.hosts))
 
     def _joining(self, files: Sequence[str]) -> list[str]:

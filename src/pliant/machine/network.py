@@ -14,8 +14,15 @@ PREFIX = 16
 NETWORK = f"10.77.0.0/{PREFIX}"
 GATEWAY = "10.77.255.254"
 """Address of the switch itself, from where `mpiexec` reaches the ranks. Nodes get theirs from 10.77.1.1 upwards."""
+MAC = "02:00:0a:4d:ff:fe"
+"""... and its MAC: locally administered, and given so that it stays what it is whatever is plugged in."""
 
 _QUIET_BRIDGE = "stp_state 0 forward_delay 0 mcast_snooping 0"
+
+ARP_IGNORE = "/proc/sys/net/ipv4/conf/all/arp_ignore"
+"""Set to 1 in the fabric: the switch's address is the switch's alone. Every bridge would answer for it otherwise
+(ip-sysctl.rst), with a MAC that changes when its ports do: after a refold, nodes could not reach the switch for a
+minute."""
 
 
 def bridge(host: int) -> str:
@@ -42,7 +49,7 @@ def fabric(hosts: int) -> list[str]:
     """`ip -batch` lines that make the switch, and each host's bridge and uplink."""
     lines = [
         "link set lo up",
-        f"link add {SWITCH} type bridge {_QUIET_BRIDGE}",
+        f"link add {SWITCH} address {MAC} type bridge {_QUIET_BRIDGE}",
         f"addr add {GATEWAY}/{PREFIX} dev {SWITCH}",
         f"link set {SWITCH} up",
     ]
