@@ -82,13 +82,13 @@ def test_what_fits(fits):
         (
             {"hosts": 4, "up": (Budget(1.4, 0, 0),)},
             "cores",
-            "4 hosts of 0.2 cores are 0.8, and this machine has 0.6 beside 1 other deployment; "
+            "4 hosts of 0.2 cores are 0.8, and this machine has 0.6 beside 1 other deployment (see `pliant ps`); "
             "the largest value that fits is 0.15",
         ),
         (
             {"hosts": 4, "up": (Budget(1.4, 0, 0), Budget(1.6, 0, 0))},
             "cores",
-            f"4 hosts of 0.2 cores are 0.8, and this machine has 0 beside 2 other deployments; {SMALLER}",
+            f"4 hosts of 0.2 cores are 0.8, and this machine has 0 beside 2 other deployments (see `pliant ps`); {SMALLER}",
         ),
         (
             {"memory_bytes": 2 * GIB},
@@ -98,13 +98,13 @@ def test_what_fits(fits):
         (
             {"up": (Budget(0, 4 * GIB, 0),)},
             "memory",
-            "8 hosts of 1 GiB are 8 GiB, and this machine has 4 GiB beside 1 other deployment; "
+            "8 hosts of 1 GiB are 8 GiB, and this machine has 4 GiB beside 1 other deployment (see `pliant ps`); "
             'the largest value that fits is "512 MiB"',
         ),
         (
             {"up": (Budget(0, 8 * GIB - 100 * MIB, 0),)},
             "memory",
-            f"8 hosts of 1 GiB are 8 GiB, and this machine has 100 MiB beside 1 other deployment; {SMALLER}",
+            f"8 hosts of 1 GiB are 8 GiB, and this machine has 100 MiB beside 1 other deployment (see `pliant ps`); {SMALLER}",
         ),
         (
             {"disk_bytes": 11 * GIB},
@@ -114,7 +114,7 @@ def test_what_fits(fits):
         (
             {"up": (Budget(0, 0, 50 * GIB),)},
             "disk_size",
-            f"4 disks of 4 GiB are 16 GiB, and 0 B are free beside 1 other deployment; {SMALLER}",
+            f"4 disks of 4 GiB are 16 GiB, and 0 B are free beside 1 other deployment (see `pliant ps`); {SMALLER}",
         ),
     ],
 )

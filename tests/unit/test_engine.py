@@ -124,7 +124,9 @@ def test_only_nodes_with_a_disk_count_for_the_disk(machine):
 
 def test_deployments_that_are_up_count(machine):
     machine.up = (Budget(1.0, GIB, GIB),)
-    with pytest.raises(StudyError, match=r"beside 1 other deployment; the largest value that fits is 0\.12$"):
+    with pytest.raises(
+        StudyError, match=r"beside 1 other deployment \(see `pliant ps`\); the largest value that fits is 0\.12$"
+    ):
         engine.prepare(study())
 
 

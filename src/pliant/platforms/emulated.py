@@ -40,7 +40,7 @@ def overdrawn(
     `up` are the promises of deployments that exist already. Pure.
     """
     wanted = budget(figures, hosts, disks, disk_bytes)
-    beside = f" beside {len(up)} other deployment{'s' if len(up) > 1 else ''}" if up else ""
+    beside = f" beside {len(up)} other deployment{'s' if len(up) > 1 else ''} (see `pliant ps`)" if up else ""
     problems = []
     cores = (machine.cores - sum(other.cores for other in up)) * (1 + 1e-9)  # sums of decimals are a little off
     if wanted.cores > cores:
