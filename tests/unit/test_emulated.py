@@ -20,6 +20,7 @@ GIB = 2**30
 MIB = 2**20
 MACHINE = Facts(True, 2, 8 * GIB, 40 * GIB, "v1", "", True, True, True, "6.1", "Debian", "a CPU")
 HOST = HostFigures(0.2, 200e6, 60e6, GIB)
+SEEN = "(see `pliant ps`)"
 SMALLER = "fold a smaller cluster, or end other deployments"
 
 
@@ -82,13 +83,14 @@ def test_what_fits(fits):
         (
             {"hosts": 4, "up": (Budget(1.4, 0, 0),)},
             "cores",
-            "4 hosts of 0.2 cores are 0.8, and this machine has 0.6 beside 1 other deployment (see `pliant ps`); "
+            "4 hosts of 0.2 cores are 0.8, and this machine has 0.6 beside 1 other deployment "
+            f"{SEEN}; "
             "the largest value that fits is 0.15",
         ),
         (
             {"hosts": 4, "up": (Budget(1.4, 0, 0), Budget(1.6, 0, 0))},
             "cores",
-            f"4 hosts of 0.2 cores are 0.8, and this machine has 0 beside 2 other deployments (see `pliant ps`); {SMALLER}",
+            f"4 hosts of 0.2 cores are 0.8, and this machine has 0 beside 2 other deployments {SEEN}; {SMALLER}",
         ),
         (
             {"memory_bytes": 2 * GIB},
@@ -98,13 +100,13 @@ def test_what_fits(fits):
         (
             {"up": (Budget(0, 4 * GIB, 0),)},
             "memory",
-            "8 hosts of 1 GiB are 8 GiB, and this machine has 4 GiB beside 1 other deployment (see `pliant ps`); "
+            f"8 hosts of 1 GiB are 8 GiB, and this machine has 4 GiB beside 1 other deployment {SEEN}; "
             'the largest value that fits is "512 MiB"',
         ),
         (
             {"up": (Budget(0, 8 * GIB - 100 * MIB, 0),)},
             "memory",
-            f"8 hosts of 1 GiB are 8 GiB, and this machine has 100 MiB beside 1 other deployment (see `pliant ps`); {SMALLER}",
+            f"8 hosts of 1 GiB are 8 GiB, and this machine has 100 MiB beside 1 other deployment {SEEN}; {SMALLER}",
         ),
         (
             {"disk_bytes": 11 * GIB},
@@ -114,7 +116,7 @@ def test_what_fits(fits):
         (
             {"up": (Budget(0, 0, 50 * GIB),)},
             "disk_size",
-            f"4 disks of 4 GiB are 16 GiB, and 0 B are free beside 1 other deployment (see `pliant ps`); {SMALLER}",
+            f"4 disks of 4 GiB are 16 GiB, and 0 B are free beside 1 other deployment {SEEN}; {SMALLER}",
         ),
     ],
 )
