@@ -82,9 +82,11 @@ class Cluster:
             said("check that it works")
             cluster.verify()
         except BaseException:
-            if logs is not None:
-                cluster.keep_logs(logs, {})
-            cluster.close()
+            try:
+                if logs is not None:
+                    cluster.keep_logs(logs, {})
+            finally:
+                cluster.close()
             raise
         return cluster
 

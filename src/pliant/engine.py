@@ -247,9 +247,11 @@ class _Runner:
     def close(self) -> None:
         if self.cluster is not None:
             self.listener.doing("remove the cluster")
-            self.cluster.keep_logs(self.directory / "logs", {})
-            self.cluster.close()
-            self.cluster = None
+            try:
+                self.cluster.keep_logs(self.directory / "logs", {})
+            finally:  # a full disk must not leave a cluster
+                self.cluster.close()
+                self.cluster = None
 
     def all(self, todo: Sequence[Todo]) -> None:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
