@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import UserError
-from pliant.machine.process import CommandFailed, environment, run
+from pliant.machine.process import NOT_FOUND, CommandFailed, environment, run
 from pliant.workloads.mpi import Flavour, Wiring, flavour_of, launch_argv
 
 _LIBRARIES: tuple[tuple[str, Flavour], ...] = (
@@ -88,13 +88,15 @@ def _linked(program: str) -> tuple[Flavour | None, Path | None]:
 
 def _described(mpiexec: str) -> Mpi:
     """An mpiexec and what it says of itself; UserError if it is none that pliant knows."""
-    if not os.access(mpiexec, os.X_OK):
-        raise UserError(f"{mpiexec} is not a program; reinstall pliant's dependencies, or {_REMEDY}")
     libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     try:
         said = run([mpiexec, "--version"], timeout_s=20, env=environment(extra=libraries)).check().stdout
         flavour = flavour_of(said)
-    except (CommandFailed, ValueError) as error:
+    except CommandFailed as error:
+        if error.exit_status == NOT_FOUND:
+            raise UserError(f"{mpiexec} is not a program; reinstall pliant's dependencies, or {_REMEDY}") from error
+        raise UserError(f"{mpiexec}: {error}") from error
+    except ValueError as error:
         raise UserError(f"{mpiexec}: {error}") from error
     number = re.search(r"(?:Version:|\(Open ?\w+\)) +(\d\S*)", said)
     name = "MPICH" if flavour == "mpich" else "Open MPI"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARK = "PLIANT_ID"
 """Environment variable that every process started for a deployment carries: the deployment's id."""
+NOT_FOUND = 127
+"""Exit status that stands for a program that cannot be started, as in a shell."""
 
 
 class CommandFailed(Exception):
@@ -92,7 +94,7 @@ def run(
             errors="replace",
         )
     except OSError as error:
-        raise CommandFailed(name, 127, "", str(error), where) from error
+        raise CommandFailed(name, NOT_FOUND, "", str(error), where) from error
     try:
         out, err = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired:
