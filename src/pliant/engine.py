@@ -111,11 +111,10 @@ def prepare(study: Study) -> Prepared:
         raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
     if machine.cgroups_error:
         raise UserError(f"hosts cannot be emulated here: {machine.cgroups_error}")
-    packages = {facts.PROGRAMS[program] for program in facts.missing(tuple(facts.PROGRAMS))}
-    lacking = facts.missing(study.composition.programs)
-    if packages or lacking:
-        packages |= set(study.composition.packages) if lacking else set()
-        names = ", ".join(dict.fromkeys([*facts.missing(tuple(facts.PROGRAMS)), *lacking]))
+    absent, lacking = facts.missing(tuple(facts.PROGRAMS)), facts.missing(study.composition.programs)
+    if absent or lacking:
+        packages = {facts.PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
+        names = ", ".join(dict.fromkeys([*absent, *lacking]))
         raise UserError(f"missing on this machine: {names}; install with: apt-get install {' '.join(sorted(packages))}")
     tools: dict[str, Toolbox] = {}
     mpis: dict[str, mpi_.Mpi] = {}
