@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pliant.machine import cgroup
-from pliant.machine.cgroup import CgroupError, CgroupV1, probe
+from pliant.machine.cgroup import CgroupError, CgroupV1, Counter, probe
 
 CONTROLLERS = ("cpu", "cpuacct", "memory", "blkio")
 FILES = {
@@ -21,7 +21,7 @@ FILES = {
         "cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
     },
     "cpuacct": {"cpuacct.usage": "0\n"},
-    "memory": {"memory.limit_in_bytes": "9223372036854771712\n"},
+    "memory": {"memory.limit_in_bytes": "9223372036854771712\n", "memory.usage_in_bytes": "4096\n"},
     "blkio": {"blkio.throttle.read_bps_device": "", "blkio.throttle.write_bps_device": ""},
 }
 """What the kernel puts into each new group."""
@@ -138,6 +138,23 @@ def test_what_a_group_used(tree):
     assert tree.groups.throttled_s("g") == pytest.approx(2.5)
     tree.put("cpu", "g/cpu.stat", "nr_periods 0\n")
     assert tree.groups.throttled_s("g") == 0
+
+
+def counted(counter: Counter) -> float:
+    """What a counter says, read as its docstring lays it down."""
+    text = Path(counter.file).read_text()
+    assert counter.key in text
+    return int(text.partition(counter.key)[2].split()[0] if counter.key else text) * counter.factor
+
+
+def test_where_the_kernel_counts_what_a_group_uses(tree):
+    tree.make("g")
+    tree.put("cpuacct", "g/cpuacct.usage", "12345678901\n")
+    tree.put("cpu", "g/cpu.stat", "nr_periods 90\nnr_throttled 12\nthrottled_time 2500000000\nnr_bursts 7\n")
+    tree.put("memory", "g/memory.usage_in_bytes", "33554432\n")
+    found = {name: counted(counter) for name, counter in tree.groups.counters("g").items()}
+    expected = {"cpu_s": 12.345678901, "throttled_s": 2.5, "periods": 90, "throttled_periods": 12}
+    assert found == pytest.approx({**expected, "memory_bytes": 1 << 25})
 
 
 def test_processes_of_a_group_and_those_below_it_in_any_hierarchy(tree):

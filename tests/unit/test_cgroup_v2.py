@@ -21,8 +21,15 @@ GROUP_FILES = {
     "cpu.max": "max 100000\n",
     "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_periods 0\nnr_throttled 0\n"
     "throttled_usec 1250000\nnr_bursts 0\nburst_usec 0\n",
+    "cpu.pressure": "some avg10=0.00 avg60=0.12 avg300=0.04 total=1500000\n"
+    "full avg10=0.00 avg60=0.10 avg300=0.01 total=900000\n",
     "io.max": "",
+    "io.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=250000\n"
+    "full avg10=0.00 avg60=0.00 avg300=0.00 total=240000\n",
+    "memory.current": "33554432\n",
     "memory.max": "max\n",
+    "memory.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+    "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
     "memory.swap.max": "max\n",
 }
 
@@ -86,6 +93,27 @@ def test_a_kernel_without_swap_accounting(tree):
 def test_use_is_in_seconds(tree):
     tree.make("g")
     assert (tree.groups.cpu_s("g"), tree.groups.throttled_s("g")) == (2.5, 1.25)
+
+
+def test_where_the_kernel_counts_what_a_group_uses(tree):
+    tree.make("g")
+    found = {}
+    for name, counter in tree.groups.counters("g").items():
+        text = Path(counter.file).read_text()
+        assert counter.key in text
+        found[name] = int(text.partition(counter.key)[2].split()[0] if counter.key else text) * counter.factor
+    assert found == pytest.approx(
+        {
+            "cpu_s": 2.5,
+            "throttled_s": 1.25,
+            "periods": 0,
+            "throttled_periods": 0,
+            "memory_bytes": 1 << 25,
+            "cpu_pressure_s": 1.5,
+            "io_pressure_s": 0.25,
+            "memory_pressure_s": 0.0,
+        }
+    )
 
 
 def test_processes_of_the_group_and_those_below(tree):

@@ -33,6 +33,18 @@ class DiskLimit:
     none: str
 
 
+@dataclass(frozen=True)
+class Counter:
+    """A number that the kernel keeps in a file: what follows the first `key` there, or, without one, all of it.
+
+    Times `factor` it is in seconds or bytes.
+    """
+
+    file: str
+    key: str = ""
+    factor: float = 1.0
+
+
 class Cgroups(Protocol):
     """What the machine layer asks of control groups. Paths of groups are relative: "pliant-ID/host-1/server1"."""
 
@@ -58,6 +70,14 @@ class Cgroups(Protocol):
     def throttled_s(self, group: str) -> float:
         """Seconds for which the group had work but no quota."""
 
+    def counters(self, group: str) -> Mapping[str, Counter]:
+        """Where the kernel counts what a group uses, for those who read it often; see `sampler`.
+
+        "cpu_s", "throttled_s" as above; "periods" of the quota in which it had work and "throttled_periods" in which
+        the quota did not suffice; "memory_bytes" now; v2 also "cpu_pressure_s", "io_pressure_s", "memory_pressure_s":
+        for how long some process of it waited. A kernel may lack some of the files.
+        """
+
     def pids(self, group: str) -> list[int]:
         """Processes in the group and those below it."""
 
@@ -66,6 +86,9 @@ class Cgroups(Protocol):
 
     def remove(self, group: str) -> None:
         """Remove an empty group and those below it; what is not there is fine, what cannot be removed is an error."""
+
+    def remove_now(self, group: str) -> bool:
+        """Remove a group without children if nobody is in it; whether it is gone."""
 
     def disk_limits(self, group: str) -> dict[str, DiskLimit]:
         """How to limit "read" and "write" of a block device for the group of a host; see `diskshare`."""
@@ -118,6 +141,17 @@ class CgroupV1:
         stat = dict(line.split() for line in (self.mounts["cpu"] / group / "cpu.stat").read_text().splitlines())
         return int(stat.get("throttled_time", 0)) / 1e9
 
+    def counters(self, group: str) -> Mapping[str, Counter]:
+        """See Cgroups. Times are in nanoseconds (cpuacct.rst, sched-bwc.rst)."""
+        stat = str(self.mounts["cpu"] / group / "cpu.stat")
+        return {
+            "cpu_s": Counter(str(self.mounts["cpuacct"] / group / "cpuacct.usage"), factor=1e-9),
+            "throttled_s": Counter(stat, "throttled_time ", 1e-9),
+            "periods": Counter(stat, "nr_periods "),
+            "throttled_periods": Counter(stat, "nr_throttled "),
+            "memory_bytes": Counter(str(self.mounts["memory"] / group / "memory.usage_in_bytes")),
+        }
+
     def pids(self, group: str) -> list[int]:
         """See Cgroups."""
         found: set[int] = set()
@@ -136,6 +170,10 @@ class CgroupV1:
         for tree in self._trees:
             for directory, _, _ in os.walk(tree / group, topdown=False):
                 remove_directory(Path(directory))
+
+    def remove_now(self, group: str) -> bool:
+        """See Cgroups."""
+        return all([removed(tree / group) for tree in self._trees])
 
     def disk_limits(self, group: str) -> dict[str, DiskLimit]:
         """See Cgroups. v1 charges writeback to the root group, so only a limit there holds buffered writes back."""
@@ -158,6 +196,17 @@ def period_and_quota_us(cores: float | None) -> tuple[int, int | None]:
         return PERIOD_US, None
     period = PERIOD_US if cores * PERIOD_US >= 1000 else min(1_000_000, round(1000 / cores))
     return period, max(1000, round(cores * PERIOD_US))
+
+
+def removed(directory: Path) -> bool:
+    """Remove one group if nobody is in it; whether it is gone."""
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def remove_directory(directory: Path, deadline_s: float = 5.0) -> None:

@@ -7,11 +7,11 @@ dirtied the pages, so a disk's limit on a host's group holds for buffered writes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cgroup import DiskLimit, period_and_quota_us, remove_directory
+from .cgroup import Counter, DiskLimit, period_and_quota_us, remove_directory, removed
 
 CONTROLLERS = ("cpu", "memory", "io")
 
@@ -56,6 +56,22 @@ class CgroupV2:
         """See Cgroups."""
         return self._cpu_stat(group).get("throttled_usec", 0) / 1e6
 
+    def counters(self, group: str) -> Mapping[str, Counter]:
+        """See Cgroups. Times are in microseconds; the first line of a pressure file is "some" (psi.rst)."""
+        directory = self.root / group
+        stat = str(directory / "cpu.stat")
+        return {
+            "cpu_s": Counter(stat, "usage_usec ", 1e-6),
+            "throttled_s": Counter(stat, "throttled_usec ", 1e-6),
+            "periods": Counter(stat, "nr_periods "),
+            "throttled_periods": Counter(stat, "nr_throttled "),
+            "memory_bytes": Counter(str(directory / "memory.current")),
+            **{
+                f"{what}_pressure_s": Counter(str(directory / f"{what}.pressure"), "total=", 1e-6)
+                for what in ("cpu", "io", "memory")
+            },
+        }
+
     def _cpu_stat(self, group: str) -> dict[str, int]:
         lines = (self.root / group / "cpu.stat").read_text().splitlines()
         return {name: int(value) for name, value in map(str.split, lines)}
@@ -78,6 +94,10 @@ class CgroupV2:
         """See Cgroups."""
         for directory, _, _ in os.walk(self.root / group, topdown=False):
             remove_directory(Path(directory))
+
+    def remove_now(self, group: str) -> bool:
+        """See Cgroups."""
+        return removed(self.root / group)
 
     def disk_limits(self, group: str) -> dict[str, DiskLimit]:
         """See Cgroups."""
