@@ -95,7 +95,7 @@ def test_the_machine_layer_can_travel_alone(module):
     assert [node.module for node in absolute if within(node.module or "", "pliant")] == []
 
 
-@pytest.mark.parametrize("module", ["pliant.machine.launch", "pliant.machine.diskshare"])
+@pytest.mark.parametrize("module", ["pliant.machine.launch", "pliant.machine.diskshare", "pliant.machine.sampler"])
 def test_programs_that_are_run_by_their_path_import_nothing_of_pliant(module):
     assert [name for name in imports(module) if within(name, "pliant")] == []
 
@@ -154,5 +154,10 @@ def test_only_the_command_line_ends_the_process():
         for node in ast.walk(tree(module))
         if isinstance(node, ast.Attribute) and node.attr == "exit" and getattr(node.value, "id", "") == "sys"
     }
-    programs = {"pliant.machine.launch", "pliant.machine.diskshare", *modules_of("workloads.kernels")}
+    programs = {
+        "pliant.machine.launch",
+        "pliant.machine.diskshare",
+        "pliant.machine.sampler",
+        *modules_of("workloads.kernels"),
+    }
     assert ending - programs == {"pliant.cli"}
