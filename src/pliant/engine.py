@@ -21,12 +21,13 @@ from pliant.machine import facts
 from pliant.machine.deployment import HostFigures
 from pliant.machine.journal import deployments
 from pliant.machine.process import CommandFailed
-from pliant.platforms.emulated import Budget, overdrawn
+from pliant.platforms.emulated import Budget, host_figures, overdrawn
+from pliant.proportions import Host
 from pliant.search import Todo, schedule
 from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Problem, Study, StudyError
 from pliant.trial import Trial
-from pliant.units import format_bit_rate, format_byte_rate, format_size
+from pliant.units import format_size
 from pliant.workloads import Toolbox
 
 _ATTEMPTS = 2
@@ -60,6 +61,8 @@ class Prepared:
     tools: Mapping[str, Toolbox]
     mpi: Mapping[str, mpi_.Mpi]
     warnings: tuple[str, ...]
+    scale: float = 1.0
+    """What a real host's CPU, NIC and disk were divided by."""
 
     def program(self, label: str) -> str:
         """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
@@ -75,18 +78,25 @@ class Prepared:
     @property
     def host_figures(self) -> str:
         """What a host has, in words."""
-        host = self.figures
-        return (
-            f"{host.cores:g} core{'' if host.cores == 1 else 's'}, {format_bit_rate(host.nic_bit_s)} each way, "
-            f"{format_byte_rate(host.disk_byte_s)} of disk each for reads and writes, "
-            f"{format_size(host.memory_bytes)} of memory"
-        )
+        return _host(self.figures).words
+
+    @property
+    def real_figures(self) -> str:
+        """What the real host has that the emulated one is a scaled one of, in words; "" if it is of none."""
+        host = self.study.platform.host
+        return ": ".join(filter(None, (host.like, host.real.words))) if host.scaled else ""
 
 
-def figures_of(study: Study) -> HostFigures:
-    """What a host of the study's platform has."""
-    host = study.platform.host
-    return HostFigures(host.cores, host.nic, host.disk, host.memory)
+def _host(figures: HostFigures) -> Host:
+    return Host(figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes)
+
+
+def figures_of(study: Study, machine: facts.Facts) -> tuple[HostFigures, float]:
+    """What a host of the study's platform has on this machine, and its scale. Raises StudyError."""
+    try:
+        return host_figures(study.platform.host, len(study.nodes), machine)
+    except ValueError as error:
+        raise StudyError([Problem(study.file, "platform.host.scale", str(error))]) from None
 
 
 def promises() -> list[Budget]:
@@ -102,11 +112,12 @@ def promises() -> list[Budget]:
 def prepare(study: Study) -> Prepared:
     """Everything that can be known before anything is touched: budgets, programs, MPI. Raises UserError, StudyError."""
     machine = facts.look()
-    figures = figures_of(study)
+    figures, scale = figures_of(study, machine)
     nodes = study.nodes
     disks = sum(study.composition.role(node.role).disk is not None for node in nodes)
-    size = study.platform.host.disk_size
-    problems = overdrawn(figures, len(nodes), disks, size, machine, promises())
+    host = study.platform.host
+    real = host.real if host.scaled else None
+    problems = overdrawn(figures, len(nodes), disks, host.disk_size, machine, promises(), real)
     if problems:
         raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
     if machine.cgroups_error:
@@ -122,7 +133,7 @@ def prepare(study: Study) -> Prepared:
         program = _program(workload)
         tools[workload.label] = Toolbox(python=sys.executable, program=program)
         mpis[workload.label] = mpi_.find(study.mpi.mpiexec, program)
-    return Prepared(study, figures, machine, tools, mpis, _warnings(study, machine))
+    return Prepared(study, figures, machine, tools, mpis, _warnings(study, figures, machine), scale)
 
 
 def _program(workload: LabelledWorkload) -> str | None:
@@ -136,9 +147,9 @@ def _program(workload: LabelledWorkload) -> str | None:
     return shutil.which(name) if name else None
 
 
-def _warnings(study: Study, machine: facts.Facts) -> tuple[str, ...]:
+def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple[str, ...]:
     found = list(study.composition.warnings)
-    share = study.platform.host.cores * len(study.nodes) / machine.cores
+    share = figures.cores * len(study.nodes) / machine.cores
     if share > 0.95:
         found.append(
             f"the hosts are promised {share:.0%} of this machine's CPU, which leaves little for the kernel's own work; "
@@ -185,8 +196,11 @@ def _info(prepared: Prepared) -> RunInfo:
         host_cores=prepared.figures.cores,
         host_figures=prepared.host_figures,
         placements=placements,
-        power=study.power.model,
+        power=study.power_model,
         filesystem_options=study.options.model_dump(mode="json"),
+        scale=prepared.scale,
+        like=study.platform.host.like or "",
+        real_figures=prepared.real_figures,
     )
 
 

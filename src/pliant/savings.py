@@ -8,7 +8,7 @@ hosts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -27,10 +27,14 @@ POWER_SOURCE = (
 
 @dataclass(frozen=True)
 class PowerModel:
-    """Watts of one host, idle and with every core busy. Raises ValueError unless 0 <= idle_w <= busy_w."""
+    """Watts of one host, idle and with every core busy. Raises ValueError unless 0 <= idle_w <= busy_w.
+
+    `origin` says where they come from if neither the study file nor pliant's default does.
+    """
 
     idle_w: float = DEFAULT_IDLE_W
     busy_w: float = DEFAULT_BUSY_W
+    origin: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.idle_w <= self.busy_w < float("inf"):
@@ -39,6 +43,8 @@ class PowerModel:
     @property
     def source(self) -> str:
         """Where the watts come from."""
+        if self.origin:
+            return self.origin
         default = self.idle_w == DEFAULT_IDLE_W and self.busy_w == DEFAULT_BUSY_W
         return f"the default, {POWER_SOURCE}" if default else "the study file"
 
@@ -79,7 +85,8 @@ class Savings:
             numbers[f"machine_hours_{name}"] = side and side.machine_hours
             numbers[f"energy_kwh_{name}"] = side and side.energy_kwh
             numbers[f"utilisation_{name}"] = side and side.utilisation
-        return numbers | {"power": asdict(self.power) | {"source": self.power.source}}
+        power = {"idle_w": self.power.idle_w, "busy_w": self.power.busy_w, "source": self.power.source}
+        return numbers | {"power": power}
 
 
 def savings(

@@ -25,6 +25,7 @@ from pliant.errors import UserError
 from pliant.nodeset import select
 from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
 from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, near, show, unknown_key
+from pliant.savings import PowerModel
 from pliant.tables import FilesystemTable, FoldTable, MpiTable, PlatformTable, PowerTable, StudyTable, checked_name
 from pliant.workloads import Workload
 
@@ -80,6 +81,11 @@ class Study:
         return self.fold.ratios
 
     @property
+    def power_model(self) -> PowerModel:
+        """The watts of one host: the study's own, else those of the real cluster it names, else pliant's default."""
+        return self.power.over(self.platform.host.power)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What the workloads are called, in the order of the file."""
         return tuple(workload.label for workload in self.workloads)
@@ -122,6 +128,7 @@ def parse(text: str, file: str) -> Study:
     placements = _placements(fold, composition, found) if fold and composition else {}
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
+    found.add_all(_across(platform, power))
     mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
     if found.problems or not (about and platform and filesystem and fold and power and mpi):
         raise StudyError(found.problems)
@@ -253,6 +260,17 @@ def _validated(
     except ValidationError as error:
         found.add_all(explain(error, model, table, at, allowed))
         return None
+
+
+def _across(platform: PlatformTable | None, power: PowerTable | None) -> Iterable[tuple[KeyPath, str]]:
+    """What is wrong with keys that are right by themselves."""
+    if platform and platform.host.scale_problem:
+        yield ("platform", "host", "scale"), platform.host.scale_problem
+    try:
+        if power:
+            power.over(platform.host.power if platform else PowerModel())
+    except ValueError as error:
+        yield ("power",), str(error)
 
 
 def _filesystem(raw: object, found: _Findings) -> tuple[type[Filesystem] | None, BaseModel | None]:

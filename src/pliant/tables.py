@@ -6,12 +6,14 @@ checked in `pliant.study`. docs/study-file.md documents every key.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from pliant import catalogue, proportions
 from pliant.placement import STRATEGIES
 from pliant.problems import show, unknown_name
 from pliant.savings import PowerModel
@@ -76,14 +78,91 @@ class StudyTable(_Table):
     trial_timeout: Duration = Field(600.0, examples=["10 min"])
 
 
-class HostTable(_Table):
-    """[platform.host]: what one host has. Cores of one CPU, bit/s in each direction, byte/s, bytes."""
+def _checked_scale(value: object) -> object:
+    """A scale as it may be written; None, which no file can hold, is one that was left out."""
+    if value is None or value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
+        raise ValueError(f'{show(value)} is not a scale; write a number of 1 or more, e.g. 150, or "auto"')
+    return value
 
-    cores: float = Field(ge=0.01, le=1024, examples=[0.2])
-    nic: Annotated[BitRate, _at_least(1e6, format_bit_rate)] = Field(examples=["200 Mbit/s"])
-    disk: Annotated[ByteRate, _at_least(1e6, format_byte_rate)] = Field(examples=["60 MB/s"])
-    memory: Annotated[Size, _at_least(64 * 2**20, format_size)] = Field(examples=["1 GiB"])
-    disk_size: Annotated[Size, _at_least(64 * 2**20, format_size)] = Field(4 * 2**30, examples=["4 GiB"])
+
+class HostTable(_Table):
+    """[platform.host]: what one host has. Cores of one CPU, bit/s in each direction, byte/s, bytes.
+
+    With a scale, `cores`, `nic` and `disk` are a real host's, and the emulated one has each divided by the scale;
+    `memory` is the emulated host's, None where it follows from the real one's. `like` fills in what is left out.
+    """
+
+    cores: float = Field(ge=proportions.MIN_CORES, le=1024, examples=[0.2])
+    nic: Annotated[BitRate, _at_least(proportions.MIN_NIC_BIT_S, format_bit_rate)] = Field(examples=["200 Mbit/s"])
+    disk: Annotated[ByteRate, _at_least(proportions.MIN_DISK_BYTE_S, format_byte_rate)] = Field(examples=["60 MB/s"])
+    memory: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] | None = Field(examples=["1 GiB"])
+    disk_size: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] = Field(4 * 2**30, examples=["4 GiB"])
+    like: str | None = Field(None, examples=["grid5000/dahu"])
+    scale: Annotated[float | Literal["auto"] | None, BeforeValidator(_checked_scale)] = Field(None, examples=["auto"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, table: Any) -> Any:
+        """With `like`, the figures that were left out; with one that is unknown any will do, as that is refused."""
+        if not isinstance(table, dict):
+            return table
+        if table.get("like") is None:
+            return {key: value for key, value in table.items() if key != "memory" or value is not None}
+        known = catalogue.clusters()
+        real = known.get(table["like"]) if isinstance(table["like"], str) else None
+        real = real or next(iter(known.values()))
+        figures: dict[str, Any] = {"cores": real.cores, "nic": f"{real.nic_bit_s:.0f} bit/s", "memory": None}
+        if real.disk_byte_s is not None:
+            figures["disk"] = f"{real.disk_byte_s:.0f} B/s"
+        return figures | table
+
+    @field_validator("like")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        return name if name is None else catalogue.cluster(name).name
+
+    @property
+    def cluster(self) -> catalogue.Cluster | None:
+        """The real cluster that `like` names."""
+        return None if self.like is None else catalogue.cluster(self.like)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the figures are a real host's, so that a remedy is another scale, not another figure."""
+        return self.like is not None or self.scale is not None
+
+    @property
+    def wanted_scale(self) -> float | Literal["auto"]:
+        """The scale as the study means it: a cluster without one is as large as fits, figures without one are meant."""
+        return self.scale or ("auto" if self.like is not None else 1.0)
+
+    @property
+    def real(self) -> proportions.Host:
+        """The host that the figures describe; its memory is known only of a cluster's."""
+        memory = None if self.cluster is None else self.cluster.memory_bytes
+        return proportions.Host(self.cores, self.nic, self.disk, memory)
+
+    @property
+    def power(self) -> PowerModel:
+        """The watts of the real cluster; pliant's default where there is none, or the catalogue has none of it."""
+        real = self.cluster
+        if real is None:
+            return PowerModel()
+        if real.idle_w is None or real.busy_w is None:
+            return PowerModel(origin=f"{PowerModel().source}; the catalogue has none of {real.name}")
+        return PowerModel(real.idle_w, real.busy_w, f"{real.name} in the catalogue: {real.watts_source}")
+
+    @property
+    def scale_problem(self) -> str:
+        """What is wrong with a scale that is a number, if anything: it leaves too little of a host."""
+        scale = self.wanted_scale
+        lacking = [] if scale == "auto" else proportions.too_small(proportions.emulated(self.real, scale, self.memory))
+        if not lacking:
+            return ""
+        most = proportions.largest_scale(self.real)
+        return f"{scale:g} leaves a host {' and '.join(lacking)}; write {most:g} or less"
 
 
 class PlatformTable(_Table):
@@ -138,32 +217,21 @@ class FoldTable(_Table):
 
 
 class PowerTable(_Table):
-    """[power]: watts of one host, idle and with every core busy; None stands for the default of `pliant.savings`."""
+    """[power]: watts of one host, idle and with every core busy; None stands for those of the platform's host."""
 
     idle: Power | None = Field(None, examples=["95 W"])
     busy: Power | None = Field(None, examples=["190 W"])
 
-    @model_validator(mode="after")
-    def _ordered(self) -> PowerTable:
-        idle_w, busy_w = self._watts()
+    def over(self, base: PowerModel) -> PowerModel:
+        """`base` with the watts that the study gives; ValueError if a busy host would draw less than an idle one."""
+        idle_w = base.idle_w if self.idle is None else self.idle
+        busy_w = base.busy_w if self.busy is None else self.busy
         if busy_w < idle_w:
             raise ValueError(
                 f"a busy host ({format_power(busy_w)}) would draw less than an idle one ({format_power(idle_w)}); "
                 f'write busy = "{format_power(idle_w)}" or more'
             )
-        return self
-
-    def _watts(self) -> tuple[float, float]:
-        default = PowerModel()
-        return (
-            default.idle_w if self.idle is None else self.idle,
-            default.busy_w if self.busy is None else self.busy,
-        )
-
-    @property
-    def model(self) -> PowerModel:
-        """The power model of one host, with pliant's defaults for what the study leaves out."""
-        return PowerModel(*self._watts())
+        return base if self.idle is None and self.busy is None else PowerModel(idle_w, busy_w)
 
 
 class MpiTable(_Table):

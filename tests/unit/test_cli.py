@@ -204,6 +204,23 @@ def test_check_as_json(alone):
     assert [workload["name"] for workload in plan["workloads"]] == ["ior", "mdtest"]
 
 
+def test_check_shows_the_real_host_and_its_scale(tmp_path, alone):
+    figures = 'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" \\n memory = "1 GiB"'
+    scaled = 'like = "grid5000/chifflot" \\n disk = "4 GB/s" \\n scale = 2000 \\n memory = "64 MiB"'
+    (tmp_path / "a.toml").write_text(edited(f"{figures} => {scaled}"))
+    lines = [" ".join(line.split()) for line in invoke("check", str(tmp_path / "a.toml")).splitlines()]
+    assert lines[2].startswith("real host grid5000/chifflot: 24 cores, 25 Gbit/s each way, 4 GB/s of disk")
+    assert lines[3] == "scale 2000; CPU, NIC and disk are divided by it, memory is not"
+    assert lines[4].startswith(
+        "a host 0.012 cores, 12.5 Mbit/s each way, 2 MB/s of disk each for reads and writes, 64 MiB"
+    )
+    plan = json.loads(invoke("check", "--json", str(tmp_path / "a.toml")))
+    assert (plan["scale"], plan["like"]) == (2000, "grid5000/chifflot")
+    assert (plan["host"]["cores"], plan["real_host"]["cores"]) == (0.012, 24)
+    plain = json.loads(invoke("check", "--json", QUICKSTART))
+    assert (plain["scale"], plain["like"], plain["real_host"]) == (1, "", None)
+
+
 def test_check_refuses_what_does_not_fit_and_names_what_does(tmp_path, alone):
     (tmp_path / "a.toml").write_text(edited("cores = 0.2 => cores = 1000"))
     with pytest.raises(UserError, match=r"a\.toml: platform\.host\.cores: .*; the largest value that fits is \d"):

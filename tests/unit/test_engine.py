@@ -138,6 +138,36 @@ def test_promises_are_read_from_every_journal(tmp_path, monkeypatch):
     assert engine.promises() == [Budget(1.6, 8, 4), Budget(0.4, 1, 0)]
 
 
+FIGURES = 'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" \\n memory = "1 GiB"'
+CHIFFLOT = FIGURES + ' => like = "grid5000/chifflot" \\n disk = "490 MB/s"'
+
+
+def test_a_real_host_is_scaled_to_this_machine(machine):
+    prepared = engine.prepare(study(CHIFFLOT))
+    assert prepared.scale == 110  # 24 cores x 8 hosts / (0.9 x 2)
+    assert prepared.figures.cores == 24 / 110
+    assert prepared.real_figures == (
+        "grid5000/chifflot: 24 cores, 25 Gbit/s each way, 490 MB/s of disk each for reads and writes, 192 GiB of memory"
+    )
+    assert prepared.warnings == ()
+    info = engine._info(prepared)
+    assert (info.scale, info.like, info.host_cores) == (110, "grid5000/chifflot", 24 / 110)
+    assert info.real_figures == prepared.real_figures
+    machine.facts = replace(MACHINE, cores=64, memory_bytes=1024 * GIB)
+    assert engine.prepare(study(CHIFFLOT)).scale == 3.4
+    plain = engine._info(engine.prepare(study()))
+    assert (plain.scale, plain.like, plain.real_figures) == (1.0, "", "")
+
+
+def test_a_scale_that_this_machine_cannot_have_names_file_and_key(machine):
+    with pytest.raises(StudyError) as refused:
+        engine.prepare(study(CHIFFLOT, "server = 4 => server = 400"))
+    assert str(refused.value).startswith("a.toml: platform.host.scale: 404 hosts fit this machine only at scale 5400, ")
+    machine.up = (Budget(1.0, GIB, GIB),)
+    with pytest.raises(StudyError, match=r"a\.toml: platform\.host\.scale: .*; the smallest scale that fits is 200$"):
+        engine.prepare(study(CHIFFLOT))
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [

@@ -63,6 +63,7 @@ def test_impossible_cores_are_refused():
 
 
 def test_the_source_of_the_watts_is_named():
+    assert PowerModel(10.0, 20.0, "a wattmeter").source == "a wattmeter"
     assert "taurus" in PowerModel().source and "taurus" not in POWER.source
 
 

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pliant.errors import FatalError, UserError
+from pliant.savings import PowerModel
 from pliant.store import CSV_HEADER, DATABASE, SCHEMA_VERSION, RunInfo, Store, write_atomically, write_trials_csv
 from pliant.trial import Trial
 
@@ -82,6 +83,18 @@ def test_facts_can_be_added_and_corrected(store):
 def test_run_info_survives_json_with_odd_ratios():
     info = runs.info(hosts={1.0: 8, 8 / 3: 3}, placements={8 / 3: {"host1": ("server1",)}})
     assert RunInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+    info = runs.info(scale=150.0, like="grid5000/dahu", real_figures="32 cores", power=PowerModel(1.0, 2.0, "a meter"))
+    assert RunInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+
+
+def test_a_run_from_before_there_were_scales():
+    document = runs.info().to_json()
+    for key in ("scale", "like", "real_figures"):
+        del document[key]
+    del document["power"]["origin"]
+    info = RunInfo.from_json(document)
+    assert (info.scale, info.like, info.real_figures, info.power.origin) == (1.0, "", "", "")
+    assert info == runs.info()
 
 
 def test_a_second_run_in_the_same_directory_is_refused(tmp_path, store):

@@ -50,14 +50,43 @@ def test_defaults():
     assert (small.about.repetitions, small.about.seed) == (3, 1)
     assert (small.fold.strategy, small.fold.max_loss) == ("spread", 0.1)
     assert (small.power.idle, small.power.busy, small.mpi.mpiexec) == (None, None, None)
-    assert (small.power.model.idle_w, small.power.model.busy_w) == (DEFAULT_IDLE_W, DEFAULT_BUSY_W)
+    assert (small.power_model.idle_w, small.power_model.busy_w) == (DEFAULT_IDLE_W, DEFAULT_BUSY_W)
 
 
 def test_power_and_mpi():
     tables = '[power] \\n idle = "40 W" \\n [mpi] \\n mpiexec = "/opt/bin/mpiexec" \\n [fold]'
     small = study(f"[fold] => {tables}")
-    assert (small.power.model.idle_w, small.power.model.busy_w) == (40.0, DEFAULT_BUSY_W)
+    assert (small.power_model.idle_w, small.power_model.busy_w) == (40.0, DEFAULT_BUSY_W)
     assert small.mpi.mpiexec == "/opt/bin/mpiexec"
+
+
+LIKE = 'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" \\n memory = "1 GiB" => like = "grid5000/{}" {}'
+
+
+def like(name: str, rest: str = "", *edits: str) -> Study:
+    return study(LIKE.format(name, rest), *edits)
+
+
+def test_a_host_like_that_of_a_real_cluster():
+    host = like("chifflot").platform.host
+    assert (host.cores, host.nic, host.memory, host.wanted_scale) == (24.0, 25e9, None, "auto")
+    assert host.cluster and host.disk == host.cluster.disk_byte_s
+    host = like("chifflot", '\\n nic = "10 Gbit/s" \\n scale = 240 \\n memory = "2 GiB"').platform.host
+    assert (host.cores, host.nic, host.memory, host.wanted_scale) == (24.0, 10e9, 2**31, 240.0)
+    assert study("cores = 0.2 => cores = 16 \\n scale = 50").platform.host.wanted_scale == 50.0
+    assert study().platform.host.wanted_scale == 1.0
+
+
+def test_the_watts_of_a_real_cluster():
+    taurus = like("taurus", '\\n disk = "150 MB/s"')
+    assert (taurus.power_model.idle_w, taurus.power_model.busy_w) == (95.0, 190.738)
+    assert taurus.power_model.source.startswith("grid5000/taurus in the catalogue: Batsim")
+    own = like("taurus", '\\n disk = "150 MB/s"', '[fold] => [power] \\n idle = "40 W" \\n [fold]')
+    assert (own.power_model.idle_w, own.power_model.busy_w) == (40.0, 190.738)
+    assert own.power_model.source == "the study file"
+    unknown = like("econome", '\\n disk = "150 MB/s"').power_model
+    assert (unknown.idle_w, unknown.busy_w) == (DEFAULT_IDLE_W, DEFAULT_BUSY_W)
+    assert unknown.source.startswith("the default, a node of") and "has none of grid5000/econome" in unknown.source
 
 
 def test_ratios_are_sorted_and_need_not_be_whole():

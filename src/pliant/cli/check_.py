@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,10 @@ def _document(prepared: Prepared) -> dict[str, Any]:
     return {
         "study": study.name,
         "filesystem": study.filesystem.kind,
+        "host": asdict(prepared.figures),
+        "scale": prepared.scale,
+        "like": study.platform.host.like or "",
+        "real_host": asdict(study.platform.host.real) if study.platform.host.scaled else None,
         "trials": study.total_trials,
         "placements": {
             f"{ratio:g}": dict(zip(placement.host_names, map(list, placement.hosts), strict=True))
@@ -87,6 +92,11 @@ def _show(prepared: Prepared) -> None:
     counts = ", ".join(f"{n} {role}{'' if n == 1 else 's'}" for role, n in study.filesystem.roles.items())
     options = ", ".join(f"{key} {value}" for key, value in study.options.model_dump(exclude_defaults=True).items())
     _row("file system", f"{study.filesystem.kind}: {counts}{f'; {options}' if options else ''}")
+    if study.platform.host.scaled:
+        auto = study.platform.host.wanted_scale == "auto"
+        chosen = " (auto: the largest hosts that fit this machine)" if auto else ""
+        _row("real host", prepared.real_figures)
+        _row("scale", f"{prepared.scale:g}{chosen}; CPU, NIC and disk are divided by it, memory is not")
     _row("a host", prepared.host_figures)
     memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"
     _row("promised", f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {hosts} hosts at ratio 1")

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
+from pliant.proportions import MIN_BYTES, MIN_CORES, Host, auto_scale, emulated, rounded_up, too_small
+from pliant.tables import HostTable
 from pliant.units import format_size
-
-MIN_CORES = 0.01
-MIN_BYTES = 64 * 2**20
-"""The least that a study may ask for, of CPU and of memory or disk."""
 
 
 @dataclass(frozen=True)
@@ -27,27 +25,54 @@ class Budget:
     disk_bytes: int
 
 
+def host_figures(host: HostTable, hosts: int, machine: Facts) -> tuple[HostFigures, float]:
+    """What each of so many emulated hosts has, and its scale: the study's, or for "auto" the smallest that fits. Pure.
+
+    Raises ValueError if a host of the scale that fits would have too little of anything. What is up beside does not
+    count: the same study on the same machine must be the same experiment.
+    """
+    scale = host.wanted_scale
+    if scale == "auto":
+        scale = auto_scale(host.real, host.memory, hosts, machine.cores, machine.memory_bytes)
+        lacking = too_small(emulated(host.real, scale, host.memory))
+        if lacking:
+            raise ValueError(
+                f"{hosts} hosts fit this machine only at scale {scale:g}, which leaves each {' and '.join(lacking)}; "
+                f"fold a smaller cluster, or use a larger machine"
+            )
+    slice_ = emulated(host.real, scale, host.memory)
+    assert slice_.memory_bytes is not None  # a study names it, or a cluster that has it
+    return HostFigures(slice_.cores, slice_.nic_bit_s, slice_.disk_byte_s, slice_.memory_bytes), scale
+
+
 def budget(figures: HostFigures, hosts: int, disks: int, disk_bytes: int) -> Budget:
     """The promise of `hosts` equal hosts and `disks` node disks of `disk_bytes` each."""
     return Budget(figures.cores * hosts, figures.memory_bytes * hosts, disks * disk_bytes)
 
 
 def overdrawn(
-    figures: HostFigures, hosts: int, disks: int, disk_bytes: int, machine: Facts, up: Sequence[Budget] = ()
+    figures: HostFigures,
+    hosts: int,
+    disks: int,
+    disk_bytes: int,
+    machine: Facts,
+    up: Sequence[Budget] = (),
+    real: Host | None = None,
 ) -> list[tuple[str, str]]:
-    """What a deployment promises beyond what the machine has: (key of the study, sentence with the largest value).
+    """What a deployment promises beyond what the machine has: (key of the study, sentence with what would fit).
 
-    `up` are the promises of deployments that exist already. Pure.
+    `up` are the promises of deployments that exist already; `real` is the real host if `figures` are a scaled one's.
+    Pure.
     """
     wanted = budget(figures, hosts, disks, disk_bytes)
     beside = f" beside {len(up)} other deployment{'s' if len(up) > 1 else ''} (see `pliant ps`)" if up else ""
     problems = []
     cores = (machine.cores - sum(other.cores for other in up)) * (1 + 1e-9)  # sums of decimals are a little off
     if wanted.cores > cores:
-        most = math.floor(max(0.0, cores) / hosts * 100) / 100
         promise = f"{hosts} hosts of {figures.cores:g} cores are {wanted.cores:g}"
-        fit = _fit(f"{most:g}", most >= MIN_CORES)
-        problems.append(("platform.host.cores", f"{promise}, and this machine has {max(0.0, cores):g}{beside}; {fit}"))
+        key, fit = ("cores", _fit_cores(cores / hosts)) if real is None else ("scale", _fit_scale(real, cores / hosts))
+        has = f"this machine has {max(0.0, cores):g}{beside}"
+        problems.append((f"platform.host.{key}", f"{promise}, and {has}; {fit}"))
     memory = machine.memory_bytes - sum(other.memory_bytes for other in up)
     if wanted.memory_bytes > memory:
         promise = f"{hosts} hosts of {format_size(figures.memory_bytes)} are {format_size(wanted.memory_bytes)}"
@@ -61,9 +86,27 @@ def overdrawn(
     return problems
 
 
+_SMALLER = "fold a smaller cluster, or end other deployments"
+
+
 def _fit(most: str, enough: bool) -> str:
     """The remedy: a smaller value, unless that is less than a study may ask for."""
-    return f"the largest value that fits is {most}" if enough else "fold a smaller cluster, or end other deployments"
+    return f"the largest value that fits is {most}" if enough else _SMALLER
+
+
+def _fit_cores(each: float) -> str:
+    """The remedy in cores of one host, rounded down to hundredths."""
+    most = math.floor(max(0.0, each) * 100) / 100
+    return _fit(f"{most:g}", most >= MIN_CORES)
+
+
+def _fit_scale(real: Host, each: float) -> str:
+    """The remedy where a host has so many cores because of its scale: a larger one."""
+    if each <= 0:
+        return _SMALLER
+    least = rounded_up(real.cores / each)
+    enough = not too_small(emulated(real, least, MIN_BYTES))
+    return f"the smallest scale that fits is {least:g}" if enough else _SMALLER
 
 
 def _fit_bytes(size_bytes: int, parts: int) -> str:

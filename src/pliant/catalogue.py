@@ -1,0 +1,112 @@
+"""Hosts of real clusters, by name: "grid5000/dahu". Pure: it reads files of its own package only.
+
+Each file in `pliant/clusters/` is one testbed and each table in it one cluster; every figure has its source there. To
+add a cluster is to add a table: tests/unit/test_catalogue.py says what it needs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from pliant.problems import unknown_name
+from pliant.units import parse_bit_rate, parse_byte_rate, parse_power, parse_size
+
+KINDS = ("HDD", "SSD", "NVMe")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk of a node; `size_bytes` as its vendor counts. `data` marks the one that an emulated disk stands for."""
+
+    kind: str
+    size_bytes: int
+    model: str
+    data: bool
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One node of a cluster: physical cores, bit/s of its Ethernet, bytes of memory, disks, watts.
+
+    `read_byte_s` and `write_byte_s` are the sequential rates of its data disk, `idle_w` and `busy_w` the watts idle and
+    with every core busy: None where no source says. Each `*source` says where the figures come from.
+    """
+
+    name: str
+    nodes: int
+    cpu: str
+    cores: int
+    nic_bit_s: float
+    memory_bytes: int
+    disks: tuple[Disk, ...]
+    source: str
+    read_byte_s: float | None = None
+    write_byte_s: float | None = None
+    disk_source: str = ""
+    idle_w: float | None = None
+    busy_w: float | None = None
+    watts_source: str = ""
+
+    @property
+    def disk_byte_s(self) -> float | None:
+        """The lower of the data disk's rates: an emulated disk has one rate for reads and as much for writes."""
+        known = [rate for rate in (self.read_byte_s, self.write_byte_s) if rate is not None]
+        return min(known, default=None)
+
+    @property
+    def data_disk(self) -> Disk:
+        """The disk that an emulated disk stands for."""
+        return next(disk for disk in self.disks if disk.data)
+
+
+@cache
+def clusters() -> Mapping[str, Cluster]:
+    """Every cluster by its full name, in the order of the files."""
+    found: dict[str, Cluster] = {}
+    for file in sorted(resources.files("pliant").joinpath("clusters").iterdir(), key=lambda each: each.name):
+        if file.name.endswith(".toml"):
+            testbed = file.name.removesuffix(".toml")
+            tables = tomllib.loads(file.read_text(encoding="utf-8"))
+            found |= {f"{testbed}/{name}": _cluster(f"{testbed}/{name}", table) for name, table in tables.items()}
+    return found
+
+
+def cluster(name: str) -> Cluster:
+    """The cluster of that full name; ValueError, with what was perhaps meant, if there is none."""
+    known = clusters()
+    if name in known:
+        return known[name]
+    # "dahu" alone is no misspelling that difflib would find.
+    full = next((each for each in known if each.partition("/")[2] == name.lower()), None)
+    if full is not None:
+        raise ValueError(f'"{name}" is not a cluster of the catalogue; write "{full}"')
+    raise ValueError(unknown_name(name, "a cluster of the catalogue", known))
+
+
+def _cluster(name: str, table: Mapping[str, Any]) -> Cluster:
+    """One table of a file; KeyError or ValueError for what is not one."""
+    watts, rates = table.get("watts", {}), table.get("disk_rates", {})
+    return Cluster(
+        name=name,
+        nodes=table["nodes"],
+        cpu=table["cpu"],
+        cores=table["cores"],
+        nic_bit_s=parse_bit_rate(table["nic"]),
+        memory_bytes=parse_size(table["memory"]),
+        disks=tuple(
+            Disk(disk["kind"], parse_size(disk["size"]), disk["model"], number == table["data_disk"])
+            for number, disk in enumerate(table["disks"])
+        ),
+        source=table["source"],
+        read_byte_s=parse_byte_rate(rates["read"]) if rates else None,
+        write_byte_s=parse_byte_rate(rates["write"]) if rates else None,
+        disk_source=rates.get("source", ""),
+        idle_w=parse_power(watts["idle"]) if watts else None,
+        busy_w=parse_power(watts["busy"]) if watts else None,
+        watts_source=watts.get("source", ""),
+    )
