@@ -89,6 +89,39 @@ def test_verdict_json_is_as_agreed(run):
     assert [r["hosts"] for r in by_metric["file_create"]["ratios"]] == [8, 4, 2, 1]
 
 
+SCALED = {"scale": 150.0, "like": "grid5000/dahu", "real_figures": "grid5000/dahu: 32 cores"}
+
+
+def test_scaled_hosts_are_reported_as_measured_and_rescaled(tmp_path):
+    lower = Metric("latency", "ms", "lower")
+    other = Metric("hit_rate", "%", "higher")
+    metrics = {"ior": (*runs.METRICS["ior"][:1], lower, other)}
+    many = [t for t in runs.trials(failures=False) if t.workload == "ior"]
+    many = [replace(t, metrics={**t.metrics, "latency": 3.0 + t.repetition, "hit_rate": 50.0}) for t in many]
+    result = write_report(runs.make_run(tmp_path, many, metrics=metrics, **SCALED))
+    document = json.loads((tmp_path / "verdict.json").read_text())
+    assert (document["run"]["scale"], document["run"]["like"]) == (150, "grid5000/dahu")
+    rate, time, ratio = document["verdicts"]
+    for row in rate["ratios"]:
+        assert row["rescaled"] == {end: pytest.approx(150 * row[end]) for end in ("median", "low", "high")}
+    assert time["ratios"][0]["rescaled"]["median"] == pytest.approx(5 / 150)
+    assert ratio["ratios"][0]["rescaled"] == {"median": None, "low": None, "high": None}
+    text = render(result, width=80)
+    assert text.count("  rescaled  ") == 2 and "grid5000/dahu divided by 150" in text
+    assert max(map(len, text.splitlines())) <= 80
+    page = " ".join(" ".join(Page(result.html.read_text()).text).split())
+    assert "grid5000/dahu: 32 cores" in page and "Scale 150: the real host's CPU" in page
+    assert page.count("rescaled interval") == 2
+    header, *rows = (tmp_path / "trials.csv").read_text().splitlines()
+    assert "rescaled" not in header and any(",latency,4.0,ms," in row for row in rows)
+
+
+def test_without_a_scale_nothing_is_rescaled(run):
+    document = (run.html.parent / "verdict.json").read_text()
+    for text in (document, run.html.read_text(), render(run, width=100)):
+        assert "rescaled" not in text.lower()
+
+
 def test_failed_and_invalid_trials_are_never_averaged_in_and_always_told(run, page):
     text = " ".join(page.text)
     assert "no route to host" in text and "the machine was busy" in text

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pliant.proportions import rescaled
 from pliant.report.words import join, metric_title, percent, place, plural
 from pliant.savings import Savings, savings
 from pliant.store import RunInfo, Store
@@ -70,6 +71,28 @@ class Analysis:
             for workload in self.info.metrics
         }
 
+    @property
+    def scaled(self) -> bool:
+        """Whether hosts were a real one's divided by more than 1, so that values are also told rescaled."""
+        return self.info.scale != 1
+
+    def rescaled(self, verdict: Verdict, value: float | None) -> float | None:
+        """What a value of that metric stands for on the real hosts; None if it is not known or does not scale."""
+        return None if value is None else rescaled(value, verdict.metric.unit, self.info.scale)
+
+    def rescales(self, verdict: Verdict) -> bool:
+        """Whether there is anything to tell of that metric besides what was measured."""
+        return self.scaled and self.rescaled(verdict, 1.0) is not None
+
+    def _verdict_json(self, verdict: Verdict) -> dict[str, Any]:
+        """A verdict; where hosts were scaled with each ratio's median and its interval rescaled, null if not known."""
+        document = verdict.to_json()
+        if self.scaled:
+            for row, written in zip(verdict.ratios, document["ratios"], strict=True):
+                ends = {"median": row.median, "low": row.low, "high": row.high}
+                written["rescaled"] = {name: self.rescaled(verdict, value) for name, value in ends.items()}
+        return document
+
     def of(self, verdict: Verdict) -> Values:
         """The values behind `verdict`."""
         return self.values[verdict.workload, verdict.metric.name]
@@ -79,7 +102,7 @@ class Analysis:
         return {
             "study": self.info.study,
             "headline": f"{self.headline} {self.beyond}".rstrip(),
-            "verdicts": [v.to_json() for v in self.verdicts],
+            "verdicts": [self._verdict_json(v) for v in self.verdicts],
             "savings": self.savings.to_json(),
             "notes": list(self.notes),
             "run": self.info.to_json(),

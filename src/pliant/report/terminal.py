@@ -43,6 +43,11 @@ def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
         name = f"{escape(verdict.workload)} {escape(metric_title(verdict.metric))}"
         amount: list[RenderableType] = [_ratio(verdict.holds_up_to), _break(verdict)] if last else []
         table.add_row(name, escape(verdict.metric.unit), *(_cell(verdict.at(r)) for r in ratios), *amount)
+        if analysis.rescales(verdict):
+            there = [number(analysis.rescaled(verdict, verdict.at(r).median)) for r in ratios]
+            # The marks' place is left free, so that the numbers are below each other.
+            cells = [text if r == BASELINE else f"{text}  " for r, text in zip(ratios, there, strict=True)]
+            table.add_row("  rescaled", escape(verdict.metric.unit), *cells, *["" for _ in amount], style="dim")
     return table
 
 
@@ -55,6 +60,9 @@ def _cell(row: RatioVerdict) -> Text:
 def _legend(analysis: Analysis) -> Text:
     tolerated = percent(analysis.info.max_loss)
     said = f"{MARKS['holds']} holds (loss within {tolerated})  {MARKS['breaks']} breaks  {MARKS['undecided']} undecided"
+    if analysis.scaled:
+        real = analysis.info.like or "the real host"
+        said += f"\nrescaled: from hosts that are {real} divided by {analysis.info.scale:g}, an estimate"
     return Text(said, style="dim")
 
 
