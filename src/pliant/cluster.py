@@ -120,7 +120,7 @@ class Cluster:
 
     def log(self, node: str, name: str) -> Path:
         """The machine's file for what a daemon of a node says."""
-        return Path(self.deployment.journal.directory, "nodes", node, "logs", f"{name}.log")
+        return Path(self.deployment.nodes[node].logs, f"{name}.log")
 
     # Folding
 
@@ -206,8 +206,8 @@ class Cluster:
         """A node's log files where the machine has them: its upper layer, and what pliant keeps of its daemons."""
         role = next(n.role for n in self.composition.nodes if n.name == node)
         base = Path(self.deployment.journal.directory, "nodes", node)
-        logs = self.composition.role(role).logs
-        for where in (base / "logs", *(place for log in logs for place in _written(base, PurePosixPath(log)))):
+        written = [where for log in self.composition.role(role).logs for where in _written(base, PurePosixPath(log))]
+        for where in (Path(self.deployment.nodes[node].logs), *written):
             for directory, _, names in os.walk(where):
                 yield from (
                     path

@@ -157,7 +157,7 @@ def test_a_node_that_died_is_shown(cluster, tmp_path):
     done = pliant("up", study(tmp_path))
     name = done.stdout.strip()
     try:
-        pid = json.loads(Path("/var/lib/pliant", name, "nodes/client1/pid").read_text())
+        pid = int(Path("/var/lib/pliant", name, "enter.d/client1").read_text().split()[0])
         os.kill(pid, 9)
         time.sleep(0.2)
         each = shown(name)

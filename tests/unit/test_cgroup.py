@@ -184,6 +184,16 @@ def test_removal_takes_what_is_below_and_leaves_others(tree):
     tree.groups.remove("pliant-ab")  # what is not there is fine
 
 
+def test_an_empty_group_is_removed_at_once_from_every_hierarchy_and_a_busy_one_stays(tree):
+    tree.make("pliant-ab", "pliant-ab/host-1", "pliant-ab/host-1/server1")
+    group = "pliant-ab/host-1/server1"
+    assert not tree.groups.remove_now(group)  # rmdir(2) on a cgroup ignores its files: here they are who is in it
+    tree.empty(group)
+    assert tree.groups.remove_now(group)
+    assert not [path for path in tree.groups.mounts.values() if (path / group).exists()]
+    assert tree.groups.remove_now(group)  # what is not there is fine
+
+
 def test_a_group_that_stays_busy_is_an_error(tmp_path):
     busy = tmp_path / "g"
     busy.mkdir()

@@ -99,7 +99,7 @@ def test_paths_are_shown_in_order():
 
 @pytest.mark.parametrize(
     ("layer", "upper"),
-    [("/", "/s/upper/root"), ("/home", "/s/upper/root_home"), ("/var/log", "/s/upper/root_var_log")],
+    [("/", "/s/upper"), ("/home", "/s/upper_home"), ("/var/log", "/s/upper_var_log")],
 )
 def test_upper_directories(layer, upper):
     assert launch.upper("/s", layer) == upper
@@ -121,12 +121,12 @@ def test_no_two_layers_share_an_upper_directory(first, second):
 @given(paths)
 def test_an_upper_directory_is_one_name_beside_its_work_directory(layer):
     upper = launch.upper("/state/upper/nodes/n", layer)
-    assert upper.startswith("/state/upper/nodes/n/upper/root")
-    assert upper.count("/") == 6
-    assert launch._work(upper) == upper.replace("/n/upper/", "/n/work/")
+    assert upper.startswith("/state/upper/nodes/n/upper")
+    assert upper.count("/") == 5
+    assert launch._work(upper) == upper.replace("/n/upper", "/n/work")
 
 
-def test_files_of_the_nodes_own_are_written_before_it_is_made(tmp_path):
+def test_a_node_gets_an_upper_and_a_work_directory_for_each_layer(tmp_path):
     lower = tmp_path / "lower"
     lower.mkdir(mode=0o750)
     lower.chmod(0o751)
@@ -136,15 +136,36 @@ def test_files_of_the_nodes_own_are_written_before_it_is_made(tmp_path):
         address="10.77.1.1",
         prefix=16,
         link="node-1",
+        bridge="host-1",
         directory=str(tmp_path / "n1"),
         cgroups=(),
         layers=("/", str(lower)),
-        files={"/etc/hostname": "n1\n", f"{lower}/sub/x": "y"},
     )
     launch._populate(spec)
-    upper = tmp_path / "n1/upper/root"
-    assert (upper / "etc/hostname").read_text() == "n1\n"
-    assert (upper / "etc").stat().st_mode == Path("/etc").stat().st_mode
+    assert (tmp_path / "n1/upper").stat().st_mode == Path("/").stat().st_mode
     made = Path(launch.upper(str(tmp_path / "n1"), str(lower)))
     assert made.stat().st_mode == lower.stat().st_mode
     assert Path(launch._work(str(made))).is_dir()
+    assert len(list((tmp_path / "n1").iterdir())) == 4  # nothing else: see the top of launch.py
+
+
+def test_what_nodes_share_is_a_layer_like_the_machines_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "_mount", lambda *arguments: None)
+    launch._share(str(tmp_path), {"/etc/hosts": "x\n"}, {"/etc/hostname": "/proc/sys/kernel/hostname"})
+    assert (tmp_path / "common/etc/hosts").read_text() == "x\n"
+    assert (tmp_path / "common/etc/hostname").readlink() == Path("/proc/sys/kernel/hostname")
+    for directory in ("", "etc"):
+        assert (tmp_path / "common" / directory).stat().st_mode == Path("/", directory).stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("content", "encoded"),
+    [
+        (7, b"\x08\x00\x05\x00\x07\x00\x00\x00"),
+        ("abc", b"\x08\x00\x05\x00abc\x00"),
+        ("abcd", b"\x09\x00\x05\x00abcd\x00\x00\x00\x00"),
+        (b"", b"\x04\x00\x05\x00"),
+    ],
+)
+def test_attributes_of_netlink_are_padded_and_say_how_long_they_are(content, encoded):
+    assert launch._Netlink.attribute(5, content) == encoded

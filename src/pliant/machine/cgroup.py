@@ -173,7 +173,8 @@ class CgroupV1:
 
     def remove_now(self, group: str) -> bool:
         """See Cgroups."""
-        return all([removed(tree / group) for tree in self._trees])
+        gone = [removed(tree / group) for tree in self._trees]
+        return all(gone)
 
     def disk_limits(self, group: str) -> dict[str, DiskLimit]:
         """See Cgroups. v1 charges writeback to the root group, so only a limit there holds buffered writes back."""

@@ -86,14 +86,15 @@ class Deployment:
             self.cgroups.make(self.group + group)
         for host in range(1, hosts + 1):
             self.cgroups.limit_memory(f"{self.group}/host-{host}", self.figures.memory_bytes)
-            for request in requests:
-                self.cgroups.make(f"{self.group}/host-{host}/{request.name}")
+        for request in requests:
+            self.cgroups.make(self._node_group(request.name, placement[request.name]))
         self._write_enter()
         self._make_fabric()
         devices = disks.make(self.journal, {r.name: r.disk_bytes for r in requests if r.disk})
-        self._launch(requests, placement, devices, visible)
+        self._launch(self._specs(requests, placement, devices, visible), devices)
+        self.placed = dict(placement)
         self._start_diskshare()
-        self.refold(placement)
+        self._save()
 
     def _write_enter(self) -> None:
         """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
@@ -102,11 +103,14 @@ class Deployment:
             "#!/bin/sh\n"
             "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
             "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
+            "# A refold at the same moment removes the groups that it is about to join: then there are new ones.\n"
             'words=""; [ "$1" = -x ] && { words=y; shift; }\n'
-            f'node="{self.journal.directory}/nodes/$1"; shift\n'
+            f'node="{self.journal.directory}/enter.d/$1"; shift\n'
             '[ -n "$words" ] && set -- /bin/sh -c "exec $*"\n'
-            'read -r pid < "$node/pid" || exit 255\n'
-            'while read -r file; do echo $$ > "$file" || exit 255; done < "$node/join"\n'
+            'join() { read -r pid && while read -r file; do echo $$ > "$file" || return 1; done; }\n'
+            "tries=0\n"
+            'until join < "$node" 2> /dev/null\n'
+            'do tries=$((tries+1)); [ "$tries" -lt 200 ] || { join < "$node"; exit 255; }; done\n'
             'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'
         )
         script.chmod(0o700)
@@ -128,7 +132,9 @@ class Deployment:
                 raise CommandFailed(["unshare", "--net"], holder.poll(), "", "cannot make a network namespace")
             time.sleep(0.001)
         inside = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
-        run([*inside, "tee", network.ARP_IGNORE], timeout_s=10, stdin="1", env=environment(self.id)).check()
+        for file, value in network.SETTINGS.items():
+            if Path(file).exists():  # a kernel without IPv6 has no need for it
+                run([*inside, "tee", file], timeout_s=10, stdin=value, env=environment(self.id)).check()
         self._ip(network.fabric(self.hosts))
 
     def _joining(self, files: Sequence[str]) -> list[str]:
@@ -144,63 +150,80 @@ class Deployment:
     def _ip(self, lines: Sequence[str]) -> None:
         self._batch("ip", lines)
 
-    def _launch(
+    def _specs(
         self,
         requests: Sequence[NodeRequest],
         placement: Mapping[str, int],
         devices: Mapping[str, str],
         visible: Sequence[str],
-    ) -> None:
-        """Make the nodes, all in one run of the launcher, and remember them."""
-        hosts_file = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{r.address} {r.name}\n" for r in requests)
+    ) -> dict[str, launch.NodeSpec]:
+        """What the launcher has to know of each node."""
         mountinfo = Path("/proc/self/mountinfo").read_text()
         shown = view.to_show(visible, mountinfo)
         # In a container single files are mounts as well: /etc/resolv.conf.
         layers = tuple(layer for layer in view.layers(mountinfo) if Path(layer).is_dir())
-        specs = []
+        specs = {}
         for number, request in enumerate(requests, 1):
-            directory = self.journal.directory / "nodes" / request.name
-            (directory / "logs").mkdir(parents=True)
-            join = self.cgroups.join_files(f"{self.group}/host-{placement[request.name]}/{request.name}")
             device = devices.get(request.name)
-            specs.append(
-                launch.NodeSpec(
-                    name=request.name,
-                    number=number,
-                    address=request.address,
-                    prefix=network.PREFIX,
-                    link=network.link(number),
-                    directory=str(directory),
-                    cgroups=tuple(join),
-                    layers=layers,
-                    hidden=view.HIDDEN,
-                    private=request.private,
-                    visible=shown,
-                    files={"/etc/hosts": hosts_file, "/etc/hostname": request.name + "\n"},
-                    disk={"device": device, "target": request.disk, "kind": disks.KIND}
-                    if device and request.disk
-                    else None,
-                )
+            specs[request.name] = launch.NodeSpec(
+                name=request.name,
+                number=number,
+                address=request.address,
+                prefix=network.PREFIX,
+                link=network.link(number),
+                bridge=network.bridge(placement[request.name]),
+                directory=f"{self.journal.directory}/nodes/{request.name}",
+                cgroups=tuple(self.cgroups.join_files(self._node_group(request.name, placement[request.name]))),
+                layers=layers,
+                hidden=view.HIDDEN,
+                private=request.private,
+                visible=shown,
+                disk={"device": device, "target": request.disk, "kind": disks.KIND}
+                if device and request.disk
+                else None,
             )
-        self.journal.note(make="nodes", names=[spec.name for spec in specs])
+        return specs
+
+    def _launch(self, specs: Mapping[str, launch.NodeSpec], devices: Mapping[str, str]) -> None:
+        """Make the nodes, all in one run of the launcher, and remember them."""
+        base = self.journal.directory
+        self.journal.note(make="nodes", names=list(specs))
+        for name in ("nodes", "logs", "enter.d", "scratch"):
+            (base / name).mkdir()
+        hosts = "".join(f"{spec.address} {spec.name}\n" for spec in specs.values())
+        work = {
+            "fabric_pid": self.fabric_pid,
+            "scratch": f"{base}/scratch",
+            "files": {"/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{hosts}"},
+            "links": {"/etc/hostname": "/proc/sys/kernel/hostname"},
+            "nodes": [asdict(spec) for spec in specs.values()],
+        }
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        work = json.dumps({"fabric_pid": self.fabric_pid, "nodes": [asdict(spec) for spec in specs]})
         argv = [*join, sys.executable, "-I", "-S", launch.__file__]
-        done = run(argv, timeout_s=60 + len(specs), stdin=work, env=environment(self.id), shown=["launch.py"]).check()
+        env = environment(self.id)
+        done = run(argv, timeout_s=60 + len(specs), stdin=json.dumps(work), env=env, shown=["launch.py"]).check()
         for line in map(json.loads, done.stdout.splitlines()):
             if "error" in line:
                 raise CommandFailed(["launch.py"], 1, "", line["error"], line["node"])
-            spec = next(s for s in specs if s.name == line["node"])
-            logs = f"{spec.directory}/logs"
+            spec = specs[line["node"]]
+            logs = f"{base}/logs/{spec.name}"
             self.nodes[spec.name] = LiveNode(
                 spec.name, spec.number, spec.address, line["pid"], devices.get(spec.name), logs
             )
-            Path(spec.directory, "pid").write_text(f"{line['pid']}\n")
-        if missing := {spec.name for spec in specs} - set(self.nodes):
+            self._write_join(spec.name, spec.cgroups)
+        if missing := set(specs) - set(self.nodes):
             raise CommandFailed(
                 ["launch.py"], 1, done.stdout, done.stderr or f"no word of {', '.join(sorted(missing))}"
             )
-        self.nodes = {spec.name: self.nodes[spec.name] for spec in specs}
+        self.nodes = {name: self.nodes[name] for name in specs}
+
+    def _node_group(self, node: str, host: int) -> str:
+        """The control group of a node on a host. There is one only where the node is."""
+        return f"{self.group}/host-{host}/{node}"
+
+    def _write_join(self, node: str, files: Sequence[str]) -> None:
+        """What `enter` has to know of a node: the PID of its init, and the files by which its groups are joined."""
+        (self.journal.directory / "enter.d" / node).write_text("\n".join([str(self.nodes[node].pid), *files, ""]))
 
     def _start_diskshare(self) -> None:
         """Start the program that divides each host's disk bandwidth; see `diskshare`."""
@@ -230,36 +253,36 @@ class Deployment:
         Links move to the host's bridge, processes to its control group, the disk to its share of the host's bandwidth.
         Memory that was charged to the former host stays charged there (cgroup v1 does not move it).
         """
-        self._ip(
-            network.attach(
-                {network.link(self.nodes[name].number): host for name, host in placement.items()}, self.hosts
-            )
-        )
-        for name, host in placement.items():
-            self._move(name, host)
+        moved = {name: host for name, host in placement.items() if host != self.placed[name]}
+        if moved:
+            links = {network.link(self.nodes[name].number): host for name, host in moved.items()}
+            self._ip(network.attach(links, self.hosts))
+            for name, host in moved.items():
+                self._move(name, host)
         self.placed = dict(placement)
         self._write_diskshare()
         self._save()
 
     def _move(self, name: str, host: int) -> None:
         """Move a node's processes to its host's group. What it forks meanwhile is found in the next round."""
-        old = self.placed.get(name)
-        target = self.cgroups.join_files(f"{self.group}/host-{host}/{name}")
-        (self.journal.directory / "nodes" / name / "join").write_text("\n".join(target) + "\n")
-        if old is None or old == host:
-            return
-        for _ in range(100):
-            pids = self.cgroups.pids(f"{self.group}/host-{old}/{name}")
-            if not pids:
-                return
-            for pid in pids:
+        old, new = self._node_group(name, self.placed[name]), self._node_group(name, host)
+        self.cgroups.make(new)
+        target = self.cgroups.join_files(new)
+        self._write_join(name, target)
+        until = time.monotonic() + 20
+        while True:
+            for pid in self.cgroups.pids(old):
                 for file in target:
                     try:
                         Path(file).write_text(str(pid))
                     except OSError:
                         if alive(pid):
                             raise
-        raise CommandFailed(["refold"], 1, "", f"its processes do not leave host-{old}", name)
+            # Only an empty group can be removed; who was just entering it keeps it for another round.
+            if self.cgroups.remove_now(old):
+                return
+            if time.monotonic() > until:
+                raise CommandFailed(["refold"], 1, "", f"its processes do not leave host-{self.placed[name]}", name)
 
     def limit(self, on: bool) -> None:
         """Switch the limits of CPU, NIC and disk on or off; memory is limited always."""
@@ -319,6 +342,7 @@ class Deployment:
 
     def _start(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start a program that runs until it is killed or ends, and remember it, so that `remove` can wait for it."""
+        log.parent.mkdir(exist_ok=True)
         with log.open("ab") as file:
             child = subprocess.Popen(
                 list(argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env, start_new_session=True

@@ -19,10 +19,14 @@ MAC = "02:00:0a:4d:ff:fe"
 
 _QUIET_BRIDGE = "stp_state 0 forward_delay 0 mcast_snooping 0"
 
-ARP_IGNORE = "/proc/sys/net/ipv4/conf/all/arp_ignore"
-"""Set to 1 in the fabric: the switch's address is the switch's alone. Every bridge would answer for it otherwise
-(ip-sysctl.rst), with a MAC that changes when its ports do: after a refold, nodes could not reach the switch for a
-minute."""
+SETTINGS = {
+    "/proc/sys/net/ipv4/conf/all/arp_ignore": "1",
+    "/proc/sys/net/ipv6/conf/all/disable_ipv6": "1",
+    "/proc/sys/net/ipv6/conf/default/disable_ipv6": "1",
+}
+"""What is set in the fabric before anything is in it (ip-sysctl.rst). The switch's address is the switch's alone: every
+bridge would answer for it otherwise, with a MAC that changes when its ports do, and after a refold nodes could not
+reach the switch for a minute. And IPv6 would announce every link to every other one."""
 
 
 def bridge(host: int) -> str:
