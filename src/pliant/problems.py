@@ -154,7 +154,7 @@ def _sentence(finding: _Finding, at: KeyPath, path: KeyPath, model: type[BaseMod
         keys = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
         return unknown_key(str(path[-1]), [*(allowed if len(path) == 1 else ()), *keys])
     if finding.kind == "missing" and path:
-        return f"is missing; {_addition((*at, *path), field)}"
+        return f"is missing; {finding.context.get('remedy') or _addition((*at, *path), field)}"
     if finding.kind in ("value_error", "assertion_error"):
         return " ".join(str(finding.context.get("error", finding.message)).split())
     if finding.kind in ("literal_error", "enum"):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from pliant import catalogue, proportions
 from pliant.placement import STRATEGIES
@@ -112,11 +113,18 @@ class HostTable(_Table):
             return {key: value for key, value in table.items() if key != "memory" or value is not None}
         known = catalogue.clusters()
         real = known.get(table["like"]) if isinstance(table["like"], str) else None
-        real = real or next(iter(known.values()))
-        figures: dict[str, Any] = {"cores": real.cores, "nic": f"{real.nic_bit_s:.0f} bit/s", "memory": None}
-        if real.disk_byte_s is not None:
-            figures["disk"] = f"{real.disk_byte_s:.0f} B/s"
-        return figures | table
+        real = real or next(each for each in known.values() if each.disk_byte_s is not None)
+        disk = real if real.disk_byte_s is None else f"{real.disk_byte_s:.0f} B/s"
+        return {"cores": real.cores, "nic": f"{real.nic_bit_s:.0f} bit/s", "disk": disk, "memory": None} | table
+
+    @field_validator("disk", mode="before")
+    @classmethod
+    def _published(cls, disk: object) -> object:
+        """A cluster in place of a rate is one whose disk has none in the catalogue."""
+        if isinstance(disk, catalogue.Cluster):
+            lacking = f"the catalogue has no rate of the {disk.data_disk.model} in {disk.name}"
+            raise PydanticCustomError("missing", "", {"remedy": f'{lacking}; add the real one, e.g. disk = "400 MB/s"'})
+        return disk
 
     @field_validator("like")
     @classmethod

@@ -65,12 +65,17 @@ PLATFORM = [
         "the keys here are cores, nic",
     ),
     ('cores = 0.2 => like = "grid5000/dahuu"', "platform.host.like", 'did you mean "grid5000/dahu"?'),
+    (
+        'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" \\n memory = "1 GiB" => like = "grid5000/grosse"',
+        "platform.host.like",
+        'did you mean "grid5000/gros"?',
+    ),
     ('cores = 0.2 => like = "dahu"', "platform.host.like", 'is not a cluster of the catalogue; write "grid5000/dahu"'),
     ("cores = 0.2 => like = 5", "platform.host.like", '5 is not a text; write e.g. "grid5000/dahu"'),
     (
         'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" => like = "grid5000/econome"',
         "platform.host.disk",
-        "is missing; add e.g. disk = ",
+        "is missing; the catalogue has no rate of the Western Digital WD2003FYYS in grid5000/econome; add the real one",
     ),
     ("cores = 0.2 => cores = 0.2 \\n scale = 0.5", "platform.host.scale", "0.5 is not a scale; write a number of 1 or"),
     ("cores = 0.2 => cores = 0.2 \\n scale = nan", "platform.host.scale", "nan is not a scale; write a number of 1 or"),
