@@ -25,6 +25,7 @@ PURE = (
     "nodeset",
     "verdict",
     "savings",
+    "telemetry",
     "search",
     "composition",
     "filesystems",
