@@ -71,8 +71,8 @@ _WANTS = 0.10
 """A host that uses less than this part of its CPU is taken to want no more of it."""
 _GOT = 0.5
 """A host whose quota ran out in this part of the periods got it there: it was held back by it, not by the machine."""
-_GAP_S = 1.0
-"""A time without samples for which nobody can vouch: five of them are missing, so the machine stood still."""
+_GAP = 5
+"""So many samples that should have come and did not: the machine stood still, and nobody can vouch for that time."""
 
 LIMITING = 0.20
 """Share of the active time for which a resource has to be saturated to be called limiting: with ever so much more of
@@ -386,7 +386,7 @@ def invalid_reason(samples: Samples, windows: Windows, placement: Hosts, promise
     """
     for phase, (begin_s, end_s) in windows.items():
         gap_s = _gap_s(samples, begin_s, end_s)
-        if gap_s > max(_GAP_S, 5 * samples.every_s):
+        if gap_s > _GAP * samples.every_s:
             return f"the machine did not let telemetry run: no sample for {gap_s:.1f} s of phase {phase}"
     found = [_Active.of(samples, placement, *window) for window in windows.values()]
     phases = [phase for phase in found if phase is not None]
@@ -508,7 +508,7 @@ def limiting(usages: Sequence[Usage], phase: str) -> Limit | None:
     It is the resource that was saturated longest on some host: all ranks wait for the slowest. Each share is the mean
     over the trials. Saturated hosts are those where it was so for at least half as long.
     """
-    known = [found for found in (usage.phases.get(phase) for usage in usages) if found is not None and found.active_s]
+    known = [found for found in (usage.phases.get(phase) for usage in usages) if found is not None]
     if not known:
         return None
     limits = [limit for resource in RESOURCES if (limit := _limit(known, resource)) is not None]

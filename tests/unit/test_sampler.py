@@ -178,6 +178,15 @@ def test_it_ends_when_no_host_is_left(groups, tmp_path):
     assert program.sample(0) is None
 
 
+def test_what_a_file_does_not_have_has_no_column(groups, tmp_path):
+    (tmp_path / "g/host-1/cpu.stat").write_text("nr_periods 5\nnr_throttled 2\n")
+    plan = only(planned(groups), "hosts")
+    found = one({**plan, "files": [{"name": "a", "factor": 1.0, "file": "/proc/loadavg", "field": 99}]})
+    assert (found["host/host1/periods"], found["host/host1/throttled_periods"]) == (5, 2)
+    assert "host/host1/throttled_s" not in found
+    assert "a" not in found
+
+
 def test_a_disk_that_is_not_there_has_no_columns(groups):
     found = one(only(planned(groups, disks={"a1": "4095:1048575"}), "files"))
     assert not any(name.startswith("node/a1/read") for name in found)

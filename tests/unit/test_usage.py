@@ -108,24 +108,23 @@ def test_cpu_is_compared_with_the_hosts_cores():
 
 
 @pytest.mark.parametrize(
-    ("name", "column", "full"),
+    ("name", "column", "full", "enough"),
     [
-        ("cpu", "host/host1/cpu_s", 0.2),
-        ("nic_up", "host/host1/up_bytes", NIC),
-        ("nic_down", "host/host1/down_bytes", NIC),
-        ("disk_read", "node/server1/read_bytes", DISK),
-        ("disk_write", "node/server1/written_bytes", DISK),
+        ("cpu", "host/host1/cpu_s", 0.2, 0.95),
+        ("nic_up", "host/host1/up_bytes", NIC, 0.95),
+        ("nic_down", "host/host1/down_bytes", NIC, 0.95),
+        ("disk_read", "node/server1/read_bytes", DISK, 0.8),
+        ("disk_write", "node/server1/written_bytes", DISK, 0.8),
     ],
 )
 @pytest.mark.parametrize("share", [0.3, 0.7])
-def test_a_resource_is_saturated_for_as_long_as_all_of_it_is_used(name, column, full, share):
+def test_a_resource_is_saturated_for_as_long_as_all_of_it_is_used(name, column, full, enough, share):
     def rate(t):
         return full if t < 10 * share else 0.5 * full
 
     found = resource(name, {column: rate, **TRAFFIC})
     assert found.saturated == pytest.approx(share, abs=0.05)
     assert found.mean == pytest.approx(share + 0.5 * (1 - share), abs=0.01)
-    enough = telemetry.SATURATED[name]
     assert resource(name, {column: (enough + 0.01) * full, **TRAFFIC}).saturated == 1
     assert resource(name, {column: (enough - 0.01) * full, **TRAFFIC}).saturated == 0
 
@@ -136,13 +135,23 @@ def test_what_an_interval_is_off_is_averaged():
     assert found.saturated == 1
 
 
-def test_a_slow_disk_lets_requests_pass_in_lumps():
+@pytest.mark.parametrize(("rate", "every"), [(10e6, 4), (5e6, 8)])
+def test_a_slow_disk_lets_requests_pass_in_lumps(rate, every):
     """8 MB every 0.8 s, as measured of a disk of 10 MB/s that was written to without a pause."""
-    slow = replace(PROMISE, disk_byte_s=10e6)
-    lumps = {"node/server1/written_bytes": lambda t: 40e6 if round(t * 5) % 4 == 0 else 0.0, **TRAFFIC}
+    slow = replace(PROMISE, disk_byte_s=rate)
+    lumps = {"node/server1/written_bytes": lambda t: 40e6 if round(t * 5) % every == 0 else 0.0, **TRAFFIC}
     found = resource("disk_write", lumps, promise=slow)
     assert found.saturated > 0.9
-    assert found.mean == pytest.approx(1.0, abs=0.07)
+    assert found.mean == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_fast_disk_is_uneven_within_a_second():
+    def rate(t):
+        return 200e6 * (0.6 if round(t * 5) % 4 < 2 else 1.4)
+
+    fast = replace(PROMISE, disk_byte_s=200e6)
+    found = resource("disk_read", {"node/server1/read_bytes": rate, **TRAFFIC}, promise=fast)
+    assert found.saturated == 1
 
 
 def test_periods_in_which_the_quota_did_not_suffice_count():
@@ -225,6 +234,12 @@ def test_what_precedes_and_follows_the_traffic_is_left_out():
     assert (found.duration_s, found.active_s) == (10.0, pytest.approx(6.0, abs=0.21))
     cpu = found.hosts["host1"].resources["cpu"]
     assert (cpu.mean, cpu.saturated) == (pytest.approx(0.5, abs=0.03), pytest.approx(0.0, abs=0.05))
+
+
+@pytest.mark.parametrize("column", ["sent_bytes", "read_bytes", "written_bytes"])
+def test_traffic_is_of_links_and_disks(column):
+    found = used({f"node/server2/{column}": lambda t: 1e6 if 3 <= t < 9 else 0.0, "host/host1/cpu_s": 0.2})
+    assert found.active_s == pytest.approx(6.0, abs=0.21)
 
 
 @pytest.mark.parametrize("column", ["sent_bytes", "read_bytes", "written_bytes"])
@@ -358,13 +373,17 @@ def test_no_idle_cpu_while_a_host_lacks_its_budget():
         {"host/host1/cpu_s": 0.2, "host/host2/cpu_s": 0.2},  # busy because of the hosts: they got what was promised
         {"host/host1/cpu_s": 0.2, "host/host2/cpu_s": 0.01},  # the other wanted nothing
         {"host/host1/throttled_periods": 60.0, "host/host2/throttled_periods": 60.0},  # held back by the quota itself
-        {"machine/idle_s": 0.2},
+        {"machine/idle_s": 0.07},
         {"machine/idle_s": 0.0, "machine/iowait_s": 0.2},  # idle as well, while something waits for a disk
-        {"machine/idle_s": lambda t: 1.5 if t > 0.3 else 0.0},  # a moment only
+        {"machine/idle_s": lambda t: 1.5 if t > 0.55 else 0.0},  # a moment only
     ],
 )
 def test_a_busy_machine_that_keeps_its_promises_is_fine(counters):
     assert reason({**EXHAUSTED, **counters}) == ""
+
+
+def test_less_than_a_tick_is_not_idle():
+    assert reason({**EXHAUSTED, "machine/idle_s": 0.05}) != ""
 
 
 def test_exhaustion_of_a_part_of_the_time():
@@ -430,7 +449,7 @@ def test_the_resource_that_was_saturated_longest_limits():
 
 def test_one_host_is_enough():
     others = {f"host{n}": {"cpu": (0.3, 0.05, {}), "disk_write": (0.5, 0.4, {})} for n in range(2, 9)}
-    found = limit({"host1": {"cpu": (0.9, 0.8, {"server": 1.0})}, **others})
+    found = limit({"host1": {"cpu": (0.9, 0.8, {"server": 0.998, "client": 0.002})}, **others})
     assert found.sentence == (
         "CPU of host1, by server (100 %), saturated 80 % of the time; then disk writes of host[2-8], 40 %"
     )
