@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from pliant.problems import unknown_name
-from pliant.units import parse_bit_rate, parse_byte_rate, parse_power, parse_size
+from pliant.units import format_byte_rate, parse_bit_rate, parse_byte_rate, parse_power, parse_size
 
 KINDS = ("HDD", "SSD", "NVMe")
 
@@ -34,7 +34,9 @@ class Cluster:
     """One node of a cluster: physical cores, bit/s of its Ethernet, bytes of memory, disks, watts.
 
     `read_byte_s` and `write_byte_s` are the sequential rates of its data disk, `idle_w` and `busy_w` the watts idle and
-    with every core busy: None where no source says. Each `*source` says where the figures come from.
+    with every core busy: None where no source says. Each `*source` says where the figures come from. Where no source
+    has the rates of the very disk, `disk_bound` names the interface whose ceiling they are, or `disk_akin` the disk of
+    its family that they were published of.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Cluster:
     read_byte_s: float | None = None
     write_byte_s: float | None = None
     disk_source: str = ""
+    disk_bound: str = ""
+    disk_akin: str = ""
     idle_w: float | None = None
     busy_w: float | None = None
     watts_source: str = ""
@@ -57,6 +61,18 @@ class Cluster:
         """The lower of the data disk's rates: an emulated disk has one rate for reads and as much for writes."""
         known = [rate for rate in (self.read_byte_s, self.write_byte_s) if rate is not None]
         return min(known, default=None)
+
+    @property
+    def disk_caveat(self) -> str:
+        """What must be known of a rate that is not the data disk's own; "" if it is."""
+        if self.disk_byte_s is None or not (self.disk_bound or self.disk_akin):
+            return ""
+        if self.disk_bound:
+            what = f"an upper bound, what its interface carries ({self.disk_bound}), and not a measurement"
+        else:
+            what = f"the published rate of others of its family ({self.disk_akin})"
+        rate, none = format_byte_rate(self.disk_byte_s), f"no rate of the {self.data_disk.model} itself was found"
+        return f"{rate} is {what}: {none}; `disk = ` in the study overrides it"
 
     @property
     def data_disk(self) -> Disk:
@@ -106,6 +122,8 @@ def _cluster(name: str, table: Mapping[str, Any]) -> Cluster:
         read_byte_s=parse_byte_rate(rates["read"]) if rates else None,
         write_byte_s=parse_byte_rate(rates["write"]) if rates else None,
         disk_source=rates.get("source", ""),
+        disk_bound=rates.get("bound", ""),
+        disk_akin=rates.get("akin", ""),
         idle_w=parse_power(watts["idle"]) if watts else None,
         busy_w=parse_power(watts["busy"]) if watts else None,
         watts_source=watts.get("source", ""),

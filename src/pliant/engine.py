@@ -86,6 +86,11 @@ class Prepared:
         host = self.study.platform.host
         return ": ".join(filter(None, (host.like, host.real.words))) if host.scaled else ""
 
+    @property
+    def disk_caveat(self) -> str:
+        """What must be known of the real host's disk rate; "" if it is that of its very disk, or the study's own."""
+        return self.study.platform.host.disk_caveat
+
 
 def _host(figures: HostFigures) -> Host:
     return Host(figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes)
@@ -201,6 +206,7 @@ def _info(prepared: Prepared) -> RunInfo:
         scale=prepared.scale,
         like=study.platform.host.like or "",
         real_figures=prepared.real_figures,
+        disk_caveat=prepared.disk_caveat,
     )
 
 

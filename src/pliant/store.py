@@ -72,7 +72,8 @@ class RunInfo:
     `hosts` maps each planned ratio to its number of hosts, `placements` each ratio to host -> nodes, `metrics` each
     workload to what it yields, in the order of the study. `max_loss` is a fraction; `host_cores` is what one host may
     use, in CPU seconds per second; `host_figures` says in words what a host is. Where that is a real host divided by
-    `scale`, `real_figures` says what the real one is, and `like` names it if the catalogue has it.
+    `scale`, `real_figures` says what the real one is, `like` names it if the catalogue has it, and `disk_caveat` says
+    what must be known of its disk rate, if anything.
     """
 
     study: str
@@ -94,6 +95,7 @@ class RunInfo:
     scale: float = 1.0
     like: str = ""
     real_figures: str = ""
+    disk_caveat: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ratios become strings, as JSON's keys must."""

@@ -153,6 +153,12 @@ class HostTable(_Table):
         return proportions.Host(self.cores, self.nic, self.disk, memory)
 
     @property
+    def disk_caveat(self) -> str:
+        """What must be known of a disk rate that is the catalogue's, if anything; "" of one that the study gives."""
+        real = self.cluster
+        return real.disk_caveat if real is not None and self.disk == real.disk_byte_s else ""
+
+    @property
     def power(self) -> PowerModel:
         """The watts of the real cluster; pliant's default where there is none, or the catalogue has none of it."""
         real = self.cluster

@@ -17,6 +17,7 @@ from pliant.tables import HostTable
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"nodes", "cpu", "cores", "nic", "memory", "disks", "data_disk", "source", "disk_rates", "watts"}
+CEILINGS = {"SATA at 6 Gbit/s": 600e6, "SAS at 12 Gbit/s": 1200e6}
 EVERY = [pytest.param(each, id=name) for name, each in clusters().items()]
 
 
@@ -45,6 +46,39 @@ def test_every_figure_that_is_there_has_a_source(cluster: Cluster):
         assert 20 <= cluster.idle_w < cluster.busy_w <= 2000
     if cluster.disk_byte_s is not None:
         assert cluster.disk_byte_s == min(rate for rate in rates if rate is not None)
+        assert re.search(r"https?://|specification", cluster.disk_source)
+
+
+@pytest.mark.parametrize("cluster", EVERY)
+def test_a_rate_that_is_not_the_disks_own_is_told_as_such(cluster: Cluster):
+    assert not (cluster.disk_bound and cluster.disk_akin)
+    if cluster.disk_bound:
+        assert cluster.data_disk.kind == "SSD"
+        assert cluster.read_byte_s == cluster.write_byte_s == CEILINGS[cluster.disk_bound]
+        assert "upper bound" in cluster.disk_caveat and "not a measurement" in cluster.disk_caveat
+    assert bool(cluster.disk_caveat) == bool(cluster.disk_bound or cluster.disk_akin)
+    if cluster.disk_caveat:
+        assert all(
+            each in cluster.disk_caveat for each in (cluster.data_disk.model, "`disk = ` in the study overrides")
+        )
+
+
+@pytest.mark.parametrize(("name", "rate"), [("dahu", 600e6), ("gros", 520e6)])
+def test_the_name_alone_of_the_most_used_ones_makes_a_host(name, rate):
+    host = HostTable.model_validate({"like": f"grid5000/{name}"})
+    assert host.disk == rate and host.disk_caveat == clusters()[f"grid5000/{name}"].disk_caveat != ""
+    assert HostTable.model_validate({"like": f"grid5000/{name}", "disk": "480 MB/s"}).disk_caveat == ""
+
+
+def test_the_caveats_in_words():
+    assert clusters()["grid5000/dahu"].disk_caveat == (
+        "600 MB/s is an upper bound, what its interface carries (SATA at 6 Gbit/s), and not a measurement: no rate of "
+        "the Samsung MZ7KM480HMHQ0D3 itself was found; `disk = ` in the study overrides it"
+    )
+    assert clusters()["grid5000/gros"].disk_caveat.startswith(
+        "520 MB/s is the published rate of others of its family (Micron's 5100 and 5300, the series before and after"
+    )
+    assert clusters()["grid5000/chifflot"].disk_caveat == clusters()["grid5000/econome"].disk_caveat == ""
 
 
 def test_the_files_have_no_key_that_is_not_read():
@@ -52,7 +86,10 @@ def test_the_files_have_no_key_that_is_not_read():
         for table in tomllib.loads(file.read_text()).values():
             assert set(table) <= KEYS
             assert all(set(disk) == {"kind", "size", "model"} for disk in table["disks"])
-            assert set(table.get("disk_rates", {})) in (set(), {"read", "write", "source"})
+            assert set(table.get("disk_rates", {})) in (
+                set(),
+                *({"read", "write", "source"} | more for more in (set(), {"bound"}, {"akin"})),
+            )
             assert set(table.get("watts", {})) in (set(), {"idle", "busy", "source"})
 
 
@@ -99,6 +136,18 @@ def test_the_reference_names_every_cluster():
     section = (ROOT / "docs/study-file.md").read_text().partition("### The catalogue")[2].partition("\n#")[0]
     listed = re.search(r"NAME one of ([^:]*):", section)
     assert listed and [f"grid5000/{name}" for name in re.split(r",\s+", listed[1])] == sorted(clusters())
+
+
+def test_the_reference_says_whose_the_disk_rates_are():
+    section = (ROOT / "docs/study-file.md").read_text().partition("### The catalogue")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| ([a-z, ]+) \| (?:of|an upper)", section, re.MULTILINE)
+    rated = [each for each in clusters().values() if each.disk_byte_s is not None]
+    kinds = [
+        [each for each in rated if not each.disk_caveat],
+        [each for each in rated if each.disk_akin],
+        [each for each in rated if each.disk_bound],
+    ]
+    assert [row.split(", ") for row in rows] == [sorted(each.name.partition("/")[2] for each in kind) for kind in kinds]
 
 
 def test_an_installed_package_has_the_files():

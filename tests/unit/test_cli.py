@@ -215,10 +215,21 @@ def test_check_shows_the_real_host_and_its_scale(tmp_path, alone):
         "a host 0.012 cores, 12.5 Mbit/s each way, 2 MB/s of disk each for reads and writes, 64 MiB"
     )
     plan = json.loads(invoke("check", "--json", str(tmp_path / "a.toml")))
-    assert (plan["scale"], plan["like"]) == (2000, "grid5000/chifflot")
+    assert (plan["scale"], plan["like"], plan["disk_caveat"]) == (2000, "grid5000/chifflot", "")
     assert (plan["host"]["cores"], plan["real_host"]["cores"]) == (0.012, 24)
     plain = json.loads(invoke("check", "--json", QUICKSTART))
     assert (plain["scale"], plain["like"], plain["real_host"]) == (1, "", None)
+
+
+def test_check_says_of_a_disk_rate_that_it_is_a_bound(tmp_path, alone):
+    figures = 'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" \\n memory = "1 GiB"'
+    like = 'like = "grid5000/dahu" \\n scale = 500 \\n memory = "64 MiB"'
+    (tmp_path / "a.toml").write_text(edited(f"{figures} => {like}"))
+    lines = [" ".join(line.split()) for line in invoke("check", str(tmp_path / "a.toml")).splitlines()]
+    assert lines[3].startswith(
+        "its disk 600 MB/s is an upper bound, what its interface carries (SATA at 6 Gbit/s), and"
+    )
+    assert "overrides it" in json.loads(invoke("check", "--json", str(tmp_path / "a.toml")))["disk_caveat"]
 
 
 def test_check_refuses_what_does_not_fit_and_names_what_does(tmp_path, alone):

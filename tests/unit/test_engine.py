@@ -156,7 +156,16 @@ def test_a_real_host_is_scaled_to_this_machine(machine):
     machine.facts = replace(MACHINE, cores=64, memory_bytes=1024 * GIB)
     assert engine.prepare(study(CHIFFLOT)).scale == 3.4
     plain = engine._info(engine.prepare(study()))
-    assert (plain.scale, plain.like, plain.real_figures) == (1.0, "", "")
+    assert (plain.scale, plain.like, plain.real_figures, plain.disk_caveat) == (1.0, "", "", "")
+
+
+@pytest.mark.parametrize("name", ["dahu", "gros"])
+def test_a_cluster_whose_disk_has_a_caveat_is_all_that_a_host_needs(machine, name):
+    prepared = engine.prepare(study(f'{FIGURES} => like = "grid5000/{name}"'))
+    assert "`disk = ` in the study overrides it" in prepared.disk_caveat
+    assert engine._info(prepared).disk_caveat == prepared.disk_caveat
+    own = engine.prepare(study(f'{FIGURES} => like = "grid5000/{name}" \\n disk = "480 MB/s"'))
+    assert own.disk_caveat == engine._info(own).disk_caveat == ""
 
 
 def test_a_scale_that_this_machine_cannot_have_names_file_and_key(machine):

@@ -31,6 +31,8 @@ PURE = (
     "filesystems",
     "workloads",
     "trial",
+    "catalogue",
+    "proportions",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")
 TOUCHES += ("pliant.platforms", "pliant.steps", "pliant.mpi", "pliant.store")

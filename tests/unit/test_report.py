@@ -116,6 +116,15 @@ def test_scaled_hosts_are_reported_as_measured_and_rescaled(tmp_path):
     assert "rescaled" not in header and any(",latency,4.0,ms," in row for row in rows)
 
 
+def test_a_disk_rate_that_is_only_a_bound_is_told(tmp_path):
+    caveat = "600 MB/s is an upper bound, and not a measurement"
+    result = write_report(runs.make_run(tmp_path, runs.trials(failures=False), disk_caveat=caveat, **SCALED))
+    page = " ".join(" ".join(Page(result.html.read_text()).text).split())
+    assert f"grid5000/dahu: 32 cores. Its disk: {caveat}" in page
+    assert f"its disk: {caveat}" in " ".join(render(result, width=80).split())
+    assert json.loads((tmp_path / "verdict.json").read_text())["run"]["disk_caveat"] == caveat
+
+
 def test_without_a_scale_nothing_is_rescaled(run):
     document = (run.html.parent / "verdict.json").read_text()
     for text in (document, run.html.read_text(), render(run, width=100)):

@@ -89,7 +89,7 @@ def test_run_info_survives_json_with_odd_ratios():
 
 def test_a_run_from_before_there_were_scales():
     document = runs.info().to_json()
-    for key in ("scale", "like", "real_figures"):
+    for key in ("scale", "like", "real_figures", "disk_caveat"):
         del document[key]
     del document["power"]["origin"]
     info = RunInfo.from_json(document)

@@ -46,6 +46,7 @@ def _document(prepared: Prepared) -> dict[str, Any]:
         "scale": prepared.scale,
         "like": study.platform.host.like or "",
         "real_host": asdict(study.platform.host.real) if study.platform.host.scaled else None,
+        "disk_caveat": prepared.disk_caveat,
         "trials": study.total_trials,
         "placements": {
             f"{ratio:g}": dict(zip(placement.host_names, map(list, placement.hosts), strict=True))
@@ -96,6 +97,8 @@ def _show(prepared: Prepared) -> None:
         auto = study.platform.host.wanted_scale == "auto"
         chosen = " (auto: the largest hosts that fit this machine)" if auto else ""
         _row("real host", prepared.real_figures)
+        if prepared.disk_caveat:
+            _row("its disk", prepared.disk_caveat)
         _row("scale", f"{prepared.scale:g}{chosen}; CPU, NIC and disk are divided by it, memory is not")
     _row("a host", prepared.host_figures)
     memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"

@@ -63,6 +63,8 @@ def _legend(analysis: Analysis) -> Text:
     if analysis.scaled:
         real = analysis.info.like or "the real host"
         said += f"\nrescaled: from hosts that are {real} divided by {analysis.info.scale:g}, an estimate"
+    if analysis.info.disk_caveat:
+        said += f"\nits disk: {analysis.info.disk_caveat}"
     return Text(said, style="dim")
 
 
