@@ -26,7 +26,8 @@ from pliant.savings import PowerModel
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1 is 2 without `trial.usage`. Reading such a run changes nothing in it; its first new trial brings it up to 2."""
 DATABASE = "results.sqlite"
 CSV_HEADER = (
     "number",
@@ -56,7 +57,7 @@ CREATE TABLE trial (
     number INTEGER PRIMARY KEY, workload TEXT NOT NULL, ratio REAL NOT NULL, hosts INTEGER NOT NULL,
     repetition INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL,
     duration_s REAL NOT NULL, reason TEXT NOT NULL, program TEXT NOT NULL, host_cpu_s TEXT NOT NULL,
-    directory TEXT NOT NULL
+    directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE value (
     trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
@@ -197,7 +198,8 @@ class Store:
 
     def trials(self) -> list[Trial]:
         """Every trial of the run, in order of number, whatever its state."""
-        query = f"SELECT {', '.join(_TRIAL_COLUMNS)} FROM trial ORDER BY number"
+        columns = ", ".join(_TRIAL_COLUMNS if self._version >= _HAS_USAGE else _TRIAL_COLUMNS_1)
+        query = f"SELECT {columns} FROM trial ORDER BY number"
         metrics: dict[int, dict[str, float]] = {}
         for number, metric, value in self._connection.execute("SELECT trial, metric, value FROM value ORDER BY rowid"):
             metrics.setdefault(number, {})[metric] = math.nan if value is None else value
@@ -230,8 +232,15 @@ class Store:
             raise UserError(f"{self.directory / DATABASE} is damaged: it does not say what the run was")
         return str(row[0])
 
+    @property
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
     def _put(self, trial: Trial) -> None:
         with self._writing() as cursor:
+            if self._version < _HAS_USAGE:
+                cursor.execute("ALTER TABLE trial ADD COLUMN usage TEXT NOT NULL DEFAULT '{}'")
+                cursor.execute(f"PRAGMA user_version = {_HAS_USAGE}")
             cursor.execute("DELETE FROM value WHERE trial = ?", (trial.number,))
             marks = ", ".join("?" * len(_TRIAL_COLUMNS))
             columns = ", ".join(_TRIAL_COLUMNS)
@@ -257,6 +266,9 @@ class Store:
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
+_TRIAL_COLUMNS_1 = tuple("'{}' AS usage" if name == "usage" else name for name in _TRIAL_COLUMNS)
+_JSON_COLUMNS = ("host_cpu_s", "usage")
+_HAS_USAGE = 2
 
 
 def write_trials_csv(path: Path, trials: Sequence[Trial], info: RunInfo) -> None:
@@ -317,9 +329,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 def _columns(trial: Trial) -> tuple[Any, ...]:
     row = {name: getattr(trial, name) for name in _TRIAL_COLUMNS}
-    return tuple((row | {"host_cpu_s": json.dumps(dict(trial.host_cpu_s))}).values())
+    return tuple((row | {name: json.dumps(dict(row[name])) for name in _JSON_COLUMNS}).values())
 
 
 def _trial(row: Sequence[Any], metrics: Mapping[str, float]) -> Trial:
     named = dict(zip(_TRIAL_COLUMNS, row, strict=True))
-    return Trial(**named | {"metrics": metrics, "host_cpu_s": json.loads(named["host_cpu_s"])})
+    return Trial(**named | {name: json.loads(named[name]) for name in _JSON_COLUMNS} | {"metrics": metrics})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 TrialState = Literal["running", "done", "failed", "invalid"]
 
@@ -14,7 +14,8 @@ class Trial:
     """One attempt at one (workload, ratio, repetition). Only trials whose `state` is `done` enter a verdict.
 
     `duration_s` is wall-clock time of the whole trial; `host_cpu_s` the CPU seconds each host used in it;
-    `metrics` maps metric name to value, in the unit the workload declares.
+    `metrics` maps metric name to value, in the unit the workload declares. `usage` is what `telemetry.Usage.to_json`
+    says that hosts used in it; empty where there was no telemetry.
     """
 
     number: int
@@ -31,3 +32,4 @@ class Trial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     host_cpu_s: Mapping[str, float] = field(default_factory=dict)
     directory: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)

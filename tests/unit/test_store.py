@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pliant.errors import FatalError, UserError
+from pliant.report import write_report
 from pliant.savings import PowerModel
 from pliant.store import CSV_HEADER, DATABASE, SCHEMA_VERSION, RunInfo, Store, write_atomically, write_trials_csv
 from pliant.trial import Trial
@@ -60,13 +61,97 @@ def test_a_begun_trial_is_kept_as_running_until_it_ends(tmp_path, store):
     assert list(store.trials()[0].metrics) == ["write_bandwidth", "read_bandwidth"]
 
 
+JSON = st.recursive(NUMBERS | TEXT | st.none(), lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
+
+
 @settings(max_examples=20, deadline=None)
-@given(st.dictionaries(TEXT, NUMBERS), st.dictionaries(TEXT, NUMBERS), TEXT)
-def test_any_trial_comes_back(tmp_path_factory, metrics, cpu, reason):
-    trial = Trial(7, "ior", 4 / 3, 6, 2, 1, "failed", "now", 1.25, reason, "ior", metrics, cpu, "trials/7")
+@given(st.dictionaries(TEXT, NUMBERS), st.dictionaries(TEXT, NUMBERS), TEXT, st.dictionaries(TEXT, JSON, max_size=3))
+def test_any_trial_comes_back(tmp_path_factory, metrics, cpu, reason, usage):
+    trial = Trial(7, "ior", 4 / 3, 6, 2, 1, "failed", "now", 1.25, reason, "ior", metrics, cpu, "trials/7", usage)
     with Store.create(tmp_path_factory.mktemp("run"), "", {}, runs.info(), {}) as store:
         store.end(trial)
         assert store.trials() == [trial]
+
+
+# What the first version of pliant made, word for word.
+SCHEMA_1 = """
+CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE trial (
+    number INTEGER PRIMARY KEY, workload TEXT NOT NULL, ratio REAL NOT NULL, hosts INTEGER NOT NULL,
+    repetition INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL,
+    duration_s REAL NOT NULL, reason TEXT NOT NULL, program TEXT NOT NULL, host_cpu_s TEXT NOT NULL,
+    directory TEXT NOT NULL
+);
+CREATE TABLE value (
+    trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
+    UNIQUE (trial, metric)
+);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def first_version(tmp_path):
+    """The directory of a run that was written before there was telemetry."""
+    document = runs.info().to_json()
+    document["metrics"] = {
+        workload: [{key: metric[key] for key in ("name", "unit", "better")} for metric in metrics]
+        for workload, metrics in document["metrics"].items()
+    }
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    connection.executescript(SCHEMA_1)
+    documents = {"study.toml": runs.STUDY, "study": "{}", "run": json.dumps(document)}
+    connection.executemany("INSERT INTO document VALUES (?, ?)", documents.items())
+    for t in runs.trials():
+        row = (t.number, t.workload, t.ratio, t.hosts, t.repetition, t.attempt, t.state, t.started_at, t.duration_s)
+        row = (*row, t.reason, t.program, json.dumps(t.host_cpu_s), t.directory)
+        connection.execute(f"INSERT INTO trial VALUES ({', '.join('?' * len(row))})", row)
+        connection.executemany("INSERT INTO value VALUES (?, ?, ?)", [(t.number, *pair) for pair in t.metrics.items()])
+    connection.commit()
+    connection.close()
+    return tmp_path
+
+
+def version(directory):
+    connection = sqlite3.connect(directory / DATABASE)
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_run_of_the_first_version_is_read_and_left_as_it_is(first_version, monkeypatch, writable):
+    monkeypatch.setattr(os, "access", lambda path, mode: writable)  # root may write whatever the mode says
+    before = (first_version / DATABASE).read_bytes()
+    with Store.open(first_version) as store:
+        assert store.trials() == runs.trials()
+        assert all(trial.usage == {} for trial in store.trials())
+        assert store.info() == runs.info()
+        if not writable:
+            with pytest.raises(FatalError, match="readonly"):
+                store.end(runs.trial(1, "ior", 1.0, 1, "done"))
+    assert (first_version / DATABASE).read_bytes() == before
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_run_of_the_first_version_can_be_reported(first_version, monkeypatch, writable):
+    monkeypatch.setattr(os, "access", lambda path, mode: writable)
+    result = write_report(first_version)
+    assert result.analysis.recommended == 2
+    assert version(first_version) == 1
+
+
+def test_a_trial_added_to_a_run_of_the_first_version_keeps_what_was_used(first_version):
+    with Store.open(first_version) as store, Store.open(first_version) as reader:
+        store.set_fact("kernel", "6.1")
+        assert version(first_version) == 1
+        added = replace(runs.trial(1000, "ior", 1.0, 1, "done"), usage={"write": {"active_s": 1.5}})
+        store.begin(added)
+        store.end(added)
+        assert store.trials() == reader.trials() == [*runs.trials(), added]
+    assert version(first_version) == SCHEMA_VERSION
+    assert stored(first_version) == [*runs.trials(), added]
 
 
 def test_a_value_that_is_not_a_number_is_kept_as_such(store):
