@@ -8,12 +8,14 @@ with Cluster.deploy(composition, figures, placement, disk_bytes=4 * 2**30) as cl
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -24,7 +26,7 @@ from pliant.composition import Composition
 from pliant.errors import PliantError, TrialError
 from pliant.machine import cgroup
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
-from pliant.machine.journal import Journal
+from pliant.machine.journal import STATE, Journal
 from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import CommandFailed, Completed, environment, marked, run
@@ -157,10 +159,21 @@ class Cluster:
         self.execute(first, ["rm", "-rf", "--one-file-system", "--", directory], timeout_s=timeout_s).check()
         self.execute(first, ["mkdir", "-p", "--", directory], timeout_s=timeout_s).check()
 
-    def drop_caches(self) -> None:
-        """Write back and empty the page cache: one serves every host, so what was written would be read from memory."""
-        os.sync()
-        Path("/proc/sys/vm/drop_caches").write_text("3")
+    def drop_caches(self, timeout_s: float = 600.0) -> None:
+        """Write back and empty the page cache: one serves every host, so what was written would be read from memory.
+
+        It serves other studies on this machine as well: this waits until none of them is in a phase (`undisturbed`).
+        Raises TrialError if one is for too long.
+        """
+        with _held(fcntl.LOCK_EX, timeout_s):
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("3")
+
+    @contextlib.contextmanager
+    def undisturbed(self, timeout_s: float = 600.0) -> Iterator[None]:
+        """A time in which no other study on this machine empties the page cache."""
+        with _held(fcntl.LOCK_SH, timeout_s):
+            yield
 
     def mpi(self, mpi: Mpi, argv: Sequence[str], ranks_per_client: int, *, mark: str, timeout_s: float) -> Completed:
         """Run an MPI program on every client; `mpiexec` itself runs on the switch, outside of all hosts.
@@ -214,6 +227,25 @@ class Cluster:
                     for name in sorted(names)
                     if (path := Path(directory, name)).is_file() and not path.is_symlink()
                 )
+
+
+@contextlib.contextmanager
+def _held(kind: int, timeout_s: float) -> Iterator[None]:
+    """The lock on the machine's page cache, shared or exclusive; it goes with the process that holds it."""
+    directory = os.open(STATE, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(directory, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TrialError("another study on this machine was in a phase for too long") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _numbers(placement: Placement) -> dict[str, int]:

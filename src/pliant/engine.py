@@ -15,9 +15,12 @@ from typing import Any, Protocol
 
 import pliant
 from pliant import mpi as mpi_
+from pliant import telemetry
+from pliant.calibration import TOLERANCE, calibrate_hosts
 from pliant.cluster import Cluster, NotIntact
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine import facts
+from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.deployment import HostFigures
 from pliant.machine.journal import deployments
 from pliant.machine.process import CommandFailed
@@ -26,11 +29,14 @@ from pliant.proportions import Host
 from pliant.search import Todo, schedule
 from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Problem, Study, StudyError
-from pliant.trial import Trial
+from pliant.trial import Trial, TrialState
 from pliant.units import format_size
 from pliant.workloads import Toolbox
 
 _ATTEMPTS = 2
+"""How often a trial may fail before it is given up."""
+_INVALID = 4
+"""How often it may be invalid, which is no fault of what is measured, before the machine is taken to be unfit."""
 _GUESS_S = 15.0
 """What a trial is taken to last until one has ended."""
 
@@ -238,6 +244,7 @@ def run(prepared: Prepared, directory: Path, listener: Listener) -> Path:
         runner = _Runner(prepared, store, directory, listener)
         try:
             runner.deploy()
+            runner.calibrate()
             runner.all(todo)
         finally:
             runner.close()
@@ -263,6 +270,19 @@ class _Runner:
             f"deployed {len(self.study.nodes)} nodes as {self.cluster.id} in {time.monotonic() - started:.1f} s"
         )
 
+    def calibrate(self) -> None:
+        """Measure what hosts really deliver; FatalError if that is not what they were promised."""
+        assert self.cluster is not None
+        composition, started = self.study.composition, time.monotonic()
+        disks = {n.name: disk for n in self.study.nodes if (disk := composition.role(n.role).disk) is not None}
+        with self.cluster.undisturbed():
+            found = calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)
+        self.store.set_fact("calibration", "; ".join(delivered.sentence for delivered in found))
+        self.listener.note(
+            f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
+            + f", all at once, as measured in {time.monotonic() - started:.1f} s"
+        )
+
     def close(self) -> None:
         if self.cluster is not None:
             self.listener.doing("remove the cluster")
@@ -274,20 +294,28 @@ class _Runner:
 
     def all(self, todo: Sequence[Todo]) -> None:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
-        failed = 0
+        given_up = 0
         for index, each in enumerate(todo, 1):
-            for attempt in range(1, _ATTEMPTS + 1):
-                trial = self.once(each, attempt, index, todo)
-                if trial.state == "done":
-                    failed = 0
-                    break
-                if attempt < _ATTEMPTS or index < len(todo):
-                    self.recover(trial)
-            else:
-                failed += 1
+            trial = self.persist(each, index, todo)
+            given_up = 0 if trial.state == "done" else given_up + 1
             # All workloads may fail at one ratio, and the study still be worth its time.
-            if failed > len(self.study.labels) + 1:
-                raise FatalError(f"{failed} trials failed in a row, {_ATTEMPTS} times each; the last: {trial.reason}")
+            if given_up > len(self.study.labels) + 1:
+                raise FatalError(
+                    f"{given_up} trials in a row were given up, each after {_ATTEMPTS} failures or {_INVALID} attempts "
+                    f"that were not valid; the last: {trial.reason}"
+                )
+
+    def persist(self, each: Todo, index: int, todo: Sequence[Todo]) -> Trial:
+        """The `index`th trial, until it is done or given up."""
+        states: list[str] = []
+        while True:
+            trial = self.once(each, len(states) + 1, index, todo)
+            states.append(trial.state)
+            over = trial.state == "done" or states.count("failed") >= _ATTEMPTS or states.count("invalid") >= _INVALID
+            if trial.state == "failed" and not (over and index == len(todo)):
+                self.recover(trial)
+            if over:
+                return trial
 
     def once(self, each: Todo, attempt: int, index: int, todo: Sequence[Todo]) -> Trial:
         """One attempt at the `index`th trial, stored before it begins and the moment it ends."""
@@ -335,22 +363,54 @@ class _Runner:
         cluster.empty(work)
         cluster.drop_caches()
         cluster.limit(True)
+        windows: dict[str, tuple[float, float]] = {}
+        sampled = target / "telemetry.txt"
         try:
-            before, began = cluster.deployment.host_cpu_s(), time.monotonic()
-            outputs = self._phases(cluster, workload, work, target, trial)
-            duration_s = time.monotonic() - began
-            after = cluster.deployment.host_cpu_s()
+            with cluster.deployment.telemetry(sampled):
+                before, began = cluster.deployment.host_cpu_s(), time.monotonic()
+                outputs = self._phases(cluster, workload, work, target, trial, windows)
+                duration_s = time.monotonic() - began
+                after = cluster.deployment.host_cpu_s()
         finally:
             cluster.limit(False)
             cluster.keep_logs(target / "logs", logs)
         metrics = workload.driver.parse(workload.options, outputs)
         used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
-        return replace(trial, state="done", duration_s=duration_s, metrics=metrics, host_cpu_s=used)
+        usage, reason = self._judge(trial, sampled, windows)
+        state: TrialState = "invalid" if reason else "done"
+        return replace(
+            trial, state=state, reason=reason, duration_s=duration_s, metrics=metrics, host_cpu_s=used, usage=usage
+        )
+
+    def _judge(
+        self, trial: Trial, sampled: Path, windows: Mapping[str, tuple[float, float]]
+    ) -> tuple[dict[str, Any], str]:
+        """What hosts used in each phase, and why the trial is not valid, if it is not."""
+        figures, placement = self.prepared.figures, self.study.placements[trial.ratio]
+        period_us, _ = period_and_quota_us(figures.cores)
+        promise = telemetry.Promise(
+            figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes, period_us / 1e6
+        )
+        hosts = dict(zip(placement.host_names, placement.hosts, strict=True))
+        roles = {node.name: node.role for node in self.study.nodes}
+        samples = telemetry.read(sampled.read_text())
+        usage = telemetry.usage(samples, windows, hosts, roles, promise)
+        reason = telemetry.invalid_reason(samples, windows, hosts, promise, self.prepared.machine.cores)
+        return usage.to_json(), reason
 
     def _phases(
-        self, cluster: Cluster, workload: LabelledWorkload, work: str, target: Path, trial: Trial
+        self,
+        cluster: Cluster,
+        workload: LabelledWorkload,
+        work: str,
+        target: Path,
+        trial: Trial,
+        windows: dict[str, tuple[float, float]],
     ) -> dict[str, str]:
-        """Run each phase of a trial within the study's deadline and keep its output; phase -> standard output."""
+        """Run each phase of a trial within the study's deadline and keep its output; phase -> standard output.
+
+        `windows` gets the time of each phase, on the monotonic clock.
+        """
         until = time.monotonic() + self.study.about.trial_timeout
         outputs = {}
         tools, mpi = self.prepared.tools[trial.workload], self.prepared.mpi[trial.workload]
@@ -360,7 +420,10 @@ class _Runner:
                 cluster.drop_caches()
             mark = f"{cluster.id}-{trial.number}"
             timeout_s = max(1.0, until - time.monotonic())
-            done = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
+            with cluster.undisturbed():
+                began = time.monotonic()
+                done = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
+                windows[phase.name] = began, time.monotonic()
             (target / f"{phase.name}.out").write_text(done.stdout)
             if done.stderr:
                 (target / f"{phase.name}.err").write_text(done.stderr)

@@ -300,8 +300,8 @@ def test_the_limits_are_as_written_down(hosts):
     promise(hosts, cores=0.25)
     began = time.monotonic()
     saved = json.loads((hosts.journal.directory / "deployment.json").read_text())
-    assert saved["limited"] is True
+    assert saved["limits"] == ["cpu", "disk", "nic"]
     assert saved["figures"]["cores"] == 0.25
     hosts.limit(False)
-    assert json.loads((hosts.journal.directory / "deployment.json").read_text())["limited"] is False
+    assert json.loads((hosts.journal.directory / "deployment.json").read_text())["limits"] == []
     assert time.monotonic() - began < 2

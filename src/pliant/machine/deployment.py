@@ -5,17 +5,22 @@ Made in the order: journal, control groups, fabric, disks, nodes. `teardown.remo
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import cgroup, disks, diskshare, launch, network, teardown, view
-from .journal import Journal
+from . import cgroup, disks, diskshare, launch, network, sampler, sampling, teardown, view
+from .journal import Journal, deployments
 from .process import CommandFailed, Completed, alive, environment, run
+
+LIMITS = ("cpu", "nic", "disk")
+"""What is limited on a host while a trial is measured. Its memory is limited always."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Deployment:
         self.nodes: dict[str, LiveNode] = {}
         self.hosts = 0
         self.placed: dict[str, int] = {}
-        self.limited = False
+        self.limits: frozenset[str] = frozenset()
         self.fabric_pid = 0
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -82,7 +87,9 @@ class Deployment:
         }
         self.journal.write("promise.json", promise)
         self.journal.note(make="cgroup", group=self.group)
-        for group in ("", "/base", *(f"/host-{host}" for host in range(1, hosts + 1))):
+        self.cgroups.make(self.group)
+        self._spare_others()
+        for group in ("/base", *(f"/host-{host}" for host in range(1, hosts + 1))):
             self.cgroups.make(self.group + group)
         for host in range(1, hosts + 1):
             self.cgroups.limit_memory(f"{self.group}/host-{host}", self.figures.memory_bytes)
@@ -90,11 +97,22 @@ class Deployment:
             self.cgroups.make(self._node_group(request.name, placement[request.name]))
         self._write_enter()
         self._make_fabric()
-        devices = disks.make(self.journal, {r.name: r.disk_bytes for r in requests if r.disk})
+        sizes = {r.name: r.disk_bytes for r in requests if r.disk}
+        devices = disks.make(self.journal, sizes, self.figures.memory_bytes)
         self._launch(self._specs(requests, placement, devices, visible), devices)
         self.placed = dict(placement)
         self._start_diskshare()
         self._save()
+
+    def _spare_others(self) -> None:
+        """While other deployments are up, this one gets what the machine has beside what those were promised.
+
+        Its hosts have no limits while it deploys or cleans up; without any, others' trials would not get their CPU.
+        """
+        promised = [content["cores"] for j in deployments() if j.id != self.id and (content := j.read("promise.json"))]
+        own = self.figures.cores * self.hosts
+        left = max(own, len(os.sched_getaffinity(0)) - sum(promised))
+        self.cgroups.limit_cpu(self.group, left if promised else None)
 
     def _write_enter(self) -> None:
         """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
@@ -234,7 +252,7 @@ class Deployment:
         self._start(argv, self.journal.directory / "diskshare.log", environment(self.id))
 
     def _write_diskshare(self) -> None:
-        rate = self.figures.disk_byte_s if self.limited else None
+        rate = self.figures.disk_byte_s if "disk" in self.limits else None
         hosts: dict[int, list[str]] = {}
         for node in self.nodes.values():
             if node.device:
@@ -284,12 +302,20 @@ class Deployment:
             if time.monotonic() > until:
                 raise CommandFailed(["refold"], 1, "", f"its processes do not leave host-{self.placed[name]}", name)
 
-    def limit(self, on: bool) -> None:
-        """Switch the limits of CPU, NIC and disk on or off; memory is limited always."""
-        self.limited = on
-        self._batch("tc", network.limits(range(1, self.hosts + 1), self.figures.nic_bit_s if on else None))
+    @property
+    def limited(self) -> bool:
+        """Whether hosts are limited in any way but memory."""
+        return bool(self.limits)
+
+    def limit(self, on: bool | Collection[str]) -> None:
+        """Switch all LIMITS on or off, or on those that are named and off the others. Memory is limited always."""
+        self.limits = frozenset((LIMITS if on else ()) if isinstance(on, bool) else on)
+        self._spare_others()
+        self._batch(
+            "tc", network.limits(range(1, self.hosts + 1), self.figures.nic_bit_s if "nic" in self.limits else None)
+        )
         for host in range(1, self.hosts + 1):
-            self.cgroups.limit_cpu(f"{self.group}/host-{host}", self.figures.cores if on else None)
+            self.cgroups.limit_cpu(f"{self.group}/host-{host}", self.figures.cores if "cpu" in self.limits else None)
         self._write_diskshare()
         self._save()
 
@@ -299,7 +325,7 @@ class Deployment:
             "figures": asdict(self.figures),
             "hosts": self.hosts,
             "placed": self.placed,
-            "limited": self.limited,
+            "limits": sorted(self.limits),
             "fabric_pid": self.fabric_pid,
             "nodes": [asdict(node) for node in self.nodes.values()],
         }
@@ -313,7 +339,7 @@ class Deployment:
             return None
         deployment = cls(journal, cgroups, HostFigures(**content["figures"]))
         deployment.hosts, deployment.placed = content["hosts"], content["placed"]
-        deployment.limited, deployment.fabric_pid = content["limited"], content["fabric_pid"]
+        deployment.limits, deployment.fabric_pid = frozenset(content["limits"]), content["fabric_pid"]
         deployment.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}
         return deployment
 
@@ -357,6 +383,39 @@ class Deployment:
         """The same command, run on the switch: outside every node and host, on an address of their network."""
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
         return [*join, "nsenter", f"--net=/proc/{self.fabric_pid}/ns/net", "--", *argv]
+
+    @contextlib.contextmanager
+    def telemetry(self, out: Path) -> Iterator[None]:
+        """Sample what hosts and nodes use until the end of the block, into a file for `pliant.telemetry`."""
+        plan = sampling.plan(
+            self.cgroups,
+            self.group,
+            hosts=self.hosts,
+            placement=self.placed,
+            links={node.name: node.number for node in self.nodes.values()},
+            disks={node.name: disks.number(node.device) if node.device else None for node in self.nodes.values()},
+            out=str(out),
+        )
+        self.journal.write("sampler.json", plan)
+        program = [sys.executable, "-I", "-S", sampler.__file__, str(self.journal.directory / "sampler.json")]
+        log = self.journal.directory / "sampler.log"
+        child = self._start(self.in_fabric(program), log, environment(self.id))
+        try:
+            until = time.monotonic() + 20
+            while not (out.exists() and out.stat().st_size):
+                if time.monotonic() > until or child.poll() is not None:
+                    said = log.read_text()
+                    raise CommandFailed(["sampler.py"], child.poll(), "", said or "telemetry did not begin")
+                time.sleep(0.005)
+            yield
+        finally:
+            child.terminate()
+            try:
+                child.wait(20)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            self._children.remove(child)
 
     def host_cpu_s(self) -> dict[str, float]:
         """CPU seconds that each host has used so far."""

@@ -17,6 +17,10 @@ GATEWAY = "10.77.255.254"
 MAC = "02:00:0a:4d:ff:fe"
 """... and its MAC: locally administered, and given so that it stays what it is whatever is plugged in."""
 
+PAYLOAD = 1448 / 1514
+"""What of the wire's rate is left for what TCP carries: the rest of each frame is headers (Ethernet, IPv4, TCP with its
+time stamp)."""
+
 _QUIET_BRIDGE = "stp_state 0 forward_delay 0 mcast_snooping 0"
 
 SETTINGS = {

@@ -1,0 +1,196 @@
+"""What hosts really deliver, measured before a study's first trial: a promise that is not kept makes no folding curve.
+
+Every host is asked for all that it has at the same moment, of one resource after another: that is what was promised,
+and a machine that can keep one promise at a time may not keep all of them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pliant.errors import FatalError
+from pliant.machine import calibrate
+from pliant.machine.deployment import Deployment
+from pliant.machine.network import PAYLOAD
+from pliant.units import format_bit_rate, format_byte_rate
+
+TOLERANCE = 0.05
+"""The part of a promise by which what is delivered may differ from it."""
+ATTEMPTS = 3
+"""How often a resource is measured before a difference is believed: others may have been busy for a moment."""
+_LENGTH_S = 1.0
+_NIC_BITS = 40e6
+"""... or as long as this takes to pass, 5 s at most: of a slow stream single drops would show."""
+_START_S = 0.3
+"""Time for the programs to start, and for each node as much again as starting one takes beside the others."""
+_START_NODE_S = 0.05
+_FILE = ".pliant-calibration"
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What hosts delivered of one resource ("cpu", "nic", "disk_write", "disk_read"), in `promised`'s unit.
+
+    `hosts` maps a host, or "host1 to host2" for a stream between two, to what was measured.
+    """
+
+    resource: str
+    promised: float
+    hosts: Mapping[str, float]
+
+    @property
+    def off(self) -> dict[str, float]:
+        """Where it differs by more than TOLERANCE: the difference as a part of the promise, negative if it is less."""
+        parts = {host: got / self.promised - 1 for host, got in self.hosts.items()}
+        return {host: part for host, part in parts.items() if abs(part) > TOLERANCE}
+
+    @property
+    def sentence(self) -> str:
+        """In words: "NIC 199 to 201 Mbit/s of 200 Mbit/s"."""
+        low, high = min(self.hosts.values()), max(self.hosts.values())
+        name, show, _ = _WORDS[self.resource]
+        return f"{name} {show(low)} to {show(high)} of {show(self.promised)}"
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong and what to do about it; for one that is off."""
+        name, show, key = _WORDS[self.resource]
+        host, part = max(self.off.items(), key=lambda item: abs(item[1]))
+        than = f"{abs(part):.0%} {'less' if part < 0 else 'more'} than promised".replace("%", " %")
+        others = f", and {len(self.off) - 1} more like it" if len(self.off) > 1 else ""
+        remedy = (
+            f"end what else runs on this machine, or write less for platform.host.{key}"
+            if part < 0
+            else "this kernel does not hold the limit"
+        )
+        return f"{name} of {host}: {show(self.hosts[host])} of {show(self.promised)}, {than}{others}; {remedy}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"hosts": dict(self.hosts)}
+
+
+def _cores(value: float) -> str:
+    return f"{value:.3g} cores"
+
+
+def _bits(value: float) -> str:
+    return format_bit_rate(float(f"{value:.3g}"))
+
+
+def _bytes(value: float) -> str:
+    return format_byte_rate(float(f"{value:.3g}"))
+
+
+_WORDS: dict[str, tuple[str, Callable[[float], str], str]] = {
+    "cpu": ("CPU", _cores, "cores"),
+    "nic": ("NIC", _bits, "nic"),
+    "disk_write": ("disk, writing,", _bytes, "disk"),
+    "disk_read": ("disk, reading,", _bytes, "disk"),
+}
+
+
+def calibrate_hosts(
+    deployment: Deployment, disks: Mapping[str, str], said: Callable[[str], None] = lambda what: None
+) -> list[Delivered]:
+    """Measure every host of a deployment that has one node on each (ratio 1), and leave its limits off.
+
+    `disks` maps the nodes that have a disk to where it is mounted. Takes some six seconds. Raises FatalError, naming
+    the limit, if a host delivers more or less than its promise by more than TOLERANCE, ATTEMPTS times.
+    """
+    nodes = list(deployment.nodes)
+    measures: dict[str, Callable[[], Delivered]] = {"cpu": lambda: _cpu(deployment, nodes)}
+    if len(nodes) > 1:
+        measures["nic"] = lambda: _nic(deployment, nodes)
+    if disks:
+        measures["disk_write"] = lambda: _disk(deployment, disks, "write")
+        measures["disk_read"] = lambda: _disk(deployment, disks, "read")
+    found = []
+    try:
+        for resource, measure in measures.items():
+            said(f"calibrate: {_WORDS[resource][0].rstrip(',')}")
+            deployment.limit([resource.partition("_")[0]])
+            for _ in range(ATTEMPTS):
+                delivered = measure()
+                if not delivered.off:
+                    break
+            else:
+                raise FatalError(f"the emulation does not keep its promise: {delivered.complaint}")
+            found.append(delivered)
+    finally:
+        deployment.limit(False)
+        for node, mount in disks.items():
+            deployment.execute(node, ["rm", "-f", f"{mount}/{_FILE}"], timeout_s=60)
+    return found
+
+
+def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
+    got = _together(deployment, {node: ["cpu"] for node in nodes})
+    return Delivered("cpu", deployment.figures.cores, {_host(deployment, node): value for node, value in got.items()})
+
+
+def _nic(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
+    """Streams between pairs of hosts, in one direction and then in the other; every host sends and receives.
+
+    Not all at once: acknowledgements would take their part of what hosts send. What arrives is payload; the promise is
+    the wire's rate.
+    """
+    length_s = min(5.0, max(_LENGTH_S, _NIC_BITS / deployment.figures.nic_bit_s))
+    pairs = list(zip(nodes[::2], nodes[1::2], strict=False))
+    rounds = [pairs, [(receiver, sender) for sender, receiver in pairs]]
+    if len(nodes) % 2:
+        rounds += [[(nodes[-1], nodes[0])], [(nodes[0], nodes[-1])]]
+    streams = {}
+    for each in rounds:
+        sending = {sender: ["send", deployment.nodes[receiver].address] for sender, receiver in each}
+        got = _together(deployment, {receiver: ["receive"] for _, receiver in each}, sending, length_s)
+        for sender, receiver in each:
+            between = f"{_host(deployment, sender)} to {_host(deployment, receiver)}"
+            streams[between] = got[receiver] / PAYLOAD
+    return Delivered("nic", deployment.figures.nic_bit_s, streams)
+
+
+def _disk(deployment: Deployment, disks: Mapping[str, str], what: str) -> Delivered:
+    rate = deployment.figures.disk_byte_s
+    got = _together(deployment, {node: [what, f"{mount}/{_FILE}", str(rate)] for node, mount in disks.items()})
+    return Delivered(f"disk_{what}", rate, {_host(deployment, node): value for node, value in got.items()})
+
+
+def _host(deployment: Deployment, node: str) -> str:
+    return f"host{deployment.placed[node]}"
+
+
+def _together(
+    deployment: Deployment,
+    programs: Mapping[str, Sequence[str]],
+    beside: Mapping[str, Sequence[str]] | None = None,
+    length_s: float = _LENGTH_S,
+) -> dict[str, float]:
+    """What programs of `machine.calibrate` in nodes print, begun at the same moment; those `beside` do not count."""
+    jobs = [*programs.items(), *(beside or {}).items()]
+    at = time.time() + _START_S + _START_NODE_S * len(jobs)
+    logs = deployment.journal.directory
+    running = []
+    for number, (node, (what, *rest)) in enumerate(jobs):
+        argv = [sys.executable, "-I", "-S", calibrate.__file__, what, repr(at), repr(length_s), *rest]
+        log = Path(logs, f"calibrate-{number}.log")
+        log.unlink(missing_ok=True)
+        running.append((node, deployment.popen(node, argv, log), log))
+    until = at + 20 + 10 * length_s
+    results = {}
+    for number, (node, process, log) in enumerate(running):
+        try:
+            status = process.wait(max(1.0, until - time.time()))
+        except subprocess.TimeoutExpired:
+            raise FatalError(f"calibration did not end on {node}: is this machine overloaded?") from None
+        if status != 0:
+            raise FatalError(f"calibration failed on {node}: {log.read_text(errors='replace').strip()[-300:]}")
+        if number < len(programs):
+            results[node] = float(log.read_text())
+    return results
