@@ -1,73 +1,31 @@
-"""Figures of folding curves, by matplotlib (imported only when one is drawn).
-
-Colours are Okabe & Ito's ("Color Universal Design", 2008), told apart with any colour vision; each state also has its
-own marker. Files have a white ground, for papers; panels inside the HTML take their colours from its style sheet, so
-that they follow light and dark. The same analysis gives the same bytes.
-"""
+"""Figures of folding curves: each metric and its loss against the ratio."""
 
 from __future__ import annotations
 
-import io
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pliant.report.analysis import Analysis, Values
+from pliant.report.drawing import COLOURS, MARKERS, MUTED, TOLERATED, Painter, files, grid, inline
 from pliant.report.words import metric_title, plural
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK, MUTED, GRID, TOLERATED = "#1b1f25", "#5c6672", "#dfe3e8", "#e4f2ed"
-COLOURS = {"baseline": "#0072b2", "holds": "#009e73", "undecided": "#cc8a00", "breaks": "#d55e00"}
-MARKERS = {"baseline": "s", "holds": "o", "undecided": "D", "breaks": "X"}
-CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "line", TOLERATED: "tolerated"} | {c: n for n, c in COLOURS.items()}
-"""The style sheet's variable for each colour."""
-PANEL_IN = (3.5, 2.55)
-_COLUMNS = 3
 _MOST_GAIN, _MOST_LOSS = -1.0, 1.5
 _ROOMY = 5
-
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.axisbelow": True,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.unicode_minus": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pliant",
-    "figure.dpi": 100,
-}
 
 
 def figure_files(analysis: Analysis) -> dict[str, bytes]:
     """File name -> content: metric and loss against ratio for each workload, as SVG and PNG."""
-    files: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     for workload, verdicts in _by_workload(analysis).items():
-        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", workload)
+        titles = [metric_title(v.metric) for v in verdicts]
         for kind, painters in (("metrics", _metric_painters), ("loss", _loss_painters)):
-            figure = _grid(painters(analysis, verdicts), [metric_title(v.metric) for v in verdicts])
-            files[f"{stem}-{kind}.svg"] = _svg(figure)
-            files[f"{stem}-{kind}.png"] = _png(figure)
-    return files
+            found |= files(f"{workload}-{kind}", grid(painters(analysis, verdicts), titles, _legend()))
+    return found
 
 
 def inline_panels(analysis: Analysis, kind: str) -> dict[tuple[str, str], str]:
@@ -76,8 +34,7 @@ def inline_panels(analysis: Analysis, kind: str) -> dict[tuple[str, str], str]:
     panels: dict[tuple[str, str], str] = {}
     for workload, verdicts in _by_workload(analysis).items():
         for verdict, paint in zip(verdicts, painters(analysis, verdicts), strict=True):
-            svg = _svg(_grid([paint], [""])).decode()
-            panels[workload, verdict.metric.name] = _inlined(svg, f"{kind}{len(panels)}-")
+            panels[workload, verdict.metric.name] = inline(paint, f"{kind}{len(panels)}-")
     return panels
 
 
@@ -88,52 +45,18 @@ def _by_workload(analysis: Analysis) -> dict[str, list[Verdict]]:
     return found
 
 
-_Painter = Callable[["Axes"], None]
-
-
-def _metric_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[_Painter]:
+def _metric_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[Painter]:
     return [partial(_paint_metric, verdict=v, values=analysis.of(v)) for v in verdicts]
 
 
-def _loss_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[_Painter]:
+def _loss_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[Painter]:
     """One scale for the metrics of a workload that have the same direction, so that their panels compare."""
     limits = {d: _loss_limits(analysis, [v for v in verdicts if v.metric.better == d]) for d in ("higher", "lower")}
     return [partial(_paint_loss, verdict=v, values=analysis.of(v), limits=limits[v.metric.better]) for v in verdicts]
 
 
-def _grid(painters: Sequence[_Painter], titles: Sequence[str]) -> Figure:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    title_in, legend_in = (0.22, 0.3) if any(titles) else (0.0, 0.0)
-    columns = min(_COLUMNS, len(painters))
-    rows = math.ceil(len(painters) / columns)
-    with matplotlib.rc_context(_STYLE):
-        width, height = PANEL_IN[0] * columns, (PANEL_IN[1] + title_in) * rows + legend_in
-        figure = Figure((width, height))
-        # Fixed margins in inches: to let matplotlib find them takes as long as all the rest.
-        figure.subplots_adjust(
-            left=0.65 / width,
-            right=1 - 0.1 / width,
-            bottom=(0.6 + legend_in) / height,
-            top=1 - (0.08 + title_in) / height,
-            wspace=0.75 / (PANEL_IN[0] - 0.75),
-            hspace=(0.68 + title_in) / (PANEL_IN[1] - 0.68),
-        )
-        for place, (paint, title) in enumerate(zip(painters, titles, strict=True), start=1):
-            axes = figure.add_subplot(rows, columns, place)
-            paint(axes)
-            if title:
-                axes.set_title(title, fontweight="bold")
-        if legend_in:
-            _legend(figure)
-    return figure
-
-
-def _legend(figure: Figure) -> None:
-    """What the markers mean, in one row below the panels: a figure travels without its page."""
+def _legend() -> list[Any]:
+    """What the markers mean, for below the panels: a figure travels without its page."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -142,18 +65,7 @@ def _legend(figure: Figure) -> None:
         for state, colour in COLOURS.items()
     ]
     handles.append(Line2D([], [], ls="", marker="o", mfc="none", mec=MUTED, mew=0.7, ms=3, label="single trial"))
-    handles.append(Patch(color=TOLERATED, label="tolerated"))
-    small = figure.get_figwidth() < 2 * PANEL_IN[0]
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=3 if small else len(handles),
-        frameon=False,
-        fontsize=6.5 if small else 8,
-        handletextpad=0.3,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
+    return [*handles, Patch(color=TOLERATED, label="tolerated")]
 
 
 def _paint_metric(axes: Axes, verdict: Verdict, values: Values) -> None:
@@ -239,38 +151,3 @@ def _loss_limits(analysis: Analysis, verdicts: Sequence[Verdict]) -> tuple[float
     high = max([min(max(bounds, default=0.0), _MOST_LOSS), *shown, 2 * tolerated])
     margin = 0.06 * (high - low)
     return low - margin, high + margin
-
-
-def _svg(figure: Figure) -> bytes:
-    import matplotlib
-
-    out = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()
-
-
-def _png(figure: Figure) -> bytes:
-    import matplotlib
-
-    out = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(out, format="png", dpi=160, metadata={"Software": None})
-    return out.getvalue()
-
-
-def _inlined(svg: str, prefix: str) -> str:
-    """An SVG document as an element of an HTML page: sized and coloured by the page, ids of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # the figure's white ground
-    svg = re.sub(r'<g id="patch_2">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # and that of the axes
-    box = re.search(r'viewBox="[^"]*"', svg)
-    svg = re.sub(r"<svg[^>]*>", f'<svg aria-hidden="true" {box.group() if box else ""}>', svg, count=1)
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}', svg)
-    svg = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--sans)", svg)
-    for colour, name in CSS_NAMES.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return svg
