@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ import pytest
 from support import FIGURES, MBIT, MIB, background, deployed, out, python, request, until
 
 from pliant import telemetry
-from pliant.machine import disks, sampler, sampling
+from pliant.machine import sampler, sampling
 from pliant.machine.cgroup import period_and_quota_us
 
 pytestmark = pytest.mark.real
@@ -66,51 +64,25 @@ def hosts():
         yield deployment
 
 
-@contextlib.contextmanager
-def sampled(deployment, directory):
-    """Telemetry of what goes on meanwhile; the list that is given gets the samples at the end."""
-    found = []
-    nodes = deployment.nodes.values()
-    plan = sampling.plan(
-        deployment.cgroups,
-        deployment.group,
-        hosts=deployment.hosts,
-        placement=deployment.placed,
-        links={node.name: node.number for node in nodes},
-        disks={node.name: disks.number(node.device) if node.device else None for node in nodes},
-        out=str(directory / "samples"),
-    )
-    (directory / "plan.json").write_text(json.dumps(plan))
-    argv = [sys.executable, "-I", "-S", sampler.__file__, str(directory / "plan.json")]
-    process = subprocess.Popen(deployment.in_fabric(argv))
-    try:
-        until(lambda: (directory / "samples").exists() and (directory / "samples").stat().st_size > 0, "a sample")
-        yield found
-    finally:
-        process.send_signal(signal.SIGTERM)
-        status = process.wait(10)
-    assert status == 0
-    found.append(telemetry.read((directory / "samples").read_text()))
-
-
 def measured(deployment, directory, work, **figures):
     """Usage by host while something is done, with limits that are too wide to matter but for those that are named."""
     wide = replace(FIGURES, cores=4.0, nic_bit_s=20_000 * MBIT, disk_byte_s=5e9)
     deployment.figures = replace(wide, **figures)
     deployment.limit(True)
     try:
-        with sampled(deployment, directory) as found:
+        with deployment.telemetry(directory / "samples"):
             begin = time.monotonic()
             work()
             end = time.monotonic()
     finally:
         deployment.limit(False)
+    samples = telemetry.read((directory / "samples").read_text())
     mine = deployment.figures
     promise = telemetry.Promise(
         mine.cores, mine.nic_bit_s, mine.disk_byte_s, mine.memory_bytes, period_and_quota_us(mine.cores)[0] / 1e6
     )
-    result = telemetry.usage(found[0], {"phase": (begin, end)}, HOSTS, ROLES, promise)
-    return found[0], result
+    result = telemetry.usage(samples, {"phase": (begin, end)}, HOSTS, ROLES, promise)
+    return samples, result
 
 
 def test_a_spinning_node_uses_its_hosts_cpu(hosts, tmp_path):

@@ -333,8 +333,26 @@ def test_a_trial_that_fails_is_kept_and_tried_once_more(runner, monkeypatch):
 
 def test_a_study_in_which_everything_fails_ends_early(runner, monkeypatch):
     runs(runner, monkeypatch, *(TrialError(f"no {n}") for n in range(100)))
-    with pytest.raises(FatalError, match=r"^4 trials failed in a row, 2 times each; the last: no 7$"):
+    with pytest.raises(
+        FatalError, match=r"^4 trials in a row were given up, each after 2 failures or 4 .*; the last: no 7$"
+    ):
         runner.all([Todo("ior", 1.0, n) for n in range(1, 40)])
+
+
+def test_a_trial_that_was_not_valid_is_repeated_on_the_same_cluster(runner, monkeypatch):
+    outcomes = iter(["invalid", "invalid", "done"])
+    monkeypatch.setattr(engine._Runner, "measure", lambda self, trial: replace(trial, state=next(outcomes)))
+    monkeypatch.setattr(engine._Runner, "recover", lambda self, trial: pytest.fail("nothing was broken"))
+    runner.all([Todo("ior", 1.0, 1)])
+    assert runner.store.states == [("ior", 1, "invalid"), ("ior", 2, "invalid"), ("ior", 3, "done")]
+
+
+def test_a_machine_that_is_never_quiet_ends_a_study(runner, monkeypatch):
+    busy = lambda self, trial: replace(trial, state="invalid", reason="no idle CPU")  # noqa: E731
+    monkeypatch.setattr(engine._Runner, "measure", busy)
+    with pytest.raises(FatalError, match=r"4 trials in a row were given up.*not valid; the last: no idle CPU"):
+        runner.all([Todo("ior", 1.0, n) for n in range(1, 40)])
+    assert runner.store.states[:5] == [("ior", n, "invalid") for n in (1, 2, 3, 4, 1)]
 
 
 def test_an_interrupted_trial_is_kept_as_failed(runner, monkeypatch):
@@ -353,6 +371,7 @@ def test_the_cluster_is_removed_whatever_happens(machine, tmp_path, monkeypatch)
     def broken(self, trial):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(engine._Runner, "calibrate", lambda self: None)
     monkeypatch.setattr(engine._Runner, "measure", broken)
     with pytest.raises(KeyboardInterrupt):
         engine.run(engine.prepare(study()), tmp_path / "run", Heard())

@@ -98,7 +98,10 @@ def test_the_machine_layer_can_travel_alone(module):
     assert [node.module for node in absolute if within(node.module or "", "pliant")] == []
 
 
-@pytest.mark.parametrize("module", ["pliant.machine.launch", "pliant.machine.diskshare", "pliant.machine.sampler"])
+@pytest.mark.parametrize(
+    "module",
+    ["pliant.machine.launch", "pliant.machine.diskshare", "pliant.machine.sampler", "pliant.machine.calibrate"],
+)
 def test_programs_that_are_run_by_their_path_import_nothing_of_pliant(module):
     assert [name for name in imports(module) if within(name, "pliant")] == []
 
@@ -161,6 +164,7 @@ def test_only_the_command_line_ends_the_process():
         "pliant.machine.launch",
         "pliant.machine.diskshare",
         "pliant.machine.sampler",
+        "pliant.machine.calibrate",
         *modules_of("workloads.kernels"),
     }
     assert ending - programs == {"pliant.cli"}
