@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pliant.savings import PowerModel
 from pliant.store import RunInfo, Store
+from pliant.telemetry import HostUsage, PhaseUsage, ResourceUse, Usage
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
@@ -19,9 +21,12 @@ seed = 1
 """
 HOSTS = {1.0: 8, 2.0: 4, 4.0: 2, 8.0: 1}
 METRICS = {
-    "ior": (Metric("write_bandwidth", "MiB/s", "higher"), Metric("read_bandwidth", "MiB/s", "higher")),
+    "ior": (
+        Metric("write_bandwidth", "MiB/s", "higher", "write"),
+        Metric("read_bandwidth", "MiB/s", "higher", "read"),
+    ),
     "mdtest": tuple(
-        Metric(name, "1/s", "higher")
+        Metric(name, "1/s", "higher", name.partition("_")[2])
         for name in ("file_create", "file_stat", "file_read", "file_remove", "dir_create", "dir_stat", "dir_remove")
     ),
 }
@@ -110,6 +115,42 @@ def trial(number, workload, ratio, repetition, state, attempt=1, metrics=None, r
         cpu_s,
         where,
     )
+
+
+# Phase -> at ratio 1, 2, 4 and 8, what the busiest host uses of each resource, and for how long it is saturated.
+PHASES = {"ior": {"write": 6.0, "read": 4.0}, "mdtest": {"create+stat+read+remove": 20.0}}
+USE = {
+    "write": {"cpu": (0.3, 0.5, 0.7, 0.8), "disk_write": (0.93, 0.96, 0.97, 0.98), "nic_up": (0.4, 0.45, 0.5, 0.1)},
+    "read": {"cpu": (0.3, 0.6, 0.98, 1.02), "nic_down": (0.96, 0.9, 0.6, 0.1), "disk_read": (0.1, 0.2, 0.3, 0.5)},
+    "create+stat+read+remove": {"cpu": (0.35, 0.72, 0.97, 1.03), "nic_up": (0.02, 0.03, 0.05, 0.0)},
+}
+RESOURCES = ("cpu", "nic_up", "nic_down", "disk_read", "disk_write")
+SHARES = {"server": 0.71, "client": 0.29}
+
+
+def usage(workload: str, ratio: float) -> Usage:
+    """What telemetry would say: odd hosts as in USE, even ones a little less, and saturated for less than half of it.
+
+    A resource is saturated from 0.7 of the promise on.
+    """
+    phases = {}
+    for phase, duration_s in PHASES[workload].items():
+        hosts = {}
+        for number in range(1, HOSTS[ratio] + 1):
+            uses = {}
+            for resource in RESOURCES:
+                used = USE[phase].get(resource, (0.01,) * 4)[list(HOSTS).index(ratio)]
+                saturated = round(min(max(0.0, used - 0.7) / 0.3, 1.0), 3)
+                part = (1.0, 1.0) if number % 2 else (0.9, 0.4)
+                uses[resource] = ResourceUse(round(used * part[0], 3), round(saturated * part[1], 3), SHARES)
+            hosts[f"host{number}"] = HostUsage(uses, 1 << 28, 0.5, 0)
+        phases[phase] = PhaseUsage(duration_s, 0.9 * duration_s, hosts)
+    return Usage(phases)
+
+
+def with_usage(many: list[Trial]) -> list[Trial]:
+    """The same trials, but with telemetry."""
+    return [replace(t, usage={} if t.state == "failed" else usage(t.workload, t.ratio).to_json()) for t in many]
 
 
 FACTS = {

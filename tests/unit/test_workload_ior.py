@@ -137,6 +137,15 @@ def test_metrics_are_bandwidths_in_mebibytes_per_second_of_which_more_is_better(
     ]
 
 
+@pytest.mark.parametrize("keys", [{}, {"stonewall": "5 s"}, {"operations": ["read"]}, {"operations": ["write"]}])
+@pytest.mark.parametrize("tools", [KERNEL, REAL])
+def test_each_metric_is_of_one_phase(tools, keys):
+    for metric in Ior.metrics(options(**keys)):
+        found = [phase.name for phase in phases(tools, **keys) if metric.is_of(phase.name)]
+        assert metric.phase and metric.name == f"{metric.phase}_bandwidth"
+        assert len(found) == 1 and metric.phase in found[0]
+
+
 JSON_3_2 = """\
 {"Version": "3.2.1", "tests": [ {"Results": [[
 { "access": "write", "bwMiB": 12.5000, "blockKiB": 16384.0, "totalTime": 0.1

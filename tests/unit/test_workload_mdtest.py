@@ -74,6 +74,16 @@ def test_metrics_are_rates_of_which_more_is_better():
     assert len(Mdtest.metrics(options(directories=False))) == 4
 
 
+@pytest.mark.parametrize("keys", [{}, {"files": False}, {"directories": False}])
+@pytest.mark.parametrize("tools", [KERNEL, REAL])
+def test_each_metric_is_of_one_phase(tools, keys):
+    names = [phase.name for phase in phases(tools, **keys)]
+    for metric in Mdtest.metrics(options(**keys)):
+        found = [name for name in names if metric.is_of(name)]
+        assert metric.phase and metric.name.endswith(f"_{metric.phase}")
+        assert len(found) == 1 and metric.phase in found[0]
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

@@ -28,14 +28,15 @@ def write_report(run_directory: Path) -> ReportResult:
     Writes `verdict.json`, `trials.csv`, `report.html` and `figures/*.svg` and `.png`. The same store gives the same
     bytes. Raises UserError if there is no run to read or the files cannot be written.
     """
-    from pliant.report.figures import figure_files
+    from pliant.report import figures, utilisation
     from pliant.report.html import render
 
     with Store.open(run_directory) as store:
         analysis = analyse(store)
     files = {"verdict.json": (json.dumps(analysis.to_json(), indent=2, allow_nan=False) + "\n").encode()}
     files["report.html"] = render(analysis).encode()
-    files |= {f"figures/{name}": content for name, content in figure_files(analysis).items()}
+    drawn = figures.figure_files(analysis) | utilisation.figure_files(analysis)
+    files |= {f"figures/{name}": content for name, content in drawn.items()}
     try:
         (run_directory / "figures").mkdir(exist_ok=True)
         write_trials_csv(run_directory / "trials.csv", analysis.trials, analysis.info)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pliant.proportions import rescaled
+from pliant.report.limits import PhaseLimits, phase_limits, phase_of
 from pliant.report.words import join, metric_title, percent, place, plural
 from pliant.savings import Savings, savings
 from pliant.store import RunInfo, Store
+from pliant.telemetry import Limit
 from pliant.trial import Trial
 from pliant.verdict import BASELINE, SPELLING, Series, Verdict, judge, recommended_ratio
 
@@ -20,7 +22,10 @@ Values = Mapping[float, Sequence[float]]
 
 @dataclass(frozen=True)
 class Analysis:
-    """A run, judged. `values` holds the values behind each verdict, by (workload, metric), then by ratio."""
+    """A run, judged. `values` holds the values behind each verdict, by (workload, metric), then by ratio.
+
+    `limits` is what telemetry tells of each phase; empty where there was none.
+    """
 
     info: RunInfo
     trials: tuple[Trial, ...]
@@ -30,6 +35,7 @@ class Analysis:
     values: Mapping[tuple[str, str], Values]
     savings: Savings
     notes: tuple[str, ...]
+    limits: tuple[PhaseLimits, ...] = ()
 
     @property
     def filesystem(self) -> str:
@@ -84,9 +90,21 @@ class Analysis:
         """Whether there is anything to tell of that metric besides what was measured."""
         return self.scaled and self.rescaled(verdict, 1.0) is not None
 
+    def limit(self, verdict: Verdict, ratio: float) -> Limit | None:
+        """What limits the phase that yields that metric, at that ratio; None if it is not known."""
+        phase = phase_of(verdict.metric, [limits for limits in self.limits if limits.workload == verdict.workload])
+        use = None if phase is None else phase.ratios.get(ratio)
+        return None if use is None else use.limit
+
     def _verdict_json(self, verdict: Verdict) -> dict[str, Any]:
-        """A verdict; where hosts were scaled with each ratio's median and its interval rescaled, null if not known."""
+        """A verdict with what limits each ratio; where hosts were scaled with median and interval rescaled.
+
+        What is not known is null.
+        """
         document = verdict.to_json()
+        for row, written in zip(verdict.ratios, document["ratios"], strict=True):
+            limit = self.limit(verdict, row.ratio)
+            written["limited_by"] = None if limit is None else limit.to_json()
         if self.scaled:
             for row, written in zip(verdict.ratios, document["ratios"], strict=True):
                 ends = {"median": row.median, "low": row.low, "high": row.high}
@@ -122,7 +140,8 @@ def analyse(store: Store) -> Analysis:
     ratio = recommended_ratio(verdicts)
     saved = savings(trials, list(info.metrics), info.hosts, ratio, info.power, info.host_cores)
     notes = tuple(_notes(info, trials, verdicts))
-    return Analysis(info, tuple(trials), store.facts(), store.study_toml(), verdicts, values, saved, notes)
+    limits = phase_limits(info, trials)
+    return Analysis(info, tuple(trials), store.facts(), store.study_toml(), verdicts, values, saved, notes, limits)
 
 
 def _values(trials: Sequence[Trial], workload: str, metric: str, info: RunInfo) -> dict[float, list[float]]:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, GRID, TOLERATED, LIMITS = "#1b1f25", "#5c6672", "#dfe3e8", "#e4f2ed", "#fbe5da"
+INK, MUTED, GRID, GROUND = "#1b1f25", "#5c6672", "#dfe3e8", "#ffffff"
+TOLERATED, LIMITS = "#e4f2ed", "#fbe5da"
 COLOURS = {"baseline": "#0072b2", "holds": "#009e73", "undecided": "#cc8a00", "breaks": "#d55e00"}
 MARKERS = {"baseline": "s", "holds": "o", "undecided": "D", "breaks": "X"}
-CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "line", TOLERATED: "tolerated", LIMITS: "breaks-tint"}
+CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "line", GROUND: "ground", TOLERATED: "tolerated", LIMITS: "breaks-tint"}
 CSS_NAMES |= {colour: name for name, colour in COLOURS.items()}
 """The style sheet's variable for each colour."""
 PANEL_IN = (3.5, 2.55)
@@ -146,7 +147,8 @@ def _inlined(svg: str, prefix: str) -> str:
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
     svg = re.sub(r'href="#', f'href="#{prefix}', svg)
-    svg = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--sans)", svg)
+    # matplotlib writes font-family, or one `font` for all, by version.
+    svg = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1var(--sans)", svg)
     for colour, name in CSS_NAMES.items():
         svg = svg.replace(colour, f"var(--{name})")
     return svg

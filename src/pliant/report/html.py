@@ -6,9 +6,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pliant.report import words
+from pliant.report import figures, utilisation, words
 from pliant.report.analysis import Analysis
-from pliant.report.figures import inline_panels
+from pliant.telemetry import LIMITING
 from pliant.verdict import METHOD, Verdict
 
 
@@ -29,10 +29,13 @@ def render(analysis: Analysis) -> str:
         a=analysis,
         info=analysis.info,
         groups=_groups(analysis),
-        panels={kind: inline_panels(analysis, kind) for kind in ("loss", "metrics")},
+        panels={kind: figures.inline_panels(analysis, kind) for kind in ("loss", "metrics")},
+        utilisation=utilisation.inline_panels(analysis),
         marks=words.MARKS,
         bounds=words.bounds,
         plural=words.plural,
+        place=words.place,
+        limiting=LIMITING,
         method=METHOD,
         started=min((t.started_at for t in analysis.trials), default=""),
         done=sum(t.state == "done" for t in analysis.trials),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -24,7 +24,7 @@ def summary(analysis: Analysis) -> RenderableType:
     parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(analysis.beyond)]
     for chunk in chunks:
         parts += ["", _table(analysis, chunk, last=chunk == chunks[-1])]
-    parts += [_legend(analysis), "", _savings(analysis)]
+    parts += [_legend(analysis), *_limits(analysis), "", _savings(analysis)]
     parts += [Text(f"Note: {note}", style="yellow") for note in analysis.notes]
     return Group(*parts)
 
@@ -66,6 +66,17 @@ def _legend(analysis: Analysis) -> Text:
     if analysis.info.disk_caveat:
         said += f"\nits disk: {analysis.info.disk_caveat}"
     return Text(said, style="dim")
+
+
+def _limits(analysis: Analysis) -> Iterator[Text]:
+    """For each workload that breaks, what limits the metric that breaks first, where it does."""
+    for workload in analysis.info.metrics:
+        broken = [(v.breaks_at, v) for v in analysis.verdicts if v.workload == workload and v.breaks_at is not None]
+        if broken:
+            ratio, verdict = min(broken, key=lambda pair: pair[0])
+            limit = analysis.limit(verdict, ratio)
+            if limit is not None:
+                yield Text(f"{workload} at ratio {ratio:.3g}, where it breaks: {limit.sentence}.")
 
 
 def _ratio(ratio: float | None) -> str:

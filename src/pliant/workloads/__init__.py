@@ -14,11 +14,23 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class Metric:
-    """A number with a unit and a direction: `better` says whether more of it is good."""
+    """A number with a unit and a direction: `better` says whether more of it is good.
+
+    `phase` names what the phase does that yields it; "" if that is the only one, or the longest.
+    """
 
     name: str
     unit: str
     better: Literal["higher", "lower"]
+    phase: str = ""
+
+    def is_of(self, phase: str) -> bool:
+        """Whether a phase of that name can be the one that yields it.
+
+        >>> [Metric("write_bandwidth", "MiB/s", "higher", "write").is_of(p) for p in ("write", "write+read", "read")]
+        [True, True, False]
+        """
+        return not self.phase or self.phase in phase.split("+")
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class Toolbox:
 class Phase:
     """One MPI job: `argv` on `ranks_per_client` ranks in each client.
 
-    `drop_caches` empties the page cache before it.
+    `name` says what it does; of several things one after the other, joined by "+". `drop_caches` empties the page
+    cache before it.
     """
 
     name: str
