@@ -110,8 +110,12 @@ def test_the_verdict_has_what_the_issue_asks_for(run):
         for row in each["ratios"]:
             assert set(row) == {
                 *("ratio", "hosts", "trials", "median", "low", "high"),
-                *("loss", "loss_low", "loss_high", "state"),
+                *("loss", "loss_low", "loss_high", "state", "limited_by"),
             }
+            limit = row["limited_by"]
+            assert limit["resource"] in ("cpu", "nic_up", "nic_down", "disk_read", "disk_write", "none")
+            assert set(limit["roles"]) <= {"server", "client"}
+            assert (limit["resource"] == "none") == (limit["hosts"] == [])
             assert isinstance(row["hosts"], int)
             assert row["trials"] == 2
             assert 0 < row["low"] <= row["median"] <= row["high"]

@@ -7,7 +7,7 @@
     python3 -I -S calibrate.py read AT LENGTH FILE RATE  bytes/s, of what `write` wrote
 
 All hosts are asked at the same moment, AT (seconds since the epoch). What counts are LENGTH seconds after WARM_UP_S,
-when what limits let pass at their beginning has passed: a token bucket is full, blk-throttle gives the first slice at once.
+when what limits let pass at their beginning has passed: a token bucket is full, blk-throttle gives a slice at once.
 """
 
 from __future__ import annotations
