@@ -18,10 +18,15 @@ from .process import CommandFailed, environment, run
 KIND = "ext4"
 
 
-def make(journal: Journal, sizes: dict[str, int]) -> dict[str, str]:
+DIRTY_PART = 0.2
+"""Part of a host's memory that may be written and not yet be on its disk: the default of vm.dirty_ratio."""
+
+
+def make(journal: Journal, sizes: dict[str, int], memory_bytes: int) -> dict[str, str]:
     """Make a disk per node (name -> bytes) and return the loop device of each (name -> "/dev/loop7").
 
-    Images are sparse: they take what is written to them. Raises CommandFailed.
+    Images are sparse: they take what is written to them. `memory_bytes` is what the node's host has; a disk holds back
+    who writes more than such a machine would cache. Raises CommandFailed.
     """
     directory = journal.directory / "disks"
     directory.mkdir(exist_ok=True)
@@ -34,10 +39,25 @@ def make(journal: Journal, sizes: dict[str, int]) -> dict[str, str]:
         env = environment(journal.id)
         quick = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
         run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", quick, str(image)], timeout_s=120, env=env).check()
-        return run(["losetup", "--find", "--show", str(image)], timeout_s=60, env=env).check().stdout.strip()
+        device = run(["losetup", "--find", "--show", str(image)], timeout_s=60, env=env).check().stdout.strip()
+        limit_dirty(device, round(DIRTY_PART * memory_bytes))
+        return device
 
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(sizes, pool.map(one, sizes), strict=True))
+
+
+def limit_dirty(device: str, size_bytes: int | None) -> None:
+    """Let so much be dirty for a block device, or as much as the machine allows (None): sysfs-class-bdi in the kernel.
+
+    Kernels before 6.2 know no such limit. What a loop device was told stays with it, also for who gets it next.
+    """
+    bdi = Path("/sys/class/bdi", number(device))
+    if (bdi / "strict_limit").exists():  # writing a file that sysfs does not have is "permission denied"
+        (bdi / "strict_limit").write_text("0" if size_bytes is None else "1")
+        (bdi / "max_ratio").write_text("100")
+        if size_bytes is not None and size_bytes < int((bdi / "max_bytes").read_text()):
+            (bdi / "max_bytes").write_text(str(size_bytes))
 
 
 def number(device: str) -> str:
@@ -67,6 +87,8 @@ def detach(directory: Path, cgroups: Cgroups, deadline_s: float = 20.0) -> None:
     while devices := attached(directory):
         with suppress(OSError):
             cgroups.lift_disks([number(device) for device in devices])
+            for device in devices:
+                limit_dirty(device, None)
         failed = None
         for device in devices:
             done = run(["losetup", "--detach", device], timeout_s=30)

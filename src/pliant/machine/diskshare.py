@@ -2,10 +2,14 @@
 
     python3 -I diskshare.py STATE/ID/diskshare.json
 
-The kernel limits each loop device by itself; a host's disk is the sum of them. So every TICK each disk may take what
-the others leave, and never less than an equal part: one busy disk gets the whole rate, two get half of it each. What
-passed above the rate meanwhile is taken back afterwards, so the sum keeps to the rate. Reads and writes are limited
-apart, each to the host's rate.
+The kernel limits each loop device by itself; a host's disk is the sum of them. So the disks that are busy share the
+host's rate equally, and what one of them does not want goes to the others. Reads and writes are limited apart, each to
+the host's rate.
+
+The kernel keeps a limit exactly as long as it stays what it is, but lets up to a tenth of a second's worth pass when it
+is set (a new slice, block/blk-throttle.c). So limits are steps: they change when a disk becomes busy or idle, or wants
+clearly more or less than before, and not in between. What passed above the rate meanwhile, when several begin at
+once, is taken back in one further step.
 
 The file says {"hosts": [{"rate": bytes/s or null, "disks": ["7:3", ...], "limits": {"read": {"file", "line", "none"},
 "write": ...}}, ...]}, where `limits` is how the kernel is told (`cgroup.DiskLimit`). It is read again when it changes.
@@ -14,61 +18,178 @@ The file says {"hosts": [{"rate": bytes/s or null, "disks": ["7:3", ...], "limit
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 
 TICK_S = 0.025
-_MEMORY_S = 0.15
-"""Use is averaged over this time or more: the kernel lets requests of a megabyte pass whole, so a tick says little."""
-_REQUESTS = 2
-"""... and over the time of so many such requests at an equal part of the rate: between two of them a slow disk would
-seem idle, and what it leaves be given to the others."""
-_REQUEST_BYTES = 2**20
-_IDLE = 0.001
-"""A disk that uses less than this part of the rate is idle."""
-_GAIN = 0.3
-"""Part of the way to its new limit that a disk goes in a tick, divided by the number of busy disks: all of them react
-to each other, and with more the limits would swing."""
-_DEBT_S = 0.5
-"""Time, or twice the averaging's if that is more, over which an excess is taken back; what takes longer is forgiven."""
+WINDOW_S = 1.0
+"""A disk is idle, or known to want less than its part, after this time of it, or of _REQUESTS requests if those take
+longer: the kernel lets requests of megabytes pass whole."""
+_REQUESTS = 3
+_HUNGRY = 0.85
+"""A disk that uses this part of its limit would use more."""
+_SPARE = 1.1
+"""A disk that wants less than its part keeps this much more than it used, so that it may grow."""
+_SAME = 0.01
+"""Limits that differ by less than this are the same."""
+
+_EXCESS_S = 0.1
+"""What passed above the rate is taken back once it is more than this time's worth of it: the kernel's slice, by which
+it is ahead of a constant limit at times. Taking that back would begin anew forever."""
+_TAKE_BACK_S = 0.5
+"""... in this time, or twice as long as it takes to pass at the rate."""
+
+HUNGRY = float("inf")
 
 
-def divide(rate: float, limits: Sequence[float], used: Sequence[float], gain: float = 1.0) -> list[float]:
-    """New limits (bytes/s) of the disks of one host from the present ones and what is being used.
+def divide(rate: float, wanted: Sequence[float | None]) -> list[float]:
+    """Limits (bytes/s) of the disks of one host from what each wants: None if it is idle, HUNGRY if as much as it gets.
 
-    >>> divide(100.0, [50, 50], [50, 0])
-    [100.0, 50.0]
-    >>> divide(100.0, [100, 50], [100, 50], gain=0.5)
-    [75.0, 50.0]
-    >>> divide(100.0, [50, 50], [50, 10])
-    [90.0, 50.0]
+    Hungry disks share equally what the others leave (max-min fairness). Who wants clearly less than an equal part may
+    still take one: it will be seen when it does. An idle disk may begin with the part that it will have: its first
+    request may be megabytes, and is not seen before it is done.
+
+    >>> divide(120.0, [HUNGRY, HUNGRY, None])
+    [60.0, 60.0, 40.0]
+    >>> divide(120.0, [HUNGRY, 20.0, None])
+    [100.0, 60.0, 40.0]
+    >>> divide(120.0, [HUNGRY, 10.0, 50.0])
+    [60.0, 40.0, 60.0]
+    >>> divide(120.0, [None, None, None])
+    [120.0, 120.0, 120.0]
     """
-    busy = sum(use > _IDLE * rate for use in used)
-    total = sum(used)
-    fresh = []
-    for limit, use in zip(limits, used, strict=True):
-        equal = rate / (busy if use > _IDLE * rate else busy + 1)
-        aim = max(equal, rate - (total - use))
-        fresh.append(limit + gain * (aim - limit))
-    return fresh
+    busy = sorted(want for want in wanted if want is not None)
+    equal = most = rate / max(1, len(busy))
+    left = rate
+    for served, least in enumerate(busy):
+        most = max(most, left / (len(busy) - served))
+        left -= min(least, most)
+    limits = []
+    for want in wanted:
+        if want is None:
+            limits.append(rate / (len(busy) + 1))
+        else:
+            limits.append(equal if want < _HUNGRY * equal else most)  # at its limit it would look hungry
+    return limits
+
+
+class _Disk:
+    """One direction of one disk: its limit, what it has moved lately, and what it seems to want."""
+
+    def __init__(self, limit: float, moved: int, now: float) -> None:
+        self.limit = limit
+        self.wanted: float | None = None
+        self.since = now
+        self.busy = now
+        self.request = self.largest = 0
+        self.marked = now
+        self.history: deque[tuple[float, int]] = deque([(now, moved)])
+
+    @property
+    def window(self) -> float:
+        """The time, in seconds, over which it is judged."""
+        return max(WINDOW_S, _REQUESTS * self.request / self.limit)
+
+    def see(self, now: float, moved: int) -> None:
+        """Take note of how many bytes it has moved so far, and decide what it wants."""
+        last, before = self.history[-1]
+        self.history.append((now, moved))
+        if moved > before:
+            self.busy = now
+            self._measure(moved - before - round(self.limit * (now - last)))
+            if self.wanted is None:
+                self.wanted, self.since = HUNGRY, now
+        window = self.window
+        if now - self.marked >= window:
+            self.request, self.largest, self.marked = self.largest, 0, now
+        while len(self.history) > 2 and self.history[1][0] <= now - window:
+            self.history.popleft()
+        if self.wanted is None:
+            return
+        if now - self.busy >= window:
+            self.wanted, self.request, self.largest = None, 0, 0
+        elif now - max(self.since, self.history[0][0]) >= window:
+            began, at_first = self.history[0]
+            self._judge((moved - at_first) / (now - began), self.request / (now - began), now)
+
+    def _measure(self, at_once: int) -> None:
+        """Remember how large requests are, of this window and the last: bytes that were seen to pass at once.
+
+        That is beyond what the limit lets through meanwhile, for ticks come late when the machine is busy.
+        """
+        self.largest = max(self.largest, at_once)
+        self.request = max(self.request, at_once)
+
+    def _judge(self, used: float, one: float, now: float) -> None:
+        """What it wants from what it used for a whole window under its present limit (bytes/s).
+
+        A window may hold one request more or less: that would be `one`, in bytes/s.
+        """
+        assert self.wanted is not None
+        if used + one >= _HUNGRY * self.limit or (self.wanted != HUNGRY and used - one > self.wanted):
+            wanted = HUNGRY
+        elif self.wanted == HUNGRY or used + one < self.wanted / _SPARE**2:
+            wanted = _SPARE * used
+        else:
+            return
+        if wanted != self.wanted:
+            self.wanted, self.since = wanted, now
+
+    def set(self, limit: float, now: float) -> bool:
+        """Give it another limit; whether that is one."""
+        if abs(limit - self.limit) <= _SAME * self.limit:
+            return False
+        self.limit, self.since = limit, now
+        return True
+
+
+class _Account:
+    """What all disks of a host moved above its rate, in one direction, and what is done about it."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate, self.now = rate, now
+        self.excess = self.least = 0.0
+        self.since = now
+        self.taking: tuple[float, float] | None = None
+
+    def book(self, now: float, moved: int, window: float) -> float:
+        """Book what was moved since the last time; the rate to divide now, bytes/s.
+
+        Requests pass whole, so the excess jumps with each: what counts is the least of it within a window.
+        """
+        self.excess = max(0.0, self.excess + moved - self.rate * (now - self.now))
+        self.now = now
+        self.least = min(self.least, self.excess)
+        if self.taking is not None:
+            rate, until = self.taking
+            if now < until and self.excess > 0:
+                return rate
+            self.taking = None
+            self._watch(now)
+        elif now - self.since >= window:
+            if self.least > _EXCESS_S * self.rate:
+                length = max(_TAKE_BACK_S, 2 * self.least / self.rate)
+                self.taking = (self.rate - self.least / length, now + length)
+                return self.taking[0]
+            self._watch(now)
+        return self.rate
+
+    def _watch(self, now: float) -> None:
+        self.least, self.since = self.excess, now
 
 
 class _Host:
     """The disks of one host and their limits; reads and writes apart."""
 
-    def __init__(self, rate: float, disks: Sequence[str], how: dict[str, dict[str, str]]) -> None:
-        self.rate, self.disks, self.how = rate, list(disks), how
-        self.memory_s = max(_MEMORY_S, _REQUESTS * _REQUEST_BYTES * len(disks) / rate)
-        self.debt_s = max(_DEBT_S, 2 * self.memory_s)
+    def __init__(self, rate: float, disks: Sequence[str], how: dict[str, dict[str, str]], now: float) -> None:
+        self.rate, self.names, self.how = rate, list(disks), how
         self.files = [open(f"/sys/dev/block/{disk}/stat") for disk in disks]  # noqa: SIM115 - read every tick
-        self.limits = {kind: [rate / len(disks)] * len(disks) for kind in ("read", "write")}
         self.last = self._bytes()
-        self.used = {kind: [0.0] * len(disks) for kind in ("read", "write")}
-        self.set = {kind: list(limits) for kind, limits in self.limits.items()}
-        self.debt = {"read": 0.0, "write": 0.0}
+        self.disks = {kind: [_Disk(rate, moved, now) for moved in self.last[kind]] for kind in ("read", "write")}
+        self.accounts = {kind: _Account(rate, now) for kind in self.disks}
 
     def _bytes(self) -> dict[str, list[int]]:
         """Bytes read and written so far by each disk (Documentation/block/stat.rst: sectors of 512 bytes)."""
@@ -80,27 +201,20 @@ class _Host:
             counts["write"].append(int(fields[6]) * 512)
         return counts
 
-    def tick(self, elapsed_s: float) -> dict[str, list[tuple[str, float]]]:
-        """The limits that changed by more than 2 %: kind -> (disk, bytes/s)."""
-        now = self._bytes()
-        weight = 1 - math.exp(-elapsed_s / self.memory_s)
+    def tick(self, now: float) -> dict[str, list[tuple[str, float]]]:
+        """The limits that change: kind -> (disk, bytes/s)."""
+        counts, before = self._bytes(), self.last
+        self.last = counts
         changes: dict[str, list[tuple[str, float]]] = {}
-        for kind, limits in self.limits.items():
-            used, passed = self.used[kind], 0
-            for index, (before, after) in enumerate(zip(self.last[kind], now[kind], strict=True)):
-                used[index] += weight * ((after - before) / elapsed_s - used[index])
-                passed += after - before
-            excess = self.debt[kind] + passed - self.rate * elapsed_s
-            self.debt[kind] = min(max(0.0, excess), self.rate * self.debt_s)
-            rate = max(0.2 * self.rate, self.rate - self.debt[kind] / self.debt_s)
-            busy = sum(use > _IDLE * rate for use in used)
-            new = divide(rate, limits, used, _GAIN / max(1, busy))
-            self.limits[kind] = new
-            for index, (disk, fresh) in enumerate(zip(self.disks, new, strict=True)):
-                if abs(fresh - self.set[kind][index]) > 0.02 * self.set[kind][index]:
-                    self.set[kind][index] = fresh
-                    changes.setdefault(kind, []).append((disk, fresh))
-        self.last = now
+        for kind, disks in self.disks.items():
+            for disk, moved in zip(disks, counts[kind], strict=True):
+                disk.see(now, moved)
+            moved = sum(counts[kind]) - sum(before[kind])
+            rate = self.accounts[kind].book(now, moved, max(disk.window for disk in disks) / 2)
+            limits = divide(rate, [disk.wanted for disk in disks])
+            for name, disk, limit in zip(self.names, disks, limits, strict=True):
+                if disk.set(limit, now):
+                    changes.setdefault(kind, []).append((name, limit))
         return changes
 
     def close(self) -> None:
@@ -116,18 +230,17 @@ def _apply(how: dict[str, str], limits: Sequence[tuple[str, float | None]]) -> N
             file.write(how["line"].format(disk=disk, rate=value) + "\n")
 
 
-def _load(path: str) -> list[_Host]:
+def _load(path: str, now: float) -> list[_Host]:
     """Read the file and set its limits at once; returns the hosts whose disks have to be watched."""
     with open(path) as file:
         hosts = json.load(file)["hosts"]
     watched = []
     for host in hosts:
         rate, disks = host["rate"], host["disks"]
-        each = None if rate is None else rate / len(disks)
         for how in host["limits"].values():
-            _apply(how, [(disk, each) for disk in disks])
+            _apply(how, [(disk, rate) for disk in disks])
         if rate is not None and len(disks) > 1:
-            watched.append(_Host(rate, disks, host["limits"]))
+            watched.append(_Host(rate, disks, host["limits"], now))
     return watched
 
 
@@ -135,7 +248,6 @@ def main(path: str) -> int:
     """Run until killed, or until the deployment's file is gone."""
     seen: tuple[int, int] | None = None
     hosts: list[_Host] = []
-    last = time.monotonic()
     while True:
         try:
             stat = os.stat(path)
@@ -145,13 +257,12 @@ def main(path: str) -> int:
             seen = (stat.st_mtime_ns, stat.st_ino)
             for host in hosts:
                 host.close()
-            hosts = _load(path)
+            hosts = _load(path, time.monotonic())
         time.sleep(TICK_S)
         now = time.monotonic()
         for host in hosts:
-            for kind, changes in host.tick(now - last).items():
+            for kind, changes in host.tick(now).items():
                 _apply(host.how[kind], changes)
-        last = now
 
 
 if __name__ == "__main__":
