@@ -125,9 +125,13 @@ def test_processes_of_the_group_and_those_below(tree):
     assert tree.groups.join_files("g/base") == [str(tree.root / "g/base/cgroup.procs")]
 
 
-def test_disk_limits_are_those_of_the_hosts_group(tree):
-    read, write = (tree.groups.disk_limits("pliant-ab/host-2")[kind] for kind in ("read", "write"))
-    assert read.file == write.file == str(tree.root / "pliant-ab/host-2/io.max")
+def test_disk_limits_are_those_of_the_deployments_group_whichever_host_a_disk_is_on(tree):
+    tree.make("pliant-ab")
+    limits = tree.groups.disk_limits("pliant-ab/host-2")
+    assert limits == tree.groups.disk_limits("pliant-ab/host-1")
+    read, write = (limits[kind] for kind in ("read", "write"))
+    assert read.file == write.file == str(tree.root / "pliant-ab/io.max")
+    assert Path(read.file).exists() and "io" in tree.read("cgroup.subtree_control")  # what makes the kernel show it
     assert read.line.format(disk="7:3", rate=1000) == "7:3 rbps=1000"
     assert write.line.format(disk="7:3", rate=write.none) == "7:3 wbps=max"
 

@@ -1,7 +1,7 @@
 """Control groups, the unified layout (v2): Documentation/admin-guide/cgroup-v2.rst in the kernel.
 
 Processes live in the leaves of a deployment's tree only, as v2 demands. Writing back is charged to the group that
-dirtied the pages, so a disk's limit on a host's group holds for buffered writes as well.
+dirtied the pages, so a disk's limit on the deployment's group holds for buffered writes as well.
 """
 
 from __future__ import annotations
@@ -100,8 +100,13 @@ class CgroupV2:
         return removed(self.root / group)
 
     def disk_limits(self, group: str) -> dict[str, DiskLimit]:
-        """See Cgroups."""
-        file = str(self.root / group / "io.max")
+        """See Cgroups. The limit is set on the deployment's group, that of all its hosts.
+
+        It means the same there, as a loop device is one node's disk. And it holds after a refold, when the kernel goes
+        on for a while to charge the writing back of an inode to the former host's group (cgroup-v2.rst, "Writeback":
+        who owns an inode is changed only after others have dirtied most of it for some time).
+        """
+        file = str(self.root / group.split("/")[0] / "io.max")
         return {kind: DiskLimit(file, f"{{disk}} {kind[0]}bps={{rate}}", "max") for kind in ("read", "write")}
 
     def lift_disks(self, disks: Iterable[str]) -> None:
