@@ -31,7 +31,7 @@ from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Problem, Study, StudyError
 from pliant.trial import Trial, TrialState
 from pliant.units import format_size
-from pliant.workloads import Toolbox
+from pliant.workloads import Toolbox, windows
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -363,12 +363,12 @@ class _Runner:
         cluster.empty(work)
         cluster.drop_caches()
         cluster.limit(True)
-        windows: dict[str, tuple[float, float]] = {}
+        phases: dict[str, tuple[float, float]] = {}
         sampled = target / "telemetry.txt"
         try:
             with cluster.deployment.telemetry(sampled):
                 before, began = cluster.deployment.host_cpu_s(), time.monotonic()
-                outputs = self._phases(cluster, workload, work, target, trial, windows)
+                outputs = self._phases(cluster, workload, work, target, trial, phases)
                 duration_s = time.monotonic() - began
                 after = cluster.deployment.host_cpu_s()
         finally:
@@ -376,16 +376,19 @@ class _Runner:
             cluster.keep_logs(target / "logs", logs)
         metrics = workload.driver.parse(workload.options, outputs)
         used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
-        usage, reason = self._judge(trial, sampled, windows)
+        usage, reason = self._judge(trial, sampled, phases, operations(phases, outputs))
         state: TrialState = "invalid" if reason else "done"
         return replace(
             trial, state=state, reason=reason, duration_s=duration_s, metrics=metrics, host_cpu_s=used, usage=usage
         )
 
     def _judge(
-        self, trial: Trial, sampled: Path, windows: Mapping[str, tuple[float, float]]
+        self, trial: Trial, sampled: Path, phases: telemetry.Windows, operations: telemetry.Windows
     ) -> tuple[dict[str, Any], str]:
-        """What hosts used in each phase, and why the trial is not valid, if it is not."""
+        """What hosts used in each operation, and why the trial is not valid, if it is not.
+
+        Valid are whole phases: a machine that ran out between two operations may have slowed down the next.
+        """
         figures, placement = self.prepared.figures, self.study.placements[trial.ratio]
         period_us, _ = period_and_quota_us(figures.cores)
         promise = telemetry.Promise(
@@ -394,8 +397,8 @@ class _Runner:
         hosts = dict(zip(placement.host_names, placement.hosts, strict=True))
         roles = {node.name: node.role for node in self.study.nodes}
         samples = telemetry.read(sampled.read_text())
-        usage = telemetry.usage(samples, windows, hosts, roles, promise)
-        reason = telemetry.invalid_reason(samples, windows, hosts, promise, self.prepared.machine.cores)
+        usage = telemetry.usage(samples, operations, hosts, roles, promise)
+        reason = telemetry.invalid_reason(samples, phases, hosts, promise, self.prepared.machine.cores)
         return usage.to_json(), reason
 
     def _phases(
@@ -405,11 +408,11 @@ class _Runner:
         work: str,
         target: Path,
         trial: Trial,
-        windows: dict[str, tuple[float, float]],
+        phases: dict[str, tuple[float, float]],
     ) -> dict[str, str]:
         """Run each phase of a trial within the study's deadline and keep its output; phase -> standard output.
 
-        `windows` gets the time of each phase, on the monotonic clock.
+        `phases` gets the time of each phase, on the monotonic clock.
         """
         until = time.monotonic() + self.study.about.trial_timeout
         outputs = {}
@@ -423,7 +426,7 @@ class _Runner:
             with cluster.undisturbed():
                 began = time.monotonic()
                 done = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
-                windows[phase.name] = began, time.monotonic()
+                phases[phase.name] = began, time.monotonic()
             (target / f"{phase.name}.out").write_text(done.stdout)
             if done.stderr:
                 (target / f"{phase.name}.err").write_text(done.stderr)
@@ -449,6 +452,19 @@ class _Runner:
             known = same or alike or everything
             total += mean(known) if known else _GUESS_S
         return total
+
+
+def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """When each operation took place: as a phase's output says, else the phase as a whole.
+
+    One time outside the phase, or without length, shows that the output's clock is not ours: then none of it is used.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for name, (begin_s, end_s) in phases.items():
+        stated = windows(outputs[name])
+        sound = all(begin_s <= begin < end <= end_s for begin, end in stated.values())
+        found |= stated if stated and sound else {name: (begin_s, end_s)}
+    return found
 
 
 def bring_up(

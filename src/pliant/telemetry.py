@@ -74,6 +74,10 @@ _GOT = 0.5
 _GAP = 5
 """So many samples that should have come and did not: the machine stood still, and nobody can vouch for that time."""
 
+_FEWEST = 2
+"""Intervals between samples that a phase must be as long as to be judged: in less there may be no sample at all, and
+what was used would be that of what was before and after it."""
+
 LIMITING = 0.20
 """Share of the active time for which a resource has to be saturated to be called limiting: with ever so much more of
 it a phase would take at least 1 - share of its time (Amdahl), so below this it explains no loss of 20 %."""
@@ -229,11 +233,12 @@ def _phase_from_json(content: Mapping[str, Any]) -> PhaseUsage:
 def usage(samples: Samples, windows: Windows, placement: Hosts, roles: Mapping[str, str], promise: Promise) -> Usage:
     """What the hosts used of what they were promised; `roles` maps each node to its role.
 
-    A phase without two samples has no hosts.
+    A phase without two samples, or shorter than two intervals between samples, has no hosts.
     """
     phases = {}
     for name, (begin_s, end_s) in windows.items():
-        active = _Active.of(samples, placement, begin_s, end_s)
+        long = end_s - begin_s >= _FEWEST * samples.every_s
+        active = _Active.of(samples, placement, begin_s, end_s) if long else None
         hosts = {}
         if active is not None:
             hosts = {host: _host(samples, active, host, nodes, roles, promise) for host, nodes in placement.items()}
@@ -410,7 +415,7 @@ def _stolen(samples: Samples, phases: Sequence[_Active]) -> str:
     asked_s = stolen_s + sum(phase.amount(busy) for phase in phases)
     if stolen_s < _STEAL_FLOOR_S or stolen_s <= STEAL * asked_s:
         return ""
-    return f"the hypervisor took {stolen_s / asked_s:.0%} of the CPU time that the machine asked for"
+    return f"the hypervisor took {100 * stolen_s / asked_s:.0f} % of the CPU time that the machine asked for"
 
 
 def _swapped(samples: Samples, phases: Sequence[_Active]) -> str:
@@ -446,8 +451,8 @@ def _exhausted(
     worst = max(short, key=lambda host: short[host])
     cores = f"{promise.cores:g} core{'' if promise.cores == 1 else 's'}"
     return (
-        f"the machine had no idle CPU for {lacking_s / active_s:.0%} of the time in which not all hosts got their "
-        f"{cores}, {worst} least of all"
+        f"the machine had no idle CPU for {100 * lacking_s / active_s:.0f} % of the time in which not all hosts got "
+        f"their {cores}, {worst} least of all"
     )
 
 
@@ -475,7 +480,8 @@ class Limit:
     def sentence(self) -> str:
         """In words, without a full stop."""
         if self.resource == "none":
-            text = "nothing was saturated: latency, locks or a serial program limit it"
+            long = " for long" if self.share > 0 else ""
+            text = f"nothing was saturated{long}: latency, locks or a serial program limit it"
             if self.next is not None:
                 text += f"; nearest was {self.next.what}, used to {self.next.mean:.0%}"
             return text.replace("%", " %")

@@ -21,6 +21,7 @@ from pliant.search import Todo
 from pliant.store import RunInfo
 from pliant.study import StudyError, load, parse
 from pliant.trial import Trial
+from pliant.workloads.kernels.common import window_lines
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -239,6 +240,35 @@ def test_the_facts_of_a_run_are_texts(machine):
     assert found["file system"] == "glusterfs 10.3"
     assert found["CPU"] == "2 x a CPU"
     assert found["MPI of ior"] == "MPICH 4.2"
+
+
+# When operations took place
+
+PHASES = {"write+read": (10.0, 30.0)}
+STATED = {"write": (12.0, 20.0), "read": (20.5, 29.0)}
+
+
+def test_operations_that_a_phase_tells_of_take_its_place():
+    phases = {**PHASES, "remove": (31.0, 32.0)}
+    found = engine.operations(phases, {"write+read": window_lines(STATED), "remove": "window\n"})
+    assert found == {**STATED, "remove": (31.0, 32.0)}
+
+
+@pytest.mark.parametrize("wrong", [(9.9, 20.0), (12.0, 30.1), (12.0, 12.0), (15.0, 12.0), (1e6, 2e6)])
+def test_a_clock_that_is_not_ours_is_not_used(wrong):
+    output = window_lines({**STATED, "write": wrong})
+    assert engine.operations(PHASES, {"write+read": output}) == PHASES
+
+
+def test_usage_is_of_operations_and_validity_of_phases(runner, monkeypatch, tmp_path):
+    asked = {}
+    usage = SimpleNamespace(to_json=lambda: {"write": 1})
+    monkeypatch.setattr(engine.telemetry, "usage", lambda samples, of, *rest: asked.update(usage=of) or usage)
+    monkeypatch.setattr(engine.telemetry, "invalid_reason", lambda samples, of, *rest: asked.update(valid=of) or "")
+    (tmp_path / "telemetry.txt").write_text("")
+    trial = Trial(1, "ior", 1.0, 8, 1, 1, "running", "")
+    assert runner._judge(trial, tmp_path / "telemetry.txt", PHASES, STATED) == ({"write": 1}, "")
+    assert asked == {"usage": STATED, "valid": PHASES}
 
 
 # Going on

@@ -76,6 +76,10 @@ def test_a_host_that_one_trial_knows_nothing_of():
     [
         ("read", {"write": 9.0, "read": 1.0}, "read"),
         ("read", {"write+read": 9.0}, "write+read"),
+        ("file-stat", {"file-stat": 1.0, "directory-stat": 9.0}, "file-stat"),
+        ("file-stat", {"create": 9.0, "stat": 1.0}, "stat"),
+        ("file-stat", {"create+stat+read+remove": 9.0}, "create+stat+read+remove"),
+        ("file-stat", {"file-create": 9.0}, None),  # its own was too short to be judged
         ("", {"only": 1.0}, "only"),
         ("", {"first": 1.0, "second": 9.0, "third": 2.0}, "second"),
         ("rea", {"write+read": 9.0}, None),
@@ -243,7 +247,7 @@ def test_a_workload_that_does_not_break_has_no_line(tmp_path):
 
 
 def test_an_invalid_trial_is_told_with_its_reason_and_its_telemetry_is_not_used(tmp_path):
-    reason = "the hypervisor took 5% of the CPU time that the machine asked for"
+    reason = "the hypervisor took 5 % of the CPU time that the machine asked for"
     many = [t for t in runs.with_usage(runs.trials(failures=False)) if t.workload == "ior"]
     invalid = ior(len(many) + 1, 1.0, 50.0, state="invalid", reason=reason, metrics={"write_bandwidth": 1.0})
     metrics = {"ior": runs.METRICS["ior"]}

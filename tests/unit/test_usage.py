@@ -268,10 +268,41 @@ def test_phases_are_apart():
     assert found["read"].hosts["host1"].resources["cpu"].mean == 0.25
 
 
-def test_a_phase_shorter_than_an_interval():
-    found = used({"host/host1/cpu_s": 0.2, **TRAFFIC}, windows=(103.31, 103.33))
-    assert found.active_s == pytest.approx(0.02)
-    assert found.hosts["host1"].resources["cpu"].mean == pytest.approx(1.0)
+@pytest.mark.parametrize("length_s", [0.02, 0.2, 0.39])
+def test_a_phase_shorter_than_two_intervals_is_not_judged(length_s):
+    found = used({"host/host1/cpu_s": 0.2, **TRAFFIC}, windows=(103.31, 103.31 + length_s))
+    assert found == PhaseUsage(pytest.approx(length_s), 0.0, {})
+    assert limiting([Usage({"write": found})], "write") is None
+
+
+@pytest.mark.parametrize("begin", [103.0, 103.05, 103.1, 103.19])
+def test_a_phase_of_a_few_samples_is_judged_by_them(begin):
+    """Nothing but the two intervals that it begins and ends in can count for what was before and after it."""
+    length_s = 0.42
+    counters = {
+        "host/host1/cpu_s": lambda t: 0.2 if 3 <= round(t, 3) < 3.6 else 0.0,
+        "host/host2/cpu_s": lambda t: 0.0 if 3 <= round(t, 3) < 3.6 else 0.2,
+        **TRAFFIC,
+    }
+    found = used(counters, windows=(begin, begin + length_s))
+    assert (found.duration_s, found.active_s) == (length_s, length_s)
+    cpu, other = (found.hosts[host].resources["cpu"] for host in ("host1", "host2"))
+    assert (cpu.mean, cpu.saturated) == (pytest.approx(1.0, abs=0.05), pytest.approx(1.0, abs=0.05))
+    assert (other.mean, other.saturated) == (pytest.approx(0.0, abs=0.05), pytest.approx(0.0, abs=0.05))
+
+
+def test_operations_that_follow_each_other_closely_are_apart():
+    """Writing uses the disk and reading the NIC: what is measured around an interval stays in its operation."""
+    counters = {
+        "node/server1/written_bytes": lambda t: DISK if t < 0.99 else 0.0,
+        "host/host1/up_bytes": lambda t: NIC if t >= 0.99 else 0.0,
+        **TRAFFIC,
+    }
+    samples = read(text(counters))
+    found = usage(samples, {"write": (100.0, 101.0), "read": (101.0, 101.5)}, HOSTS, ROLES, PROMISE)
+    assert [limiting([found], name).resource for name in ("write", "read")] == ["disk_write", "nic_up"]
+    for name, share in (("write", 0.0), ("read", 1.0)):
+        assert found.phases[name].hosts["host1"].resources["nic_up"].saturated == share
 
 
 @pytest.mark.parametrize("windows", [(10.0, 20.0), (200.0, 210.0), (105.0, 105.0)])
@@ -288,7 +319,7 @@ rates = st.lists(st.floats(0, 1.05), min_size=25, max_size=25)
 
 
 @settings(max_examples=50)
-@given(cpu=rates, up=rates, disk=rates, split=st.floats(0, 1), begin=st.floats(100, 103), length=st.floats(0.1, 3))
+@given(cpu=rates, up=rates, disk=rates, split=st.floats(0, 1), begin=st.floats(100, 103), length=st.floats(0.41, 3))
 def test_shares_are_shares_whatever_is_used(cpu, up, disk, split, begin, length):
     def at(values, full):
         return lambda t: values[min(24, round(t * 5))] * full
@@ -338,7 +369,7 @@ def test_a_quiet_machine_is_fine():
 
 
 def test_stolen_time_is_compared_with_what_was_asked_for():
-    assert reason({"machine/steal_s": 0.0258}) == "the hypervisor took 5% of the CPU time that the machine asked for"
+    assert reason({"machine/steal_s": 0.0258}) == "the hypervisor took 5 % of the CPU time that the machine asked for"
     assert reason({"machine/steal_s": 0.0147}) == ""
     # 5 % of very little is noise of the clock's ticks.
     assert reason({"machine/steal_s": 0.009, "machine/user_s": 0.1, "machine/system_s": 0.05}) == ""
@@ -362,7 +393,7 @@ EXHAUSTED = {"machine/user_s": 1.5, "machine/system_s": 0.5, "machine/idle_s": 0
 def test_no_idle_cpu_while_a_host_lacks_its_budget():
     found = reason({**EXHAUSTED, "host/host1/cpu_s": 0.2})
     assert found == (
-        "the machine had no idle CPU for 100% of the time in which not all hosts got their 0.2 cores, "
+        "the machine had no idle CPU for 100 % of the time in which not all hosts got their 0.2 cores, "
         "host2 least of all"
     )
 
@@ -484,8 +515,12 @@ def test_nothing_was_saturated():
     found = limit({"host1": {"cpu": (0.6, 0.1, BY), "disk_read": (0.1, 0.15, {})}, "host2": {"cpu": (0.62, 0.1, BY)}})
     assert (found.resource, found.hosts) == ("none", ())
     assert found.sentence == (
-        "nothing was saturated: latency, locks or a serial program limit it; "
+        "nothing was saturated for long: latency, locks or a serial program limit it; "
         "nearest was CPU of host1 and host2, used to 61 %"
+    )
+    never = limit({"host1": {"cpu": (0.6, 0.0, BY)}})
+    assert never.sentence == (
+        "nothing was saturated: latency, locks or a serial program limit it; nearest was CPU of host1, used to 60 %"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pliant.workloads.kernels
-from pliant.workloads import Toolbox
+from pliant.workloads import Toolbox, windows
 from pliant.workloads.ior import Ior, IorOptions
 from pliant.workloads.kernels import common, ior, mdtest
 from pliant.workloads.mdtest import Mdtest, MdtestOptions
@@ -241,6 +242,40 @@ def test_short_writes_and_reads_are_completed(monkeypatch, tmp_path):
     assert test.errors == 0
 
 
+def test_each_phase_has_a_window_from_barrier_to_barrier(monkeypatch, tmp_path, capsys):
+    readings = iter([10.0, 12.5, 13.0, 14.25])
+    monkeypatch.setattr(ior, "monotonic", lambda: next(readings))
+    settings = ior.Settings(f"-w -r -F -G 1 -b 8k -t 4k -o {tmp_path}/f".split())
+    ior.main(FakeJob(), settings)
+    output = capsys.readouterr().out
+    assert windows(output) == {"write": (10.0, 12.5), "read": (13.0, 14.25)}
+    found = Ior.parse(IorOptions(), {"write+read": output})
+    (write, read) = json.loads(output[output.index("{") :])["summary"]
+    assert list(found.values()) == [write["bwMaxMIB"], read["bwMaxMIB"]]
+    assert all(metric.phase in windows(output) for metric in Ior.metrics(IorOptions()))
+
+
+def test_the_mdtest_kernel_prints_a_window_for_each_rate(tmp_path, capsys):
+    mdtest.main(FakeJob(), mdtest.Settings(["-n", "2", "-d", str(tmp_path / "md")]))
+    output = capsys.readouterr().out
+    found = windows(output)
+    assert list(found) == [metric.phase for metric in sorted(Mdtest.metrics(MdtestOptions()), key=_kernels_order)]
+    times = [time for window in found.values() for time in window]
+    assert times == sorted(times) and times[-1] > times[0]
+    assert len(Mdtest.parse(MdtestOptions(), {"all": output})) == 7
+
+
+def _kernels_order(metric):
+    """Without dropped caches: directories first, then files."""
+    return metric.name.startswith("file")
+
+
+def test_windows_survive_being_printed():
+    made = {"write": (1234.567, 98765432.123456), "file-create": (0.0, 0.5)}
+    assert windows(common.window_lines(made)) == made
+    assert windows("") == windows("window write 1.0\nwindow write 1 x\n a window write 1 2\n") == {}
+
+
 # mdtest's tree
 
 
@@ -281,12 +316,13 @@ def test_within_one_node_the_stride_counts_ranks():
 
 def test_rate_is_the_items_of_all_ranks_over_the_slowest_ranks_time(monkeypatch, tmp_path):
     readings = iter([10.0, 12.0])
-    monkeypatch.setattr(mdtest, "perf_counter", lambda: next(readings))
+    monkeypatch.setattr(mdtest, "monotonic", lambda: next(readings))
     settings = mdtest.Settings(["-n", "100", "-d", str(tmp_path)])
     test = mdtest.Mdtest(FakeJob(0, ["a", "b"], [[4.0]]), settings)
     monkeypatch.setattr(test, "operation", lambda phase, kind: lambda paths: None)
     assert test.timed("C", "file") == 200 / 4.0
     assert test.job.barriers == 2
+    assert test.windows == {"file-create": (10.0, 12.0)}
 
 
 def test_the_table_of_rates_is_one_that_the_workload_reads():

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pliant.workloads import Phase, Toolbox, Workload
+from pliant.workloads import Phase, Toolbox, Workload, windows
+from pliant.workloads.kernels import mdtest
+from pliant.workloads.kernels.common import window_lines
 from pliant.workloads.mdtest import Mdtest, MdtestOptions
 
 DATA = Path(__file__).parent / "data"
@@ -80,8 +82,26 @@ def test_each_metric_is_of_one_phase(tools, keys):
     names = [phase.name for phase in phases(tools, **keys)]
     for metric in Mdtest.metrics(options(**keys)):
         found = [name for name in names if metric.is_of(name)]
-        assert metric.phase and metric.name.endswith(f"_{metric.phase}")
-        assert len(found) == 1 and metric.phase in found[0]
+        assert metric.name == metric.phase.replace("-", "_")
+        assert len(found) == 1 and metric.phase.partition("-")[2] in found[0]
+
+
+@pytest.mark.parametrize("keys", [{}, {"files": False}, {"directories": False}])
+def test_each_metric_has_its_window_in_the_kernels_output(keys):
+    (phase,) = phases(KERNEL, **keys)
+    settings = mdtest.Settings(list(phase.argv[3:]))
+    timed = [f"{mdtest.KINDS[k]}-{mdtest.OPERATIONS[p]}" for k in settings.kinds for p in mdtest.ROWS[k]]
+    metrics = Mdtest.metrics(options(**keys))
+    assert sorted(metric.phase for metric in metrics) == sorted(timed)
+    for metric in metrics:
+        assert [name for name in timed if metric.is_of(name)] == [metric.phase]
+
+
+def test_windows_do_not_disturb_the_rates():
+    lines = window_lines(dict.fromkeys(("file-create", "file-stat", "directory-remove"), (1.0, 9.0)))
+    mixed = {name: f"{lines}{text}{lines}" for name, text in CAPTURED.items()}
+    assert Mdtest.parse(options(), mixed) == Mdtest.parse(options(), CAPTURED)
+    assert all(windows(text) == {} for text in CAPTURED.values())
 
 
 @pytest.mark.parametrize(

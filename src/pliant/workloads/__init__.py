@@ -5,6 +5,7 @@ Pure: a workload declares MPI phases, `cluster` runs them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -16,7 +17,8 @@ from pydantic import BaseModel
 class Metric:
     """A number with a unit and a direction: `better` says whether more of it is good.
 
-    `phase` names what the phase does that yields it; "" if that is the only one, or the longest.
+    `phase` names what the phase does that yields it; "" if that is the only one, or the longest. In "file-stat" what is
+    before the hyphen says what it is done to: phases that are not told apart by that are named "stat".
     """
 
     name: str
@@ -29,8 +31,11 @@ class Metric:
 
         >>> [Metric("write_bandwidth", "MiB/s", "higher", "write").is_of(p) for p in ("write", "write+read", "read")]
         [True, True, False]
+        >>> [Metric("x", "op/s", "higher", "file-stat").is_of(p) for p in ("file-stat", "create+stat", "file-read")]
+        [True, True, False]
         """
-        return not self.phase or self.phase in phase.split("+")
+        names = {self.phase, self.phase.rpartition("-")[2]}
+        return not self.phase or not names.isdisjoint(phase.split("+"))
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,20 @@ class Phase:
     argv: tuple[str, ...]
     ranks_per_client: int
     drop_caches: bool = False
+
+
+_WINDOW = re.compile(r"^window (\S+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)\s*$", re.MULTILINE)
+
+
+def windows(output: str) -> dict[str, tuple[float, float]]:
+    """What one job did after another, by a `Metric.phase`: when each began and ended, in seconds of CLOCK_MONOTONIC.
+
+    The built-in kernels print it, a line each; real programs do not, so that nothing is found in their output.
+
+    >>> windows("IOR-4.1\\nwindow write 12.5 14.25\\nwindow read 15.0 15.5\\nMax Write: 3 MiB/sec\\n")
+    {'write': (12.5, 14.25), 'read': (15.0, 15.5)}
+    """
+    return {name: (float(begin), float(end)) for name, begin, end in _WINDOW.findall(output)}
 
 
 class Workload(Protocol):

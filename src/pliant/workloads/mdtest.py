@@ -76,7 +76,7 @@ class Mdtest:
     @staticmethod
     def metrics(options: MdtestOptions) -> tuple[Metric, ...]:
         """A rate, in operations per second, for each phase, of files and of directories."""
-        return tuple(Metric(name, "op/s", "higher", name.partition("_")[2]) for name in _rows(options))
+        return tuple(Metric(name, "op/s", "higher", name.replace("_", "-")) for name in _rows(options))
 
     @staticmethod
     def phases(options: MdtestOptions, directory: str, tools: Toolbox) -> tuple[Phase, ...]:

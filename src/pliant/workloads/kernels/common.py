@@ -189,6 +189,14 @@ def describe(error: OSError) -> str:
     return f"{name}: {error.strerror} ({code})"
 
 
+def window_lines(windows: Mapping[str, tuple[float, float]]) -> str:
+    """When each operation began and ended, as `pliant.workloads.windows` reads it; in seconds of CLOCK_MONOTONIC.
+
+    That clock is the kernel's, so that nodes of one machine and whoever samples them agree on it.
+    """
+    return "".join(f"window {name} {begin:.6f} {end:.6f}\n" for name, (begin, end) in windows.items())
+
+
 def pattern(rank: int, seed: int, length: int) -> bytes:
     """The data IOR writes by default: 64-bit words, the upper half the rank, the lower half counting up from `seed`.
 

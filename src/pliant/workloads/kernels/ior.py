@@ -5,6 +5,9 @@ Takes the options of IOR 4.0 that pliant uses, with IOR's meaning, and prints IO
 to the last close, opening after a barrier; an fsync (-e) lies within. Source: the IOR user guide,
 https://ior.readthedocs.io/en/latest/userDoc/options.html, and the behaviour of IOR 4.
 
+Before the summary is a line for each phase that IOR does not print, with the time from the barrier before it to the one
+after it: `window write BEGIN END`, in seconds of CLOCK_MONOTONIC.
+
 One option is not IOR's: `--drop-caches` writes back and drops the page cache between the write and the read phase,
 outside the timed regions, so that one job can do what takes IOR two.
 """
@@ -15,7 +18,7 @@ import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
-from time import time
+from time import monotonic, time
 
 TYPE_CHECKING = False  # that of `typing`, whose import is not worth its time here
 if TYPE_CHECKING or __package__:
@@ -94,6 +97,7 @@ class Ior:
         self.shift = common.ranks_to_next_node(job.hosts()) if settings.reorder else 0
         self.limit = 0
         self.errors = 0
+        self.windows: dict[str, tuple[float, float]] = {}
         self.buffer = mmap.mmap(-1, settings.transfer)  # page-aligned, as O_DIRECT wants it
         self.buffers = [self.buffer]
         self.buffer[:] = common.pattern(job.rank, self.seed, settings.transfer)
@@ -135,6 +139,7 @@ class Ior:
         job, barriers = self.job, self.settings.barriers
         began = time()
         job.barrier()
+        begin_s = monotonic()
         open_start = time()
         file = os.open(path, flags | self.direct, 0o664)
         open_stop = time()
@@ -152,6 +157,7 @@ class Ior:
         close_stop = time()
         job.barrier()
         ended = time()
+        self.windows[operation] = begin_s, monotonic()
         starts = job.minima([open_start, open_start, transfer_start, close_start])
         stops = job.maxima([close_stop, open_stop, transfer_stop, close_stop])
         elapsed = [stop - start for start, stop in zip(starts, stops, strict=True)]
@@ -343,6 +349,7 @@ def main(job: common.Job, settings: Settings) -> None:
     if job.rank == 0:
         import json  # not by all ranks
 
+        sys.stdout.write(common.window_lines(test.windows))
         sys.stdout.write(json.dumps(summary(job, settings, phases), indent=2) + "\n")
 
 

@@ -5,6 +5,9 @@ same names, and prints mdtest's table of rates. A rate is mdtest's: the items of
 rank took from the barrier before the phase to the barrier after it. Source: mdtest's manual page, and the behaviour of
 mdtest 4.
 
+Before the table is a line for each rate that mdtest does not print, with the time from barrier to barrier:
+`window file-create BEGIN END`, in seconds of CLOCK_MONOTONIC.
+
 One option is not mdtest's: `--drop-caches` runs the phases asked for as so many runs of mdtest with one phase each
 would, and between them writes back and drops the page cache, outside the timed regions.
 """
@@ -15,7 +18,7 @@ import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
-from time import perf_counter
+from time import monotonic
 
 TYPE_CHECKING = False  # that of `typing`, whose import is not worth its time here
 if TYPE_CHECKING or __package__:
@@ -31,6 +34,8 @@ ROWS = {
     "dir": {"C": "Directory creation", "T": "Directory stat", "r": "Directory removal"},
     "file": {"C": "File creation", "T": "File stat", "E": "File read", "r": "File removal"},
 }
+OPERATIONS = {"C": "create", "T": "stat", "E": "read", "r": "remove"}
+KINDS = {"dir": "directory", "file": "file"}
 
 
 class Settings:
@@ -95,6 +100,7 @@ class Mdtest:
         self.top = f"{settings.directory}/test-dir.0-0"
         self.made_root = False
         self.rates: dict[str, float] = {}
+        self.windows: dict[str, tuple[float, float]] = {}
 
     def iteration(self, phases: list[str]) -> None:
         """What one run of mdtest with these phases does: make the tree, directories, then files, remove the tree."""
@@ -133,10 +139,12 @@ class Mdtest:
         paths = self.items(phase, kind)
         work = self.operation(phase, kind)
         self.job.barrier()
-        start = perf_counter()
+        start = monotonic()
         work(paths)
         self.job.barrier()
-        longest = self.job.maxima([perf_counter() - start])[0]
+        stop = monotonic()
+        self.windows[f"{KINDS[kind]}-{OPERATIONS[phase]}"] = start, stop
+        longest = self.job.maxima([stop - start])[0]
         return len(paths) * self.job.size / longest
 
     def operation(self, phase: str, kind: str) -> Callable[[list[bytes]], None]:
@@ -156,20 +164,20 @@ class Mdtest:
             self.made_root = _make(self.settings.directory)
             _make(self.top)
         self.job.barrier()
-        start = perf_counter()
+        start = monotonic()
         for path in self.own_tree():
             os.mkdir(path, DIRECTORY_MODE)  # noqa: PTH102 - pathlib is slow to import
         self.job.barrier()
-        self.rates["Tree creation"] = self.settings.directories / (perf_counter() - start)
+        self.rates["Tree creation"] = self.settings.directories / (monotonic() - start)
 
     def remove_tree(self) -> None:
         """Undo `make_tree`."""
         self.job.barrier()
-        start = perf_counter()
+        start = monotonic()
         for path in reversed(self.own_tree()):
             os.rmdir(path)  # noqa: PTH106
         self.job.barrier()
-        self.rates["Tree removal"] = self.settings.directories / (perf_counter() - start)
+        self.rates["Tree removal"] = self.settings.directories / (monotonic() - start)
         if self.job.rank == 0:
             os.rmdir(self.top)  # noqa: PTH106
             if self.made_root:
@@ -278,7 +286,8 @@ def main(job: common.Job, settings: Settings) -> None:
         test.iteration(phases)
     if job.rank == 0:
         sys.stdout.write(f"mdtest-pliant was launched with {job.size} total task(s)\n")
-        sys.stdout.write(f"Command line used: {' '.join(sys.argv)}\n{table(settings, test.rates)}\n")
+        sys.stdout.write(f"Command line used: {' '.join(sys.argv)}\n{common.window_lines(test.windows)}")
+        sys.stdout.write(f"{table(settings, test.rates)}\n")
 
 
 if __name__ == "__main__":
