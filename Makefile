@@ -1,6 +1,7 @@
 # make demo    install what is missing, then run studies/quickstart.toml
 # make test    install what is missing, then lint, type-check and run every test (as root)
-.PHONY: setup demo test test-unit lint clean
+# make bench   install what is missing, then measure what the emulation promises and costs (as root, about an hour)
+.PHONY: setup demo test test-unit bench lint clean
 
 PYTEST = .venv/bin/python -m pytest
 
@@ -15,6 +16,10 @@ test: setup lint
 
 test-unit: setup
 	$(PYTEST) tests/unit
+
+bench: setup
+	@scripts/setup-bench
+	.venv/bin/python -m benchmarks.bench $(BENCH)
 
 lint: setup
 	.venv/bin/ruff check .
