@@ -129,6 +129,9 @@ def prepare(study: Study) -> Prepared:
     host = study.platform.host
     real = host.real if host.scaled else None
     problems = overdrawn(figures, len(nodes), disks, host.disk_size, machine, promises(), real)
+    if figures.latency_s and not machine.netem and not facts.missing(("tc", "unshare")):
+        remedy = "`modprobe sch_netem`, or use a kernel with CONFIG_NET_SCH_NETEM, or leave `latency` out"
+        problems.append(("platform.host.latency", f"this machine's kernel cannot delay packets (netem): {remedy}"))
     if problems:
         raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
     if machine.cgroups_error:

@@ -27,6 +27,7 @@ from pliant.units import (
     Size,
     format_bit_rate,
     format_byte_rate,
+    format_duration,
     format_power,
     format_size,
 )
@@ -53,6 +54,17 @@ def _at_least(least: _Number, shown: Callable[[float], str]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+_LEAST_S, _MOST_S = 1e-6, 10.0
+
+
+def _checked_latency(latency_s: float) -> float:
+    """What the kernel keeps, and what a file system's timeouts survive."""
+    if not _LEAST_S <= latency_s <= _MOST_S:
+        bounds = f'"{format_duration(_LEAST_S)}" to "{format_duration(_MOST_S)}"'
+        raise ValueError(f'"{format_duration(latency_s)}" is no latency of a link; write {bounds}, e.g. "0.1 ms"')
+    return latency_s
 
 
 def _below_all(fraction: float) -> float:
@@ -89,7 +101,8 @@ def _checked_scale(value: object) -> object:
 
 
 class HostTable(_Table):
-    """[platform.host]: what one host has. Cores of one CPU, bit/s in each direction, byte/s, bytes.
+    """[platform.host]: what one host has. Cores of one CPU, bit/s in each direction, byte/s, bytes, and the
+    seconds that a crossing of its uplink takes longer.
 
     With a scale, `cores`, `nic` and `disk` are a real host's, and the emulated one has each divided by the scale;
     `memory` is the emulated host's, None where it follows from the real one's. `like` fills in what is left out.
@@ -100,6 +113,7 @@ class HostTable(_Table):
     disk: Annotated[ByteRate, _at_least(proportions.MIN_DISK_BYTE_S, format_byte_rate)] = Field(examples=["60 MB/s"])
     memory: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] | None = Field(examples=["1 GiB"])
     disk_size: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] = Field(4 * 2**30, examples=["4 GiB"])
+    latency: Annotated[Duration, AfterValidator(_checked_latency)] | None = Field(None, examples=["0.1 ms"])
     like: str | None = Field(None, examples=["grid5000/dahu"])
     scale: Annotated[float | Literal["auto"] | None, BeforeValidator(_checked_scale)] = Field(None, examples=["auto"])
 

@@ -153,3 +153,38 @@ def test_limits_off():
         "qdisc replace dev down-2 root pfifo",
     ]
     assert network.limits([], 1e9) == []
+
+
+@pytest.mark.parametrize(
+    ("rate_bit_s", "latency_s", "delay", "limit"),
+    [
+        (1e6, 1e-6, "1us", 1000),  # never fewer than netem's own default
+        (200e6, 0.0001, "100us", 39_141),  # 2 x 25 MB/s x 50.1 ms in frames of 64 bytes
+        (1e9, 0.0000254, "25us", 195_412),
+        (1e9, 0.01, "10000us", 234_375),
+        (25e9, 0.5, "500000us", 53_710_938),
+        (1e12, 10.0, "10000000us", 4_294_967_295),  # the kernel keeps it in 32 bits
+    ],
+)
+def test_a_latency_is_netem_with_the_bucket_below_it(rate_bit_s, latency_s, delay, limit):
+    plain = network.limits([1], rate_bit_s)
+    assert network.limits([1], rate_bit_s, latency_s) == [
+        f"qdisc replace dev up-1 root handle 1: netem delay {delay} limit {limit}",
+        plain[0].replace("root", "parent 1:1 handle 10:"),
+        f"qdisc replace dev down-1 root handle 1: netem delay {delay} limit {limit}",
+        plain[1].replace("root", "parent 1:1 handle 10:"),
+    ]
+
+
+@given(st.floats(1e6, 1e11), st.floats(1e-6, 10))
+def test_netem_holds_all_that_is_on_its_way(rate_bit_s, latency_s):
+    fields = network.limits([2], rate_bit_s, latency_s)[0].split()
+    limit = int(fields[fields.index("limit") + 1])
+    small, full = 66, 1514  # an acknowledgement, a full frame
+    assert limit >= min(2**32 - 1, rate_bit_s / 8 * latency_s / small)
+    assert limit * full >= rate_bit_s / 8 * (2 * latency_s + 0.050)
+    assert limit < 2**32
+
+
+def test_free_links_have_no_latency_either():
+    assert network.limits([1], None, 0.01) == network.limits([1], None)

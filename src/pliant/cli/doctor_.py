@@ -54,6 +54,8 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
         ("loop devices", machine.loop, "for the disks of nodes" if machine.loop else "modprobe loop", True),
         ("FUSE", machine.fuse, "for the mounts of clients" if machine.fuse else "modprobe fuse", True),
     ]
+    remedy = "no `latency`: modprobe sch_netem, or a kernel with CONFIG_NET_SCH_NETEM"
+    found.append(("latency of links", machine.netem, "netem" if machine.netem else remedy, False))
     for program, package in facts.PROGRAMS.items():
         where = facts.which(program)
         found.append((program, where is not None, where or f"apt-get install {package}", True))

@@ -29,12 +29,14 @@ LIMITS = ("cpu", "nic", "disk")
 
 @dataclass(frozen=True)
 class HostFigures:
-    """What one emulated host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes."""
+    """What one emulated host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes, and
+    the seconds that a crossing of its uplink takes longer."""
 
     cores: float
     nic_bit_s: float
     disk_byte_s: float
     memory_bytes: int
+    latency_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -316,7 +318,12 @@ class Deployment:
         self.limits = frozenset((LIMITS if on else ()) if isinstance(on, bool) else on)
         self._spare_others()
         self._batch(
-            "tc", network.limits(range(1, self.hosts + 1), self.figures.nic_bit_s if "nic" in self.limits else None)
+            "tc",
+            network.limits(
+                range(1, self.hosts + 1),
+                self.figures.nic_bit_s if "nic" in self.limits else None,
+                self.figures.latency_s,
+            ),
         )
         for host in range(1, self.hosts + 1):
             self.cgroups.limit_cpu(f"{self.group}/host-{host}", self.figures.cores if "cpu" in self.limits else None)

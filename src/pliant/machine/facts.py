@@ -39,6 +39,8 @@ class Facts:
     kernel: str
     system: str
     cpu: str
+    netem: bool = False
+    """Whether links can be given a latency; False also where that could not be tried."""
 
 
 def which(program: str) -> str | None:
@@ -52,7 +54,7 @@ def missing(programs: tuple[str, ...]) -> list[str]:
 
 
 def look() -> Facts:
-    """The facts of this machine, in a few milliseconds and without changing anything."""
+    """The facts of this machine, in some ten milliseconds and without changing anything."""
     layout = error = ""
     try:
         layout = cgroup.probe().layout
@@ -73,6 +75,7 @@ def look() -> Facts:
         kernel=platform.release(),
         system=_system(),
         cpu=_cpu(),
+        netem=_netem(),
     )
 
 
@@ -83,6 +86,16 @@ def version(argv: tuple[str, ...]) -> str:
     except CommandFailed:
         return ""
     return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
+
+
+def _netem() -> bool:
+    """Try it, in a network namespace that is gone at once. This makes the kernel load the module if it is one."""
+    unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
+    try:
+        tried = run([*unshare, "--", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"], timeout_s=5)
+    except CommandFailed:
+        return False
+    return tried.exit_status == 0
 
 
 def _read(path: str) -> str:

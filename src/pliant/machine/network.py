@@ -2,7 +2,7 @@
 
 All of it lives in one network namespace of the deployment (the *fabric*), apart from the machine's own network: two
 deployments can use the same addresses, the machine's firewall is not in the way, and it goes when its processes go.
-Functions return lines for `ip -batch` and `tc -batch` (ip-link(8), tc-tbf(8)); `deployment` runs them.
+Functions return lines for `ip -batch` and `tc -batch` (ip-link(8), tc-tbf(8), tc-netem(8)); `deployment` runs them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ PAYLOAD = 1448 / 1514
 """What of the wire's rate is left for what TCP carries: the rest of each frame is headers (Ethernet, IPv4, TCP with its
 time stamp)."""
 
+_QUEUE_MS = 50
+"""A packet that would wait longer for its rate is dropped: tc-tbf(8), latency."""
+_SMALLEST_BYTES = 64
+"""The least that an Ethernet frame has (IEEE 802.3)."""
 _QUIET_BRIDGE = "stp_state 0 forward_delay 0 mcast_snooping 0"
 
 SETTINGS = {
@@ -78,19 +82,38 @@ def attach(links: Mapping[str, int], hosts: int) -> list[str]:
     return lines + [f"link set {name} type bridge fdb_flush" for name in (SWITCH, *map(bridge, range(1, hosts + 1)))]
 
 
-def limits(hosts: Iterable[int], rate_bit_s: float | None) -> list[str]:
+def limits(hosts: Iterable[int], rate_bit_s: float | None, latency_s: float = 0.0) -> list[str]:
     """`tc -batch` lines that limit the uplinks of these hosts, each way, or set them free (None).
 
     The bucket holds 10 ms of the rate and at least 128 KiB: below one GSO packet (64 KiB) TCP falls far short of it.
+
+    With a latency each crossing of an uplink takes so much longer (tc-netem(8)). netem is the root and the bucket is
+    below it: a packet is delayed, and then queues for the rate, so that the times add up. The other way round it would
+    wait for the rate while it is delayed, and a busy link would have no latency; and the bucket's queue, of 50 ms,
+    would be netem's (a child takes its place). netem itself must never drop: see `_packets`.
     """
     lines = []
     for host in hosts:
         for device in (uplink(host), downlink(host)):
+            replace = f"qdisc replace dev {device}"
             if rate_bit_s is None:
-                lines.append(f"qdisc replace dev {device} root pfifo")
-            else:
-                burst = max(128 * 1024, round(rate_bit_s / 8 * 0.010))
-                lines.append(
-                    f"qdisc replace dev {device} root tbf rate {round(rate_bit_s)}bit burst {burst} latency 50ms"
-                )
+                lines.append(f"{replace} root pfifo")
+                continue
+            parent = "root"
+            if latency_s:
+                delay = f"delay {round(latency_s * 1e6)}us limit {_packets(rate_bit_s, latency_s)}"
+                lines.append(f"{replace} root handle 1: netem {delay}")
+                parent = "parent 1:1 handle 10:"
+            burst = max(128 * 1024, round(rate_bit_s / 8 * 0.010))
+            lines.append(f"{replace} {parent} tbf rate {round(rate_bit_s)}bit burst {burst} latency {_QUEUE_MS}ms")
     return lines
+
+
+def _packets(rate_bit_s: float, latency_s: float) -> int:
+    """How many packets netem may hold: all that can be on their way, and in the bucket's queue, if they are small.
+
+    Twice that, for what comes is not yet limited: a TCP that begins sends up to two windows in a round trip. netem's
+    default is 1000, less than 10 ms of 1 Gbit/s. It is a bound, no memory is set aside for it.
+    """
+    bytes_on_their_way = rate_bit_s / 8 * (latency_s + _QUEUE_MS / 1000)
+    return max(1000, min(2**32 - 1, round(2 * bytes_on_their_way / _SMALLEST_BYTES)))

@@ -42,7 +42,8 @@ def host_figures(host: HostTable, hosts: int, machine: Facts) -> tuple[HostFigur
             )
     slice_ = emulated(host.real, scale, host.memory)
     assert slice_.memory_bytes is not None  # a study names it, or a cluster that has it
-    return HostFigures(slice_.cores, slice_.nic_bit_s, slice_.disk_byte_s, slice_.memory_bytes), scale
+    latency_s = host.latency or 0.0  # of no scale: what waits on the real hosts waits as long here
+    return HostFigures(slice_.cores, slice_.nic_bit_s, slice_.disk_byte_s, slice_.memory_bytes, latency_s), scale
 
 
 def budget(figures: HostFigures, hosts: int, disks: int, disk_bytes: int) -> Budget:

@@ -1,0 +1,130 @@
+"""Latency of links: how a study asks for it, whether the machine can, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from study_files import edited
+
+from pliant import engine
+from pliant import mpi as mpi_
+from pliant.errors import UserError
+from pliant.machine import facts
+from pliant.machine.process import CommandFailed, Completed
+from pliant.platforms.emulated import host_figures
+from pliant.study import StudyError, parse
+
+GIB = 2**30
+TRIED = ("dev", "lo", "root", "netem", "delay", "1ms")
+MACHINE = facts.Facts(True, 2, 24 * GIB, 400 * GIB, "v1", "", True, True, True, "6.18", "Debian 12", "a CPU", True)
+
+
+def study(latency: str):
+    return parse(edited(f'memory = "1 GiB" => memory = "1 GiB" \n latency = {latency}'), "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [('"0.1 ms"', 1e-4), ('"0.001 ms"', 1e-6), ('"0.025 ms"', 25e-6), ('"10 s"', 10.0)]
+)
+def test_a_study_names_it_with_its_unit(written, seconds):
+    assert study(written).platform.host.latency == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ('"0.0005 ms"', '"0.0005 ms" is no latency of a link; write "0.001 ms" to "10 s", e.g. "0.1 ms"'),
+        ('"11 s"', '"11 s" is no latency of a link; write "0.001 ms" to "10 s", e.g. "0.1 ms"'),
+        ('"0 ms"', '"0 ms" is not above zero; write e.g. "20 min"'),
+        ("0.1", '0.1 has no unit; write e.g. "20 min"'),
+    ],
+)
+def test_what_is_no_latency(written, sentence):
+    with pytest.raises(StudyError) as refused:
+        study(written)
+    assert str(refused.value) == f"a.toml: platform.host.latency: {sentence}"
+
+
+def test_left_out_there_is_none():
+    host = parse(edited(), "a.toml").platform.host
+    assert host.latency is None
+    assert host_figures(host, 8, MACHINE)[0].latency_s == 0.0
+
+
+@pytest.mark.parametrize(
+    "edit", ["", 'cores = 0.2 => cores = 5 \n scale = "auto"', "cores = 0.2 => cores = 5 \n scale = 50"]
+)
+def test_proportions_do_not_divide_it(edit):
+    edits = ['memory = "1 GiB" => memory = "1 GiB" \n latency = "0.1 ms"', *([edit] if edit else [])]
+    figures, scale = host_figures(parse(edited(*edits), "a.toml").platform.host, 8, MACHINE)
+    assert figures.latency_s == pytest.approx(1e-4)
+    assert (scale > 1) == bool(edit)
+
+
+# Whether the machine can
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """What was run, and a kernel that answers with this status."""
+
+    class Kernel:
+        status: int | None = 0
+        argv: tuple[str, ...] = ()
+
+    kernel = Kernel()
+
+    def run(argv, *, timeout_s):
+        kernel.argv = tuple(argv)
+        if kernel.status is None:
+            raise CommandFailed(argv, 127, "", "no such file")
+        return Completed(tuple(argv), kernel.status, "", "Error: Specified qdisc kind is unknown.\n", "")
+
+    monkeypatch.setattr(facts, "run", run)
+    return kernel
+
+
+@pytest.mark.parametrize(("status", "can"), [(0, True), (2, False), (None, False)])
+def test_the_kernel_is_asked(tried, status, can):
+    tried.status = status
+    assert facts._netem() is can
+
+
+@pytest.mark.parametrize(("user", "options"), [(0, ["--net"]), (1000, ["--user", "--map-root-user", "--net"])])
+def test_it_is_tried_in_a_namespace_of_its_own(tried, monkeypatch, user, options):
+    monkeypatch.setattr(facts.os, "geteuid", lambda: user)
+    facts._netem()
+    assert tried.argv == ("unshare", *options, "--", "tc", "qdisc", "add", *TRIED)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that has everything."""
+    monkeypatch.setattr(engine.facts, "missing", lambda programs: [])
+    monkeypatch.setattr(engine, "promises", lambda: [])
+    monkeypatch.setattr(engine.mpi_, "find", lambda asked, program: mpi_.Mpi("mpich", "/m", "MPICH 4.2", {}))
+    return lambda **changes: monkeypatch.setattr(engine.facts, "look", lambda: replace(MACHINE, **changes))
+
+
+def test_a_study_that_asks_for_it_where_the_kernel_cannot_is_refused(machine):
+    machine(netem=False)
+    with pytest.raises(StudyError) as refused:
+        engine.prepare(study('"0.1 ms"'))
+    assert str(refused.value) == (
+        "a.toml: platform.host.latency: this machine's kernel cannot delay packets (netem): `modprobe sch_netem`, or "
+        "use a kernel with CONFIG_NET_SCH_NETEM, or leave `latency` out"
+    )
+    assert engine.prepare(parse(edited(), "a.toml")).figures.latency_s == 0.0
+
+
+def test_without_tc_it_is_tc_that_is_missing(machine, monkeypatch):
+    machine(netem=False)
+    monkeypatch.setattr(engine.facts, "missing", lambda programs: [p for p in programs if p == "tc"])
+    with pytest.raises(UserError, match="missing on this machine: tc"):
+        engine.prepare(study('"0.1 ms"'))
+
+
+def test_where_the_kernel_can_hosts_have_it(machine):
+    machine(netem=True)
+    assert engine.prepare(study('"0.1 ms"')).figures.latency_s == pytest.approx(1e-4)
