@@ -20,8 +20,9 @@ from .journal import Journal, deployments
 from .process import CommandFailed, Completed, alive, environment, run
 
 DISK_RATE = 0.985
-"""What the kernel is told of a disk's rate: when a disk has been idle, it lets a tenth of a second's worth pass at once (a
-slice, block/blk-throttle.c). So what takes 1.5 s is 5 % too fast, 7 s exact, and longer 1.5 % too slow at the most."""
+"""What the kernel is told of a disk's rate: when a disk has been idle, it lets a tenth of a second's worth pass at once
+(a slice, block/blk-throttle.c). So what takes 1.5 s is 5 % too fast, 7 s exact, and longer 1.5 % too slow at the
+most."""
 
 LIMITS = ("cpu", "nic", "disk")
 """What is limited on a host while a trial is measured. Its memory is limited always."""
