@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -25,7 +27,7 @@ import pliant
 from pliant.composition import Composition
 from pliant.errors import PliantError, TrialError
 from pliant.machine import cgroup
-from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
+from pliant.machine.deployment import Deployment, HostFigures, NodeFile, NodeRequest
 from pliant.machine.journal import STATE, Journal
 from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
@@ -33,7 +35,7 @@ from pliant.machine.process import CommandFailed, Completed, environment, marked
 from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
 from pliant.placement import Placement
-from pliant.steps import Runner, last_lines
+from pliant.steps import Runner, execute, last_lines, poll
 
 TRIAL_MARK = "PLIANT_TRIAL"
 """Environment variable of the processes of a trial, by which what a failed one left can be found."""
@@ -41,6 +43,15 @@ TRIAL_MARK = "PLIANT_TRIAL"
 
 class NotIntact(PliantError):
     """What one client wrote is not what another read."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a node's part of the file system works, and if not what its health check said."""
+
+    node: str
+    good: bool
+    said: str = ""
 
 
 class Cluster:
@@ -78,7 +89,11 @@ class Cluster:
             for node in composition.nodes:
                 role = composition.role(node.role)
                 size = disk_bytes if role.disk else 0
-                requests.append(NodeRequest(node.name, node.address, role.disk, size, role.private))
+                files = tuple(
+                    NodeFile(file.path, file.content, file.mode, file.owner)
+                    for file in composition.files.get(node.name, ())
+                )
+                requests.append(NodeRequest(node.name, node.address, role.disk, size, role.private, files))
             cluster.deployment.up(requests, _numbers(placement), len(composition.nodes), visible(programs))
             Runner(cluster, cluster.tail).carry_out(composition.steps, said)
             said("check that it works")
@@ -124,6 +139,44 @@ class Cluster:
         """The machine's file for what a daemon of a node says."""
         return Path(self.deployment.nodes[node].logs, f"{name}.log")
 
+    # The file system
+
+    def start(self, node: str, timeout_s: float = 30.0, said: Callable[[str], None] = lambda text: None) -> None:
+        """Run again those steps of a node that are not `once`, after a crash of it. Raises StepFailed.
+
+        A mount whose FUSE process is gone answers nothing but errors; it is let go of first, within `timeout_s`.
+        """
+        mount = self.composition.mount
+        mounts = self.execute(node, ["cat", "/proc/self/mounts"], timeout_s=timeout_s).check().stdout
+        for _ in [line for line in mounts.splitlines() if line.split()[1] == mount]:
+            self.execute(node, ["umount", "--lazy", mount], timeout_s=timeout_s).check()
+        Runner(self, self.tail).start(self.composition, node, said)
+
+    def unmount(self, timeout_s: float = 60.0) -> None:
+        """Let every client go of the file system; raises CommandFailed."""
+        unmount = self.composition.unmount
+
+        def one(client: str) -> None:
+            for command in unmount[client]:
+                execute(self, client, command, timeout_s)
+
+        with ThreadPoolExecutor(min(32, len(unmount) or 1)) as pool:
+            list(pool.map(one, unmount))
+
+    def health(self, timeout_s: float = 10.0) -> dict[str, Health]:
+        """Ask every node that can say so, all at the same time, whether its part of the file system works."""
+        asked = self.composition.health
+
+        def one(node: str) -> Health:
+            try:
+                execute(self, node, asked[node], timeout_s)
+            except CommandFailed as error:
+                return Health(node, False, str(error))
+            return Health(node, True)
+
+        with ThreadPoolExecutor(min(32, len(asked) or 1)) as pool:
+            return {health.node: health for health in pool.map(one, asked)}
+
     # Folding
 
     def refold(self, placement: Placement) -> None:
@@ -154,10 +207,19 @@ class Cluster:
         self.execute(clients[0].name, ["rm", path], timeout_s=timeout_s).check()
 
     def empty(self, directory: str, timeout_s: float = 120.0) -> None:
-        """Make a directory of the file system and everything in it new, from the first client."""
+        """Make a directory of the file system and everything in it new, from the first client, and wait until what was
+        in it is gone from the servers as well. Raises CommandFailed."""
         first = self.composition.clients[0].name
         self.execute(first, ["rm", "-rf", "--one-file-system", "--", directory], timeout_s=timeout_s).check()
         self.execute(first, ["mkdir", "-p", "--", directory], timeout_s=timeout_s).check()
+        until, clean = time.monotonic() + timeout_s, self.composition.clean
+
+        def one(node: str) -> None:
+            for command in clean[node]:
+                poll(self, {node: command}, until, threading.Event())
+
+        with ThreadPoolExecutor(min(32, len(clean) or 1)) as pool:
+            list(pool.map(one, clean))
 
     def drop_caches(self, timeout_s: float = 600.0) -> None:
         """Write back and empty the page cache: one serves every host, so what was written would be read from memory.

@@ -1,4 +1,4 @@
-"""What a file system is made of, as data: roles, nodes, steps, their order and their readiness.
+"""What a file system is made of, as data: roles, nodes, files, steps, their order and their readiness.
 
 A driver under `filesystems/` turns a role distribution and its options into a `Composition`; nothing here, nor in a
 driver, touches a machine. `cluster` executes a composition, `pliant check` prints it.
@@ -6,8 +6,9 @@ driver, touches a machine. `cluster` executes a composition, `pliant check` prin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
@@ -42,16 +43,53 @@ class Node:
 class Command:
     """A program and its arguments, run in a node as root, never through a shell.
 
-    `expect` is a regular expression that must be found in its standard output for it to count as done.
+    `expect` is a regular expression that must be found in its standard output for it to count as done; `stdin` is what
+    it reads. Both are shown to everybody, as are the arguments: what is secret belongs into a `File`.
     """
 
     argv: tuple[str, ...]
     expect: str | None = None
+    stdin: str = ""
+
+
+SECRET_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a node has before its first step; missing directories above it are made, as root's.
+
+    `owner` is `user` or `user:group` by their names on the machine. A `secret` file has mode 0600, and its content is
+    never shown.
+    """
+
+    path: str
+    content: str = field(repr=False)
+    mode: int = 0o644
+    owner: str = "root"
+    secret: bool = False
+
+    def __post_init__(self) -> None:
+        if self.secret:
+            object.__setattr__(self, "mode", SECRET_MODE)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Something that makes a node itself (an id, a uuid, a key), derived from the study's seed; see `identity`."""
+
+    value: str = field(repr=False)
+    secret: bool = False
+
+    @property
+    def shown(self) -> str:
+        """What people may see of it."""
+        return "(secret)" if self.secret else self.value
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a deployment, run on several nodes in parallel once the steps in `after` are done.
+    """One step of a deployment, run on several nodes in parallel once the steps it follows are done.
 
     `runs` maps a node to the commands it runs, one after the other. A `daemon` step starts its (single) command and
     leaves it running. The step is done when `ready`, polled on each node, succeeds; it fails after `timeout_s`.
@@ -60,9 +98,44 @@ class Step:
     name: str
     runs: Mapping[str, tuple[Command, ...]]
     after: tuple[str, ...] = ()
+    """Steps that come before it, where there are both."""
+    requires: tuple[str, ...] = ()
+    """Steps that come before it, and that it cannot do without: when a node starts again, it waits until each of them
+    is ready on some node."""
     daemon: bool = False
+    once: bool = False
+    """Only when the cluster is deployed (it formats, or creates), not when a node starts again."""
     ready: Mapping[str, Command] = field(default_factory=dict)
     timeout_s: float = 60.0
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """The steps that come before it."""
+        return tuple(dict.fromkeys((*self.after, *self.requires)))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that it concerns."""
+        return tuple(dict.fromkeys((*self.runs, *self.ready)))
+
+
+def waves(steps: Sequence[Step]) -> list[tuple[str, ...]]:
+    """The steps by the earliest moment at which they can start; ValueError for a cycle or a step that is not there."""
+    names = {step.name for step in steps}
+    done: set[str] = set()
+    order: list[tuple[str, ...]] = []
+    if len(names) < len(steps):
+        raise ValueError(f"{len(steps)} steps have {len(names)} names: {', '.join(sorted(names))}")
+    for step in steps:
+        if unknown := set(step.follows) - names:
+            raise ValueError(f'step "{step.name}" comes after "{min(unknown)}", which is not a step')
+    while len(done) < len(steps):
+        ready = tuple(step.name for step in steps if step.name not in done and set(step.follows) <= done)
+        if not ready:
+            raise ValueError(f"steps wait for each other: {', '.join(sorted(names - done))}")
+        order.append(ready)
+        done.update(ready)
+    return order
 
 
 @dataclass(frozen=True)
@@ -82,10 +155,61 @@ class Composition:
     """Command that prints the file system's version on its first line."""
     warnings: tuple[str, ...] = ()
     """What a user should know about this choice of options and counts."""
+    files: Mapping[str, tuple[File, ...]] = field(default_factory=dict)
+    """Node -> the files that it has before its first step."""
+    identities: Mapping[str, Mapping[str, Identity]] = field(default_factory=dict)
+    """Node -> name -> what makes it itself."""
+    health: Mapping[str, Command] = field(default_factory=dict)
+    """Node -> command that says whether its part of the file system works."""
+    unmount: Mapping[str, tuple[Command, ...]] = field(default_factory=dict)
+    """Client -> commands that let go of the file system."""
+    clean: Mapping[str, tuple[Command, ...]] = field(default_factory=dict)
+    """Node -> commands run after a workload's directory was emptied, each again and again until it succeeds: they wait
+    until what was deleted is gone from the servers as well."""
+    kernel: tuple[str, ...] = ()
+    """File systems that the machine's kernel must have: "fuse"."""
+
+    def __post_init__(self) -> None:
+        """ValueError for what cannot be carried out: a driver may be anybody's."""
+        waves(self.steps)
+        for problem in self._problems():
+            raise ValueError(problem)
+
+    def _problems(self) -> Iterable[str]:
+        names = {node.name for node in self.nodes}
+        for step in self.steps:
+            for node in step.nodes:
+                if node not in names:
+                    yield f'step "{step.name}" is for {node}, which is not a node'
+            if step.daemon and any(len(commands) != 1 for commands in step.runs.values()):
+                yield f'step "{step.name}" is a daemon, so each of its nodes has one command'
+        for what in (self.files, self.identities, self.health, self.unmount, self.clean):
+            for node in what:
+                if node not in names:
+                    yield f"{node} is not a node"
+        for path in (self.mount, *(file.path for files in self.files.values() for file in files)):
+            if not path.startswith("/") or ".." in PurePosixPath(path).parts:
+                yield f'"{path}" is not an absolute path'
 
     def role(self, name: str) -> Role:
         """The role of that name; KeyError if the composition has none."""
         return next(r for r in self.roles if r.name == name)
+
+    def again(self, node: str) -> tuple[Step, ...]:
+        """What a node runs when it starts again: its part of each step that is not `once`, in this order."""
+        found = []
+        for step in (self.step(name) for wave in waves(self.steps) for name in wave):
+            if node in step.nodes and not step.once:
+                runs = {node: step.runs[node]} if node in step.runs else {}
+                found.append(replace(step, runs=runs, ready={node: step.ready[node]} if node in step.ready else {}))
+        return tuple(found)
+
+    def step(self, name: str) -> Step:
+        """The step of that name; KeyError if the composition has none."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
 
     @property
     def clients(self) -> tuple[Node, ...]:
@@ -105,5 +229,8 @@ class Filesystem(Protocol):
         """The roles this file system has with these options."""
 
     @staticmethod
-    def compose(nodes: tuple[Node, ...], options: Any) -> Composition:
-        """The composition for these nodes; raises ValueError (one sentence) for counts that cannot work."""
+    def compose(nodes: tuple[Node, ...], options: Any, seed: int) -> Composition:
+        """The composition for these nodes; raises ValueError (one sentence) for counts that cannot work.
+
+        `seed` is the study's: identities are derived from it (see `identity`), so that a study is the same each time.
+        """

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
@@ -69,6 +69,8 @@ class Prepared:
     warnings: tuple[str, ...]
     scale: float = 1.0
     """What a real host's CPU, NIC and disk were divided by."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The file system's packages, with the versions that are installed."""
 
     def program(self, label: str) -> str:
         """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
@@ -141,13 +143,19 @@ def prepare(study: Study) -> Prepared:
         packages = {facts.PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
         names = ", ".join(dict.fromkeys([*absent, *lacking]))
         raise UserError(f"missing on this machine: {names}; install with: apt-get install {' '.join(sorted(packages))}")
+    if unknown := facts.missing_filesystems(study.composition.kernel):
+        kinds = ", ".join(unknown)
+        raise UserError(
+            f"this machine's kernel has no {kinds}: modprobe {' '.join(unknown)}, or use a kernel that has it"
+        )
     tools: dict[str, Toolbox] = {}
     mpis: dict[str, mpi_.Mpi] = {}
     for workload in study.workloads:
         program = _program(workload)
         tools[workload.label] = Toolbox(python=sys.executable, program=program)
         mpis[workload.label] = mpi_.find(study.mpi.mpiexec, program)
-    return Prepared(study, figures, machine, tools, mpis, _warnings(study, figures, machine), scale)
+    versions = facts.package_versions(study.composition.packages)
+    return Prepared(study, figures, machine, tools, mpis, _warnings(study, figures, machine), scale, versions)
 
 
 def _program(workload: LabelledWorkload) -> str | None:
@@ -225,6 +233,7 @@ def _facts(prepared: Prepared) -> dict[str, str]:
     return {
         "pliant": pliant.__version__,
         "file system": facts.version(study.composition.version) if study.composition.version else "",
+        **{f"package {name}": version for name, version in prepared.versions.items()},
         "kernel": machine.kernel,
         "system": machine.system,
         "CPU": f"{machine.cores} x {machine.cpu}",

@@ -7,12 +7,12 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
 
-from pliant.composition import Command, Step
+from pliant.composition import Command, Composition, Step, waves
 from pliant.errors import PliantError
 from pliant.machine.process import CommandFailed, Completed
 
@@ -30,7 +30,7 @@ class StepFailed(PliantError):
 class Nodes(Protocol):
     """What carrying out steps needs of a cluster."""
 
-    def execute(self, node: str, argv: Sequence[str], *, timeout_s: float) -> Completed:
+    def execute(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Completed:
         """Run a command in a node."""
 
     def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
@@ -38,23 +38,6 @@ class Nodes(Protocol):
 
     def log(self, node: str, name: str) -> Path:
         """The machine's file for what a daemon of a node says."""
-
-
-def waves(steps: Sequence[Step]) -> list[tuple[str, ...]]:
-    """The steps by the earliest moment at which they can start; ValueError for a cycle or a step that is not there."""
-    names = {step.name for step in steps}
-    done: set[str] = set()
-    order: list[tuple[str, ...]] = []
-    for step in steps:
-        if unknown := set(step.after) - names:
-            raise ValueError(f'step "{step.name}" comes after "{min(unknown)}", which is not a step')
-    while len(done) < len(steps):
-        ready = tuple(step.name for step in steps if step.name not in done and set(step.after) <= done)
-        if not ready:
-            raise ValueError(f"steps wait for each other: {', '.join(sorted(names - done))}")
-        order.append(ready)
-        done.update(ready)
-    return order
 
 
 class Runner:
@@ -73,15 +56,15 @@ class Runner:
         waiting = {step.name: step for step in steps}
         done: set[str] = set()
         running: dict[Future[None], str] = {}
-        left = {step.name: len(_names(step)) for step in steps}
+        left = {step.name: len(step.nodes) for step in steps}
         pool = ThreadPoolExecutor(min(64, max(4, sum(left.values()))))
         try:
             while waiting or running:
-                for step in [s for s in waiting.values() if set(s.after) <= done]:
+                for step in [s for s in waiting.values() if set(s.follows) <= done]:
                     said(step.name)
                     del waiting[step.name]
                     until = time.monotonic() + step.timeout_s
-                    for node in _names(step):
+                    for node in step.nodes:
                         running[pool.submit(self._on_node, step, node, until)] = step.name
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -94,6 +77,20 @@ class Runner:
             # Not waiting: what still runs in the nodes ends with them.
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def start(self, composition: Composition, node: str, said: Callable[[str], None]) -> None:
+        """Start a node again: its steps that are not `once`, one after the other. Raises StepFailed."""
+        for step in composition.again(node):
+            said(step.name)
+            until = time.monotonic() + step.timeout_s
+            for required in map(composition.step, step.requires):
+                if required.ready and node not in required.nodes:
+                    try:
+                        poll(self._nodes, required.ready, until, self._stop)
+                    except CommandFailed as error:
+                        reason = f'it requires "{required.name}", which is ready on no node: {error}'
+                        raise StepFailed(step.name, node, reason) from error
+            self._on_node(step, node, until)
+
     def _on_node(self, step: Step, node: str, until: float) -> None:
         """A step on one node: its commands, then polling until it is ready."""
         daemon: subprocess.Popen[bytes] | None = None
@@ -104,7 +101,7 @@ class Runner:
                 daemon = self._nodes.popen(node, commands[0].argv, log)
             else:
                 for command in commands:
-                    _check(command, self._nodes.execute(node, command.argv, timeout_s=_left(until)))
+                    execute(self._nodes, node, command, _left(until))
             if node in step.ready:
                 self._poll(step.ready[node], node, until, daemon, commands)
         except CommandFailed as error:
@@ -120,22 +117,39 @@ class Runner:
         commands: Sequence[Command],
     ) -> None:
         """Ask again and again whether a step is ready; CommandFailed at the deadline, or when its daemon has ended."""
-        last = ""
-        while time.monotonic() < until and not self._stop.is_set():
+
+        def ended() -> None:
             if daemon is not None and daemon.poll() is not None:
                 raise CommandFailed(commands[0].argv, daemon.returncode, "", "the daemon ended", node)
+
+        poll(self._nodes, {node: ready}, until, self._stop, ended)
+
+
+def poll(
+    nodes: Nodes,
+    asked: Mapping[str, Command],
+    until: float,
+    stop: threading.Event,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Ask nodes in turn until one of them says yes; `before` each round may raise. CommandFailed at the deadline."""
+    last = ""
+    while time.monotonic() < until and not stop.is_set():
+        before()
+        for node, command in asked.items():
             try:
-                _check(ready, self._nodes.execute(node, ready.argv, timeout_s=_left(until)))
+                execute(nodes, node, command, _left(until))
                 return
             except CommandFailed as error:
                 last = f"; last: {error}"
-            self._stop.wait(POLL_S)
-        raise CommandFailed(ready.argv, None, "", f"not ready in time{last}", node)
+        stop.wait(POLL_S)
+    node, command = next(iter(asked.items()))
+    raise CommandFailed(command.argv, None, "", f"not ready in time{last}", node)
 
 
-def _names(step: Step) -> list[str]:
-    """The nodes that a step concerns."""
-    return list(dict.fromkeys([*step.runs, *step.ready]))
+def execute(nodes: Nodes, node: str, command: Command, timeout_s: float) -> None:
+    """Run a command of a composition; CommandFailed unless it succeeds and says what is expected of it."""
+    _check(command, nodes.execute(node, command.argv, timeout_s=timeout_s, stdin=command.stdin))
 
 
 def _left(until: float) -> float:
@@ -159,12 +173,16 @@ def last_lines(text: str, count: int) -> str:
 def as_text(step: Step) -> list[str]:
     """What a step does, for people: a line per node and command."""
     lines = []
-    for node in _names(step):
-        lines += [
-            f"{node}: {shlex.join(command.argv)}{' &' if step.daemon else ''}" for command in step.runs.get(node, ())
-        ]
+    for node in step.nodes:
+        commands = step.runs.get(node, ())
+        lines += [f"{node}: {in_words(command)}{' &' if step.daemon else ''}" for command in commands]
         if node in step.ready:
-            ready = step.ready[node]
-            expect = f" shows /{ready.expect}/" if ready.expect else " succeeds"
-            lines.append(f"{node}: wait until {shlex.join(ready.argv)}{expect}")
+            expect = "" if step.ready[node].expect else " succeeds"
+            lines.append(f"{node}: wait until {in_words(step.ready[node])}{expect}")
     return lines
+
+
+def in_words(command: Command) -> str:
+    """A command, for people: what it runs, reads, and has to print."""
+    reads = f" <<< {shlex.quote(command.stdin)}" if command.stdin else ""
+    return f"{shlex.join(command.argv)}{reads}{f' shows /{command.expect}/' if command.expect else ''}"

@@ -123,7 +123,8 @@ def parse(text: str, file: str) -> Study:
     platform = _table(PlatformTable, raw, "platform", found)
     filesystem = _table(FilesystemTable, raw, "filesystem", found)
     driver, options = _filesystem(raw.get("filesystem"), found)
-    composition = _composition(driver, options, filesystem, found) if driver and options and filesystem else None
+    seed = about.seed if about else 0
+    composition = _composition(driver, options, filesystem, seed, found) if driver and options and filesystem else None
     fold = _table(FoldTable, raw, "fold", found)
     placements = _placements(fold, composition, found) if fold and composition else {}
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
@@ -290,7 +291,7 @@ def _filesystem(raw: object, found: _Findings) -> tuple[type[Filesystem] | None,
 
 
 def _composition(
-    driver: type[Filesystem], options: BaseModel, table: FilesystemTable, found: _Findings
+    driver: type[Filesystem], options: BaseModel, table: FilesystemTable, seed: int, found: _Findings
 ) -> Composition | None:
     """The file system on the nodes of the role distribution, or None after its problems have been added."""
     try:
@@ -306,7 +307,7 @@ def _composition(
     try:
         # The driver's order of roles, so that the order of lines in the file changes no placement.
         nodes = nodes_for({role.name: table.roles.get(role.name, 0) for role in roles})
-        return driver.compose(nodes, options)
+        return driver.compose(nodes, options, seed)
     except ValueError as error:
         found.add(("filesystem", "roles"), str(error))
         return None

@@ -91,7 +91,7 @@ class Broker:
         )
 
     @staticmethod
-    def compose(nodes: tuple[Node, ...], options: Any) -> Composition:
+    def compose(nodes: tuple[Node, ...], options: Any, seed: int) -> Composition:
         if sum(node.role == "store" for node in nodes) == 2:
             raise ValueError("two stores cannot agree; write 1 or 3")
         return Composition("broker", Broker.roles(options), nodes, (), "/mnt/dfs", (), ())

@@ -190,6 +190,8 @@ def test_check_shows_every_command(alone):
     assert "step glusterd, within" in said
     assert "  server1: gluster --mode=script peer probe server4\n" in said
     assert "  client4: mkdir -p /mnt/dfs\n" in said
+    assert "step volume, once requires pool, within" in said
+    assert "\nhealth\n  client1: stat" in said
     assert "workload mdtest, " in said
 
 
@@ -201,6 +203,9 @@ def test_check_as_json(alone):
     for placement in plan["placements"].values():
         assert {node for nodes in placement.values() for node in nodes} == everyone
     assert [step["name"] for step in plan["steps"]] == ["glusterd", "pool", "volume", "mount"]
+    assert plan["order"] == [["glusterd"], ["pool"], ["volume"], ["mount"]]
+    assert plan["steps"][0]["runs"]["server1"][0]["argv"][0] == "glusterd"
+    assert plan["versions"]["glusterfs-server"]
     assert [workload["name"] for workload in plan["workloads"]] == ["ior", "mdtest"]
 
 

@@ -28,6 +28,7 @@ PURE = (
     "telemetry",
     "search",
     "composition",
+    "identity",
     "filesystems",
     "workloads",
     "trial",

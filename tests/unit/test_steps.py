@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pliant.composition import Command, Step
+from pliant.composition import Command, Composition, Node, Role, Step
 from pliant.machine.process import CommandFailed, Completed
 from pliant.steps import Runner, StepFailed, as_text, last_lines, waves
 
@@ -26,9 +26,9 @@ class FakeNodes:
         self.daemons: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
 
-    def execute(self, node, argv, *, timeout_s):
+    def execute(self, node, argv, *, timeout_s, stdin=""):
         with self._lock:
-            self.calls.append((node, " ".join(argv)))
+            self.calls.append((node, " ".join(argv) + (f" <{stdin}" if stdin else "")))
             self.timeouts.append(timeout_s)
         result = self.does.get(argv[0], lambda node: "")(node)
         if isinstance(result, Completed):
@@ -192,6 +192,11 @@ def test_a_daemon_that_dies_before_it_is_ready_is_told_with_the_end_of_its_log(n
     assert error.log.splitlines() == [*(f"line {n}" for n in range(3, 13)), "tail of n1"]
 
 
+def test_a_command_reads_what_it_is_given(nodes):
+    carry_out(nodes, Step("s", {"n1": (Command(("tee", "f"), stdin="text"),)}))
+    assert nodes.calls == [("n1", "tee f <text")]
+
+
 def test_a_daemon_that_runs_is_left_running(nodes):
     daemon = Step("d", {"n1": (Command(("sleep", "60")),)}, daemon=True, ready={"n1": Command(("ready",))})
     carry_out(nodes, daemon)
@@ -258,6 +263,47 @@ def test_an_interrupt_ends_it_too(nodes):
         Runner(nodes, lambda node: "").carry_out(steps, interrupt)
     assert time.monotonic() - began < 2
     assert ("n1", "second") not in nodes.calls
+
+
+# Starting again
+
+
+def started(nodes: FakeNodes, node: str, *steps: Step) -> list[str]:
+    """Start one of the nodes n1 to n3 again, and return the steps that it said."""
+    known = tuple(Node(f"n{i}", "client", i, f"10.0.0.{i}") for i in (1, 2, 3))
+    composition = Composition("x", (Role("client", client=True),), known, steps, "/mnt", (), ())
+    said: list[str] = []
+    Runner(nodes, lambda node: "").start(composition, node, said.append)
+    return said
+
+
+def test_a_node_that_starts_again_runs_its_own_part_alone(nodes):
+    make = Step("make", {"n1": (Command(("mkfs",)),)}, once=True)
+    serve = Step("serve", {n: (Command(("d", n)),) for n in ("n1", "n2")}, requires=("make",))
+    assert started(nodes, "n1", step("last", after=("serve",)), serve, make) == ["serve", "last"]
+    assert nodes.calls == [("n1", "d n1"), ("n1", "last")]
+
+
+def test_a_node_that_starts_again_waits_for_what_it_requires_of_others(nodes):
+    answers = iter(["no", "no", "yes"])
+    nodes.does["ask"] = lambda node: next(answers) if node == "n2" else Completed(("ask",), 1, "", "dead", node)
+    serve = Step("serve", {}, ready={n: Command(("ask",), expect="yes") for n in ("n3", "n2")})
+    started(nodes, "n1", serve, step("mount", requires=("serve",)))
+    assert nodes.calls == [("n3", "ask"), ("n2", "ask")] * 3 + [("n1", "mount")]
+
+
+def test_a_node_that_starts_again_does_not_wait_for_what_only_came_before(nodes):
+    serve = Step("serve", {}, ready={"n2": Command(("ask",), expect="yes")})
+    started(nodes, "n1", serve, step("mount", after=("serve",)))
+    assert nodes.calls == [("n1", "mount")]
+
+
+def test_a_node_that_starts_again_fails_without_what_it_requires(nodes):
+    serve = Step("serve", {}, ready={"n2": Command(("ask",), expect="yes")})
+    with pytest.raises(StepFailed) as failed:
+        started(nodes, "n1", serve, step("mount", requires=("serve",), timeout_s=0.3))
+    assert 'step "mount" failed on n1: it requires "serve", which is ready on no node: n2: `ask`' in str(failed.value)
+    assert ("n1", "mount") not in nodes.calls
 
 
 # In words

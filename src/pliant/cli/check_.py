@@ -38,6 +38,8 @@ def command(study: Path, plan: bool, as_json: bool) -> None:
 
 
 def _document(prepared: Prepared) -> dict[str, Any]:
+    from pliant.cli import plan
+
     study = prepared.study
     return {
         "study": study.name,
@@ -52,17 +54,8 @@ def _document(prepared: Prepared) -> dict[str, Any]:
             f"{ratio:g}": dict(zip(placement.host_names, map(list, placement.hosts), strict=True))
             for ratio, placement in study.placements.items()
         },
-        "nodes": [{"name": n.name, "role": n.role, "address": n.address} for n in study.nodes],
-        "steps": [
-            {
-                "name": step.name,
-                "after": list(step.after),
-                "daemon": step.daemon,
-                "runs": {node: [list(c.argv) for c in commands] for node, commands in step.runs.items()},
-                "ready": {node: list(c.argv) for node, c in step.ready.items()},
-            }
-            for step in study.composition.steps
-        ],
+        "versions": dict(prepared.versions),
+        **plan.document(study.composition),
         "workloads": [
             {
                 "name": workload.label,
@@ -110,6 +103,8 @@ def _show(prepared: Prepared) -> None:
         count = len(placement.hosts)
         how = study.fold.strategy if ratio > 1 else "baseline"
         _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({how})  {placement.describe()}")
+    if prepared.versions:
+        _row("installed", ", ".join(f"{name} {version}" for name, version in prepared.versions.items()))
     for workload in study.workloads:
         _row(workload.label, f"{prepared.program(workload.label)}, {prepared.mpi[workload.label].version}")
     for warning in prepared.warnings:
@@ -119,13 +114,10 @@ def _show(prepared: Prepared) -> None:
 def _show_commands(prepared: Prepared) -> None:
     import shlex
 
-    from pliant.steps import as_text
+    from pliant.cli import plan
 
-    for step in prepared.study.composition.steps:
-        after = f" after {', '.join(step.after)}" if step.after else ""
-        print(f"\nstep {step.name}{after}, within {step.timeout_s:g} s")
-        for line in as_text(step):
-            print(f"  {line}")
+    for line in plan.lines(prepared.study.composition):
+        print(line)
     for workload in prepared.study.workloads:
         for phase in _phases(prepared, workload):
             ranks = f"{phase.ranks_per_client} rank{'' if phase.ranks_per_client == 1 else 's'} in each client"

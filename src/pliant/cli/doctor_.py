@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pliant.composition import Composition
 
 
 @click.command(short_help="Say what this machine can do.")
@@ -27,6 +31,17 @@ def _layout(layout: str) -> str:
     return "v2: implemented, but not tried on a real machine yet" if layout == "v2" else layout
 
 
+def _usable(composition: Composition) -> tuple[bool, str]:
+    """Whether a file system can be deployed here, and its version or what to do."""
+    from pliant.machine import facts
+
+    if facts.missing(composition.programs):
+        return False, f"apt-get install {' '.join(composition.packages)}"
+    if unknown := facts.missing_filesystems(composition.kernel):
+        return False, f"the kernel has no {', '.join(unknown)}: modprobe {' '.join(unknown)}"
+    return True, facts.version(composition.version) if composition.version else ""
+
+
 def _findings() -> list[tuple[str, bool, str, bool]]:
     """What was looked at: (what, whether it is fine, detail or remedy, whether pliant cannot do without)."""
     import shutil
@@ -34,7 +49,6 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     from pathlib import Path
 
     from pliant import registry
-    from pliant.composition import Composition
     from pliant.machine import facts
     from pliant.placement import nodes_for
     from pliant.units import format_size
@@ -65,11 +79,8 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
         driver = registry.filesystem(name)
         options = driver.Options()
         counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
-        composition: Composition = driver.compose(nodes_for(counts), options)
-        lacking = facts.missing(composition.programs)
-        version = "" if lacking else facts.version(composition.version)
-        detail = f"apt-get install {' '.join(composition.packages)}" if lacking else version
-        found.append((f"file system {name}", not lacking, detail, False))
+        composition: Composition = driver.compose(nodes_for(counts), options, 0)
+        found.append((f"file system {name}", *_usable(composition), False))
     for name in registry.workload_names():
         program = getattr(registry.workload(name), "program", "")
         where = shutil.which(program) if program else None

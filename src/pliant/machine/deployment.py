@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from . import cgroup, disks, diskshare, launch, network, sampler, sampling, teardown, view
@@ -41,6 +41,16 @@ class HostFigures:
 
 
 @dataclass(frozen=True)
+class NodeFile:
+    """A file to write into a node before anything runs in it; `owner` is `user` or `user:group`, by name."""
+
+    path: str
+    content: str = field(repr=False)
+    mode: int = 0o644
+    owner: str = "root"
+
+
+@dataclass(frozen=True)
 class NodeRequest:
     """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`."""
 
@@ -49,6 +59,7 @@ class NodeRequest:
     disk: str | None = None
     disk_bytes: int = 0
     private: tuple[str, ...] = ()
+    files: tuple[NodeFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,7 @@ class Deployment:
                 hidden=view.HIDDEN,
                 private=request.private,
                 visible=shown,
+                files=tuple(asdict(file) for file in request.files),
                 disk={"device": device, "target": request.disk, "kind": disks.KIND}
                 if device and request.disk
                 else None,

@@ -53,6 +53,34 @@ def missing(programs: tuple[str, ...]) -> list[str]:
     return [program for program in programs if which(program) is None]
 
 
+def missing_filesystems(names: tuple[str, ...]) -> list[str]:
+    """Those of the file systems that the kernel neither has nor would load a module for (alias fs-NAME)."""
+    known = _read("/proc/filesystems").split()
+    return [name for name in names if name not in known and not _loadable(f"fs-{name}")]
+
+
+def _loadable(alias: str) -> bool:
+    try:
+        return run(["modprobe", "--quiet", "--dry-run", alias], timeout_s=10).exit_status == 0
+    except CommandFailed:
+        return False
+
+
+def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Package -> version, of those that are installed; empty where there is no dpkg."""
+    if not packages:
+        return {}
+    argv = ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n", *packages]
+    try:
+        lines = run(argv, timeout_s=20).stdout.splitlines()
+    except CommandFailed:
+        return {}
+    words = [line.split() for line in lines]
+    return {
+        name: version for status, name, version in (each for each in words if len(each) == 3) if status == "installed"
+    }
+
+
 def look() -> Facts:
     """The facts of this machine, in some ten milliseconds and without changing anything."""
     layout = error = ""

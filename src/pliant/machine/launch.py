@@ -50,7 +50,7 @@ class NodeSpec:
     that can carry an overlay's upper layer. `layers` are the machine's mount points that the node sees copy-on-write,
     "/" first. `hidden` are directories that the node sees empty, `private` those that it owns and finds empty,
     `visible` those that it must see although a hidden one covers them. `disk` is {device, target, kind}. `link` is the
-    fabric's end of its link, plugged into `bridge`.
+    fabric's end of its link, plugged into `bridge`. `files` are {path, content, mode, owner} to write before it starts.
     """
 
     name: str
@@ -66,6 +66,7 @@ class NodeSpec:
     private: tuple[str, ...] = ()
     visible: tuple[str, ...] = ()
     disk: dict[str, str] | None = None
+    files: tuple[dict[str, Any], ...] = ()
 
 
 def _check(result: int, what: str) -> None:
@@ -284,6 +285,24 @@ def _furnish(spec: NodeSpec) -> None:
         _mount(_OLD + spec.disk["device"], spec.disk["target"], spec.disk["kind"], 0, "noinit_itable")
 
 
+def _write_files(spec: NodeSpec) -> None:
+    """Write the files of the node's role, each with its mode and owner from the first byte on; inside its root."""
+    for file in spec.files:
+        path = file["path"]
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.lexists(path):
+                os.unlink(path)  # the machine's own may be a link, or have other names
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as out:
+                user, _, group = file["owner"].partition(":")
+                shutil.chown(path, user, group or None)
+                os.fchmod(descriptor, file["mode"])
+                out.write(file["content"])
+        except (OSError, LookupError) as error:
+            raise OSError(f"cannot write {path}: {error}") from error
+
+
 def _init() -> None:
     """PID 1 of a node. With SIGCHLD ignored the kernel itself reaps every orphan, so any program that waits will do."""
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
@@ -310,6 +329,7 @@ def _make(spec: NodeSpec, scratch: str) -> int:
     _populate(spec)
     _pivot(_layers(spec, scratch))
     _furnish(spec)
+    _write_files(spec)
     _forget_machine()
     _unshare(_CLONE_NEWPID)
     ready_in, ready_out = os.pipe()
