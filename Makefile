@@ -1,17 +1,20 @@
 # make demo    install what is missing, then run studies/quickstart.toml
 # make test    install what is missing, then lint, type-check and run every test (as root)
 # make bench   install what is missing, then measure what the emulation promises and costs (as root, about an hour)
-.PHONY: setup demo test test-unit bench lint clean
+.PHONY: setup setup-tests demo test test-unit bench lint clean
 
 PYTEST = .venv/bin/python -m pytest
 
 setup:
 	@scripts/setup
 
+setup-tests:
+	@scripts/setup tests
+
 demo: setup
 	.venv/bin/pliant run studies/quickstart.toml
 
-test: setup lint
+test: setup-tests lint
 	$(PYTEST) tests
 
 test-unit: setup

@@ -10,6 +10,8 @@ import pytest
 from pliant import identity
 from pliant.cli import plan
 from pliant.composition import Command, Composition, File, Identity, Role, Step
+from pliant.machine import facts
+from pliant.machine.process import CommandFailed, Completed
 from pliant.placement import nodes_for
 
 ROLES = (Role("server", disk="/srv/d"), Role("client", client=True))
@@ -171,3 +173,32 @@ def test_as_many_bytes_as_wanted(size):
     assert len(identity.derive(5, "k", size=size)) == size
     assert identity.derive(5, "k", size=100).startswith(identity.derive(5, "k", size=size))
     assert len(identity.token(5, "k", size=size)) == 2 * size
+
+
+# What the machine has of it
+
+
+def test_file_systems_of_the_kernel_are_those_it_has_or_would_load(monkeypatch):
+    monkeypatch.setattr(facts, "_read", lambda path: "nodev\tsysfs\n\text4\nnodev\tfuse\n")
+    asked = []
+
+    def run(argv, timeout_s):
+        asked.append(list(argv))
+        return Completed(tuple(argv), 0 if argv[-1] == "fs-nfs4" else 1, "", "")
+
+    monkeypatch.setattr(facts, "run", run)
+    assert facts.missing_filesystems(("fuse", "nfs4", "beegfs")) == ["beegfs"]
+    assert asked == [["modprobe", "--quiet", "--dry-run", f"fs-{name}"] for name in ("nfs4", "beegfs")]
+
+    def none(argv, timeout_s):
+        raise CommandFailed(argv, 127, "", "no modprobe")
+
+    monkeypatch.setattr(facts, "run", none)
+    assert facts.missing_filesystems(("ext4", "nfs4")) == ["nfs4"]
+
+
+def test_versions_of_packages():
+    found = facts.package_versions(("util-linux", "no-such-package-0"))
+    assert list(found) == ["util-linux"]
+    assert found["util-linux"][0].isdigit()
+    assert facts.package_versions(()) == {}

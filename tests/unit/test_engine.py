@@ -35,12 +35,15 @@ def machine(monkeypatch):
     class Machine:
         facts = MACHINE
         absent: tuple[str, ...] = ()
+        kernel: tuple[str, ...] = ("fuse",)
         up: tuple[Budget, ...] = ()
 
     here = Machine()
     mpi = mpi_.Mpi("mpich", "/venv/bin/mpiexec", "MPICH 4.2", {})
     monkeypatch.setattr(engine.facts, "look", lambda: here.facts)
     monkeypatch.setattr(engine.facts, "missing", lambda programs: [p for p in programs if p in here.absent])
+    monkeypatch.setattr(engine.facts, "missing_filesystems", lambda names: sorted(set(names) - set(here.kernel)))
+    monkeypatch.setattr(engine.facts, "package_versions", lambda packages: dict.fromkeys(packages, "10.3-5"))
     monkeypatch.setattr(engine.facts, "version", lambda argv: f"{argv[0]} 10.3")
     monkeypatch.setattr(engine, "promises", lambda: list(here.up))
     monkeypatch.setattr(engine.mpi_, "find", lambda asked, program: replace(mpi, mpiexec=asked or mpi.mpiexec))
@@ -80,14 +83,9 @@ def test_a_study_that_can_run(machine):
         (("unshare",), "missing on this machine: unshare; install with: apt-get install util-linux"),
         (
             ("glusterd",),
-            "missing on this machine: glusterd; "
-            "install with: apt-get install e2fsprogs glusterfs-client glusterfs-server",
+            "missing on this machine: glusterd; install with: apt-get install glusterfs-client glusterfs-server procps",
         ),
-        (
-            ("mkfs.ext4",),
-            "missing on this machine: mkfs.ext4; "
-            "install with: apt-get install e2fsprogs glusterfs-client glusterfs-server",
-        ),
+        (("mkfs.ext4",), "missing on this machine: mkfs.ext4; install with: apt-get install e2fsprogs"),
     ],
 )
 def test_missing_programs_are_named_with_what_installs_them(machine, absent, sentence):
@@ -95,6 +93,19 @@ def test_missing_programs_are_named_with_what_installs_them(machine, absent, sen
     with pytest.raises(UserError) as refused:
         engine.prepare(study())
     assert str(refused.value) == sentence
+
+
+def test_a_kernel_without_the_file_systems_that_are_needed(machine):
+    machine.kernel = ()
+    with pytest.raises(UserError) as refused:
+        engine.prepare(study())
+    assert str(refused.value) == "this machine's kernel has no fuse: modprobe fuse, or use a kernel that has it"
+
+
+def test_versions_of_packages_are_in_the_facts(machine):
+    prepared = engine.prepare(study())
+    assert prepared.versions["glusterfs-server"] == "10.3-5"
+    assert engine._facts(prepared)["package glusterfs-server"] == "10.3-5"
 
 
 def test_a_machine_without_control_groups(machine):
