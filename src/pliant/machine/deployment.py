@@ -10,10 +10,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import cgroup, disks, diskshare, launch, network, sampler, sampling, teardown, view
 from .journal import Journal, deployments
@@ -64,7 +66,7 @@ class NodeRequest:
 
 @dataclass(frozen=True)
 class LiveNode:
-    """A node that is up: its number in the deployment, the PID of its init, its disk's loop device."""
+    """A node: its number in the deployment, the PID of its init, its disk's loop device and where that is mounted."""
 
     name: str
     number: int
@@ -72,10 +74,12 @@ class LiveNode:
     pid: int
     device: str | None
     logs: str
+    disk: str | None = None
 
 
 class Deployment:
-    """Hosts and nodes on this machine. Not thread-safe, except `execute` and `popen`."""
+    """Hosts and nodes on this machine. What is done to it once it is up may be done by several threads and processes
+    at the same time; what changes it waits for what else does."""
 
     def __init__(self, journal: Journal, cgroups: cgroup.Cgroups, figures: HostFigures) -> None:
         self.journal, self.cgroups, self.figures = journal, cgroups, figures
@@ -85,8 +89,14 @@ class Deployment:
         self.hosts = 0
         self.placed: dict[str, int] = {}
         self.limits: frozenset[str] = frozenset()
+        self.down: frozenset[str] = frozenset()
+        """Nodes without power: nothing runs in them, and nothing can be run; see `power`."""
+        self.cut: frozenset[str] = frozenset()
+        """Nodes whose link is switched off although they run."""
         self.fabric_pid = 0
         self._children: list[subprocess.Popen[bytes]] = []
+        self._mine = threading.RLock()
+        self._changes = 0
 
     # Making it
 
@@ -117,7 +127,7 @@ class Deployment:
         self._make_fabric()
         sizes = {r.name: r.disk_bytes for r in requests if r.disk}
         devices = disks.make(self.journal, sizes, self.figures.memory_bytes)
-        self._launch(self._specs(requests, placement, devices, visible), devices)
+        self._launch(self._specs(requests, placement, devices, visible))
         self.placed = dict(placement)
         self._start_diskshare()
         self._save()
@@ -140,13 +150,15 @@ class Deployment:
             "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
             "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
             "# A refold at the same moment removes the groups that it is about to join: then there are new ones.\n"
+            "# A node that loses its power meanwhile is seen only after joining: who is in by then is killed.\n"
             'words=""; [ "$1" = -x ] && { words=y; shift; }\n'
-            f'node="{self.journal.directory}/enter.d/$1"; shift\n'
+            f'name=$1 node="{self.journal.directory}/enter.d/$1"; shift\n'
             '[ -n "$words" ] && set -- /bin/sh -c "exec $*"\n'
             'join() { read -r pid && while read -r file; do echo $$ > "$file" || return 1; done; }\n'
             "tries=0\n"
             'until join < "$node" 2> /dev/null\n'
             'do tries=$((tries+1)); [ "$tries" -lt 200 ] || { join < "$node"; exit 255; }; done\n'
+            'read -r pid < "$node" && [ "$pid" != down ] || { echo "$name is down" >&2; exit 255; }\n'
             'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'
         )
         script.chmod(0o700)
@@ -221,7 +233,7 @@ class Deployment:
             )
         return specs
 
-    def _launch(self, specs: Mapping[str, launch.NodeSpec], devices: Mapping[str, str]) -> None:
+    def _launch(self, specs: Mapping[str, launch.NodeSpec]) -> None:
         """Make the nodes, all in one run of the launcher, and remember them."""
         base = self.journal.directory
         self.journal.note(make="nodes", names=list(specs))
@@ -244,9 +256,8 @@ class Deployment:
                 raise CommandFailed(["launch.py"], 1, "", line["error"], line["node"])
             spec = specs[line["node"]]
             logs = f"{base}/logs/{spec.name}"
-            self.nodes[spec.name] = LiveNode(
-                spec.name, spec.number, spec.address, line["pid"], devices.get(spec.name), logs
-            )
+            device, disk = (spec.disk["device"], spec.disk["target"]) if spec.disk else (None, None)
+            self.nodes[spec.name] = LiveNode(spec.name, spec.number, spec.address, line["pid"], device, logs, disk)
             self._write_join(spec.name, spec.cgroups)
         if missing := set(specs) - set(self.nodes):
             raise CommandFailed(
@@ -260,7 +271,11 @@ class Deployment:
 
     def _write_join(self, node: str, files: Sequence[str]) -> None:
         """What `enter` has to know of a node: the PID of its init, and the files by which its groups are joined."""
-        (self.journal.directory / "enter.d" / node).write_text("\n".join([str(self.nodes[node].pid), *files, ""]))
+        lines = ["down"] if node in self.down else [str(self.nodes[node].pid), *files]
+        target = self.journal.directory / "enter.d" / node
+        temporary = target.with_name(f".{node}")
+        temporary.write_text("\n".join([*lines, ""]))
+        temporary.replace(target)
 
     def _start_diskshare(self) -> None:
         """Start the program that divides each host's disk bandwidth; see `diskshare`."""
@@ -284,21 +299,60 @@ class Deployment:
 
     # Changing it
 
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """A time in which nobody else changes the deployment; what others did before is known in it, and what was
+        done in it is written down at its end."""
+        with self._mine, contextlib.ExitStack() as held:
+            if not self._changes:
+                held.enter_context(self.journal.locked("change"))
+                self._restore(self.journal.read("deployment.json"))
+            self._changes += 1
+            try:
+                yield
+            finally:
+                self._changes -= 1
+                if not self._changes:
+                    self._save()
+
     def refold(self, placement: Mapping[str, int]) -> None:
         """Put each node on the host that `placement` names (1 to the number of hosts), live: nothing in it restarts.
 
         Links move to the host's bridge, processes to its control group, the disk to its share of the host's bandwidth.
         Memory that was charged to the former host stays charged there (cgroup v1 does not move it).
         """
-        moved = {name: host for name, host in placement.items() if host != self.placed[name]}
-        if moved:
-            links = {network.link(self.nodes[name].number): host for name, host in moved.items()}
-            self._ip(network.attach(links, self.hosts))
-            for name, host in moved.items():
-                self._move(name, host)
-        self.placed = dict(placement)
-        self._write_diskshare()
-        self._save()
+        with self.changing():
+            moved = {name: host for name, host in placement.items() if host != self.placed[name]}
+            if moved:
+                links = {self._link(name): host for name, host in moved.items()}
+                off = {self._link(name) for name in self.cut | self.down}
+                self._ip(network.attach(links, self.hosts, off))
+                for name, host in moved.items():
+                    self._move(name, host)
+            self.placed = dict(placement)
+            self._write_diskshare()
+
+    def _link(self, node: str) -> str:
+        """The fabric's end of a node's link."""
+        return network.link(self.nodes[node].number)
+
+    def switch(self, node: str, *, cut: bool | None = None, down: bool | None = None) -> None:
+        """Say whether a node's link is cut and whether the node is down, and switch its link off or on accordingly."""
+        with self.changing():
+            for which, value in (("cut", cut), ("down", down)):
+                if value is not None:
+                    known = getattr(self, which)
+                    setattr(self, which, known | {node} if value else known - {node})
+            self._write_join(node, self.join_files(node))
+            self._ip([f"link set {self._link(node)} {'down' if node in self.cut | self.down else 'up'}"])
+
+    def join_files(self, node: str) -> list[str]:
+        """The files into which a process writes its PID to enter a node's control groups, where it is now."""
+        return self.cgroups.join_files(self.group_of(node))
+
+    def group_of(self, node: str) -> str:
+        """A node's control group where it is now."""
+        return self._node_group(node, self.placed[node])
 
     def _move(self, name: str, host: int) -> None:
         """Move a node's processes to its host's group. What it forks meanwhile is found in the next round."""
@@ -328,20 +382,21 @@ class Deployment:
 
     def limit(self, on: bool | Collection[str]) -> None:
         """Switch all LIMITS on or off, or on those that are named and off the others. Memory is limited always."""
-        self.limits = frozenset((LIMITS if on else ()) if isinstance(on, bool) else on)
-        self._spare_others()
-        self._batch(
-            "tc",
-            network.limits(
-                range(1, self.hosts + 1),
-                self.figures.nic_bit_s if "nic" in self.limits else None,
-                self.figures.latency_s,
-            ),
-        )
-        for host in range(1, self.hosts + 1):
-            self.cgroups.limit_cpu(f"{self.group}/host-{host}", self.figures.cores if "cpu" in self.limits else None)
-        self._write_diskshare()
-        self._save()
+        with self.changing():
+            self.limits = frozenset((LIMITS if on else ()) if isinstance(on, bool) else on)
+            self._spare_others()
+            self._batch(
+                "tc",
+                network.limits(
+                    range(1, self.hosts + 1),
+                    self.figures.nic_bit_s if "nic" in self.limits else None,
+                    self.figures.latency_s,
+                ),
+            )
+            cores = self.figures.cores if "cpu" in self.limits else None
+            for host in range(1, self.hosts + 1):
+                self.cgroups.limit_cpu(f"{self.group}/host-{host}", cores)
+            self._write_diskshare()
 
     def _save(self) -> None:
         """Write down what is up, for other commands (`ps`, `exec`)."""
@@ -350,6 +405,8 @@ class Deployment:
             "hosts": self.hosts,
             "placed": self.placed,
             "limits": sorted(self.limits),
+            "down": sorted(self.down),
+            "cut": sorted(self.cut),
             "fabric_pid": self.fabric_pid,
             "nodes": [asdict(node) for node in self.nodes.values()],
         }
@@ -362,10 +419,14 @@ class Deployment:
         if content is None:
             return None
         deployment = cls(journal, cgroups, HostFigures(**content["figures"]))
-        deployment.hosts, deployment.placed = content["hosts"], content["placed"]
-        deployment.limits, deployment.fabric_pid = frozenset(content["limits"]), content["fabric_pid"]
-        deployment.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}
+        deployment._restore(content)
         return deployment
+
+    def _restore(self, content: Mapping[str, Any]) -> None:
+        """Take over what is written down."""
+        self.hosts, self.placed, self.fabric_pid = content["hosts"], content["placed"], content["fabric_pid"]
+        self.limits, self.down, self.cut = (frozenset(content.get(name, ())) for name in ("limits", "down", "cut"))
+        self.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}
 
     def remove(self) -> None:
         """Remove everything of it from the machine; raises TeardownError. Leaves no zombie in the calling process."""

@@ -107,9 +107,9 @@ class Journal:
         return entries
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the deployment for removal: a second remover waits for the first."""
-        with (self.directory / "lock").open("w") as file:
+    def locked(self, name: str = "lock") -> Iterator[None]:
+        """Hold the deployment for removal, or for what `name` stands for: a second one waits for the first."""
+        with (self.directory / name).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -7,7 +7,7 @@ Functions return lines for `ip -batch` and `tc -batch` (ip-link(8), tc-tbf(8), t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 SWITCH = "switch-0"
 PREFIX = 16
@@ -76,9 +76,12 @@ def fabric(hosts: int) -> list[str]:
     return lines
 
 
-def attach(links: Mapping[str, int], hosts: int) -> list[str]:
-    """`ip -batch` lines that plug each link into a host's bridge, and make every bridge forget where nodes were."""
-    lines = [f"link set {name} master {bridge(host)} up" for name, host in links.items()]
+def attach(links: Mapping[str, int], hosts: int, cut: Collection[str] = ()) -> list[str]:
+    """`ip -batch` lines that plug each link into a host's bridge, and make every bridge forget where nodes were.
+
+    Those in `cut` stay switched off.
+    """
+    lines = [f"link set {name} master {bridge(host)}{'' if name in cut else ' up'}" for name, host in links.items()]
     return lines + [f"link set {name} type bridge fdb_flush" for name in (SWITCH, *map(bridge, range(1, hosts + 1)))]
 
 
