@@ -26,7 +26,7 @@ from typing import Self
 import pliant
 from pliant.composition import Composition
 from pliant.errors import PliantError, TrialError
-from pliant.machine import cgroup
+from pliant.machine import cgroup, power
 from pliant.machine.deployment import Deployment, HostFigures, NodeFile, NodeRequest
 from pliant.machine.journal import STATE, Journal
 from pliant.machine.launch import upper
@@ -142,15 +142,35 @@ class Cluster:
     # The file system
 
     def start(self, node: str, timeout_s: float = 30.0, said: Callable[[str], None] = lambda text: None) -> None:
-        """Run again those steps of a node that are not `once`, after a crash of it. Raises StepFailed.
+        """Switch a node on if it is down, and run those of its steps again that are not `once`. Raises StepFailed.
 
         A mount whose FUSE process is gone answers nothing but errors; it is let go of first, within `timeout_s`.
         """
+        if node in self.deployment.down:
+            power.switch_on(self.deployment, node)
         mount = self.composition.mount
         mounts = self.execute(node, ["cat", "/proc/self/mounts"], timeout_s=timeout_s).check().stdout
         for _ in [line for line in mounts.splitlines() if line.split()[1] == mount]:
             self.execute(node, ["umount", "--lazy", mount], timeout_s=timeout_s).check()
         Runner(self, self.tail).start(self.composition, node, said)
+
+    def crash(self, node: str) -> None:
+        """Let a node lose its power: see `machine.power`. Raises PowerError if it is down."""
+        power.crash(self.deployment, node)
+
+    def shut_down(self, node: str, timeout_s: float = 30.0) -> None:
+        """Switch a node off in order; a client lets go of the file system first. Raises PowerError, CommandFailed."""
+        for command in self.composition.unmount.get(node, ()):
+            execute(self, node, command, timeout_s)
+        power.shut_down(self.deployment, node)
+
+    def block(self, node: str) -> None:
+        """Cut a node off the network. Raises PowerError if it is down."""
+        power.block(self.deployment, node)
+
+    def unblock(self, node: str) -> None:
+        """Plug a node in again. Raises PowerError if it is down."""
+        power.unblock(self.deployment, node)
 
     def unmount(self, timeout_s: float = 60.0) -> None:
         """Let every client go of the file system; raises CommandFailed."""

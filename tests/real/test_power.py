@@ -59,7 +59,7 @@ def answers(deployment):
 def inside(deployment, node):
     """Living processes in a node's PID namespace, seen from outside."""
     init = deployment.nodes[node].pid
-    own = Path(f"/proc/{init}/ns/pid_for_children").readlink()
+    own = Path(f"/proc/{init}/ns/pid").readlink()
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
@@ -96,9 +96,10 @@ def test_a_node_that_is_on_again_serves_again(deployment, echo):
 def test_switched_off_in_order_nothing_is_lost(deployment):
     out(deployment, "server1", "sh", "-c", "echo unsynced > /srv/disk/c")
     with ThreadPoolExecutor(1) as pool:
-        script = 'trap "echo ended > /srv/disk/ended; exit 0" TERM; while :; do sleep 0.05; done'
+        script = 'trap "echo ended > /srv/disk/ended; exit 0" TERM; > /run/ready; while :; do sleep 0.05; done'
         future = pool.submit(deployment.execute, "server1", ["sh", "-c", script], timeout_s=30)
-        until(lambda: len(inside(deployment, "server1")) > 1, "it runs")
+        ready = ["test", "-e", "/run/ready"]
+        until(lambda: deployment.execute("server1", ready, timeout_s=10).exit_status == 0, "it runs")
         power.shut_down(deployment, "server1")
         assert future.result().exit_status == 0
     power.switch_on(deployment, "server1")
