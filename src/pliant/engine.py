@@ -24,6 +24,7 @@ from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.deployment import HostFigures
 from pliant.machine.journal import deployments
 from pliant.machine.process import CommandFailed
+from pliant.machine.sampling import EVERY_S
 from pliant.platforms.emulated import Budget, host_figures, overdrawn
 from pliant.proportions import Host
 from pliant.search import Todo, schedule
@@ -470,12 +471,16 @@ def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[st
     """When each operation took place: as a phase's output says, else the phase as a whole.
 
     One time outside the phase, or without length, shows that the output's clock is not ours: then none of it is used.
+    Where one is too short for telemetry the phase as a whole is there as well, to speak for it.
     """
     found: dict[str, tuple[float, float]] = {}
     for name, (begin_s, end_s) in phases.items():
         stated = windows(outputs[name])
         sound = all(begin_s <= begin < end <= end_s for begin, end in stated.values())
-        found |= stated if stated and sound else {name: (begin_s, end_s)}
+        found |= stated if sound else {}
+        short = any(end - begin < telemetry.FEWEST * EVERY_S for begin, end in stated.values())
+        if not (stated and sound) or short:
+            found[name] = begin_s, end_s
     return found
 
 

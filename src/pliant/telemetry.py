@@ -74,7 +74,7 @@ _GOT = 0.5
 _GAP = 5
 """So many samples that should have come and did not: the machine stood still, and nobody can vouch for that time."""
 
-_FEWEST = 2
+FEWEST = 2
 """Intervals between samples that a phase must be as long as to be judged: in less there may be no sample at all, and
 what was used would be that of what was before and after it."""
 
@@ -237,7 +237,7 @@ def usage(samples: Samples, windows: Windows, placement: Hosts, roles: Mapping[s
     """
     phases = {}
     for name, (begin_s, end_s) in windows.items():
-        long = end_s - begin_s >= _FEWEST * samples.every_s
+        long = end_s - begin_s >= FEWEST * samples.every_s
         active = _Active.of(samples, placement, begin_s, end_s) if long else None
         hosts = {}
         if active is not None:

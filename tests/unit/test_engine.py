@@ -265,6 +265,11 @@ def test_operations_that_a_phase_tells_of_take_its_place():
     assert found == {**STATED, "remove": (31.0, 32.0)}
 
 
+def test_a_phase_speaks_for_operations_that_are_too_short_for_telemetry():
+    stated = {"write": (12.0, 20.0), "read": (20.5, 20.8)}
+    assert engine.operations(PHASES, {"write+read": window_lines(stated)}) == {**stated, **PHASES}
+
+
 @pytest.mark.parametrize("wrong", [(9.9, 20.0), (12.0, 30.1), (12.0, 12.0), (15.0, 12.0), (1e6, 2e6)])
 def test_a_clock_that_is_not_ours_is_not_used(wrong):
     output = window_lines({**STATED, "write": wrong})

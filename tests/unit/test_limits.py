@@ -13,9 +13,9 @@ import runs
 from test_report import Page, render
 
 from pliant.report import write_report
-from pliant.report.limits import HostUse, PhaseLimits, phase_limits, phase_of
+from pliant.report.limits import HostUse, PhaseLimits, PhaseUse, phase_limits, phase_of
 from pliant.report.utilisation import figure_files, inline_panels
-from pliant.telemetry import HostUsage, PhaseUsage, ResourceUse, Usage
+from pliant.telemetry import HostUsage, Limit, PhaseUsage, ResourceUse, Usage
 from pliant.workloads import Metric
 
 INFO = runs.info()
@@ -79,6 +79,7 @@ def test_a_host_that_one_trial_knows_nothing_of():
         ("file-stat", {"file-stat": 1.0, "directory-stat": 9.0}, "file-stat"),
         ("file-stat", {"create": 9.0, "stat": 1.0}, "stat"),
         ("file-stat", {"create+stat+read+remove": 9.0}, "create+stat+read+remove"),
+        ("file-stat", {"create+stat+read+remove": 9.0, "file-stat": 1.0}, "file-stat"),
         ("file-stat", {"file-create": 9.0}, None),  # its own was too short to be judged
         ("", {"only": 1.0}, "only"),
         ("", {"first": 1.0, "second": 9.0, "third": 2.0}, "second"),
@@ -87,9 +88,12 @@ def test_a_host_that_one_trial_knows_nothing_of():
     ],
 )
 def test_the_phase_that_yields_a_metric(of, phases, found):
-    known = [PhaseLimits("ior", name, duration_s, {}) for name, duration_s in phases.items()]
-    phase = phase_of(Metric("bandwidth", "MiB/s", "higher", of), known)
+    use = PhaseUse({}, Limit("cpu", ("host1",), 1.0, 1.0, 1.0, {}))
+    known = [PhaseLimits("ior", name, duration_s, {2.0: use}) for name, duration_s in phases.items()]
+    metric = Metric("bandwidth", "MiB/s", "higher", of)
+    phase = phase_of(metric, known, 2.0)
     assert (phase and phase.phase) == found
+    assert phase_of(metric, known, 4.0) is None
 
 
 # The report

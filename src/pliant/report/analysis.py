@@ -92,9 +92,11 @@ class Analysis:
 
     def limit(self, verdict: Verdict, ratio: float) -> Limit | None:
         """What limits the phase that yields that metric, at that ratio; None if it is not known."""
-        phase = phase_of(verdict.metric, [limits for limits in self.limits if limits.workload == verdict.workload])
-        use = None if phase is None else phase.ratios.get(ratio)
-        return None if use is None else use.limit
+        phase = self._phase(verdict, ratio)
+        return None if phase is None else phase.ratios[ratio].limit
+
+    def _phase(self, verdict: Verdict, ratio: float) -> PhaseLimits | None:
+        return phase_of(verdict.metric, [each for each in self.limits if each.workload == verdict.workload], ratio)
 
     def _verdict_json(self, verdict: Verdict) -> dict[str, Any]:
         """A verdict with what limits each ratio; where hosts were scaled with median and interval rescaled.
@@ -103,8 +105,9 @@ class Analysis:
         """
         document = verdict.to_json()
         for row, written in zip(verdict.ratios, document["ratios"], strict=True):
-            limit = self.limit(verdict, row.ratio)
-            written["limited_by"] = None if limit is None else limit.to_json()
+            phase = self._phase(verdict, row.ratio)
+            limit = None if phase is None else {"phase": phase.phase, **phase.ratios[row.ratio].limit.to_json()}
+            written["limited_by"] = limit
         if self.scaled:
             for row, written in zip(verdict.ratios, document["ratios"], strict=True):
                 ends = {"median": row.median, "low": row.low, "high": row.high}

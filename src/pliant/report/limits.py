@@ -53,10 +53,14 @@ def phase_limits(info: RunInfo, trials: Sequence[Trial]) -> tuple[PhaseLimits, .
     return tuple(found)
 
 
-def phase_of(metric: Metric, phases: Sequence[PhaseLimits]) -> PhaseLimits | None:
-    """The one of its workload's phases that yields a metric: the longest of those that can; None if there is none."""
-    own = [phase for phase in phases if metric.is_of(phase.phase)]
-    return max(own, key=lambda phase: phase.duration_s, default=None)
+def phase_of(metric: Metric, phases: Sequence[PhaseLimits], ratio: float) -> PhaseLimits | None:
+    """The one of its workload's phases that yields a metric, of those known at that ratio; None if there is none.
+
+    It is the one that does least besides, and of several like it the longest: an operation that is too short for
+    telemetry is known only as a part of the job that it was measured in.
+    """
+    own = [phase for phase in phases if metric.is_of(phase.phase) and ratio in phase.ratios]
+    return min(own, key=lambda phase: (phase.phase.count("+"), -phase.duration_s), default=None)
 
 
 def _usages(info: RunInfo, trials: Sequence[Trial], workload: str) -> dict[float, list[Usage]]:
