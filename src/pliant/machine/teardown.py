@@ -36,7 +36,7 @@ def remove(journal: Journal, cgroups: cgroup.Cgroups, *, grace_s: float = 60.0) 
             _kill(journal.id, cgroups)
             _unmount(journal.directory)
             disks.detach(journal.directory, cgroups)
-            cgroups.remove(f"pliant-{journal.id}")
+            _remove_groups(journal.id, cgroups)
             _delete(journal.directory)
     except FileNotFoundError:
         if journal.directory.exists():
@@ -72,6 +72,19 @@ def _kill(deployment: str, cgroups: cgroup.Cgroups, deadline_s: float = 20.0) ->
             raise TeardownError(f"deployment {deployment}: processes {sorted(found)} do not die")
         cgroup.kill(sorted(found))
         time.sleep(0.01)
+
+
+def _remove_groups(deployment: str, cgroups: cgroup.Cgroups) -> None:
+    """Remove the deployment's control groups, and who entered them meanwhile.
+
+    A process that is just executing a program has no environment that could be read, so that it may not have been found
+    while it had not joined its group yet either.
+    """
+    try:
+        cgroups.remove(f"pliant-{deployment}")
+    except cgroup.CgroupError:
+        _kill(deployment, cgroups)
+        cgroups.remove(f"pliant-{deployment}")
 
 
 def _ancestry() -> set[int]:
