@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,6 +32,7 @@ from pliant.machine.journal import STATE, Journal
 from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import CommandFailed, Completed, environment, marked, run
+from pliant.machine.together import Together
 from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
 from pliant.placement import Placement
@@ -268,10 +269,19 @@ class Cluster:
         try:
             return run(self.deployment.in_fabric(launch), timeout_s=timeout_s, env=env, shown=argv).check()
         except CommandFailed as error:
-            if error.exit_status is None:
-                raise TrialError(f"did not end within {timeout_s:.0f} s") from error
-            said = last_lines(error.stderr.strip() or error.stdout.strip(), 4)
-            raise TrialError(f"ended with status {error.exit_status}: {' | '.join(said.split(chr(10)))}") from error
+            raise _of_trial(error, timeout_s) from error
+        finally:
+            cgroup.kill(marked(TRIAL_MARK, mark))
+
+    def each(self, runs: Mapping[str, Sequence[str]], *, mark: str, timeout_s: float, stdin: str = "") -> Together:
+        """Run a program in each of several clients, all from the same moment on; each finds `stdin` on its input.
+
+        Raises TrialError with the node and the end of its output for the first that fails or does not end in time.
+        """
+        try:
+            return self.deployment.together(runs, timeout_s=timeout_s, stdin=stdin, extra={TRIAL_MARK: mark})
+        except CommandFailed as error:
+            raise _of_trial(error, timeout_s) from error
         finally:
             cgroup.kill(marked(TRIAL_MARK, mark))
 
@@ -309,6 +319,15 @@ class Cluster:
                     for name in sorted(names)
                     if (path := Path(directory, name)).is_file() and not path.is_symlink()
                 )
+
+
+def _of_trial(error: CommandFailed, timeout_s: float) -> TrialError:
+    """A workload's program that failed, with where it was and the end of what it said."""
+    where = f"{error.where}: " if error.where else ""
+    if error.exit_status is None:
+        return TrialError(f"{where}did not end within {timeout_s:.0f} s")
+    said = last_lines(error.stderr.strip() or error.stdout.strip(), 4)
+    return TrialError(f"{where}ended with status {error.exit_status}: {' | '.join(said.split(chr(10)))}")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ from pliant.machine import facts
 from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.deployment import HostFigures
 from pliant.machine.journal import deployments
-from pliant.machine.process import CommandFailed
+from pliant.machine.process import CommandFailed, Completed
+from pliant.machine.process import run as run_program
 from pliant.machine.sampling import EVERY_S
 from pliant.platforms.emulated import Budget, host_figures, overdrawn
 from pliant.proportions import Host
@@ -32,7 +33,7 @@ from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Problem, Study, StudyError
 from pliant.trial import Trial, TrialState
 from pliant.units import format_size
-from pliant.workloads import Toolbox, windows
+from pliant.workloads import Phase, Toolbox, output_name, windows
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -75,7 +76,15 @@ class Prepared:
 
     def program(self, label: str) -> str:
         """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
-        return self.tools[label].program or f"pliant's built-in {self.study.workload(label).driver.name} kernel"
+        workload = self.study.workload(label)
+        kernel = f"pliant's built-in {workload.driver.name} kernel"
+        none = "the study's own" if hasattr(workload.driver, "programs") else kernel
+        return self.tools[label].program or ", ".join(programs_of(workload)) or none
+
+    def phases(self, label: str) -> tuple[Phase, ...]:
+        """The phases of a workload's trials."""
+        workload = self.study.workload(label)
+        return workload.driver.phases(workload.options, self.work(label), self.tools[label])
 
     def work(self, label: str) -> str:
         """The directory, on the mount, that a workload's trials work in: always the same.
@@ -139,24 +148,64 @@ def prepare(study: Study) -> Prepared:
         raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
     if machine.cgroups_error:
         raise UserError(f"hosts cannot be emulated here: {machine.cgroups_error}")
-    absent, lacking = facts.missing(tuple(facts.PROGRAMS)), facts.missing(study.composition.programs)
-    if absent or lacking:
-        packages = {facts.PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
-        names = ", ".join(dict.fromkeys([*absent, *lacking]))
-        raise UserError(f"missing on this machine: {names}; install with: apt-get install {' '.join(sorted(packages))}")
+    _need_programs(study)
     if unknown := facts.missing_filesystems(study.composition.kernel):
         kinds = ", ".join(unknown)
         raise UserError(
             f"this machine's kernel has no {kinds}: modprobe {' '.join(unknown)}, or use a kernel that has it"
         )
-    tools: dict[str, Toolbox] = {}
-    mpis: dict[str, mpi_.Mpi] = {}
-    for workload in study.workloads:
-        program = _program(workload)
-        tools[workload.label] = Toolbox(python=sys.executable, program=program)
-        mpis[workload.label] = mpi_.find(study.mpi.mpiexec, program)
+    clients = tuple(node.name for node in study.composition.clients)
+    tools = {w.label: Toolbox(python=sys.executable, program=_program(w), clients=clients) for w in study.workloads}
     versions = facts.package_versions(study.composition.packages)
-    return Prepared(study, figures, machine, tools, mpis, _warnings(study, figures, machine), scale, versions)
+    prepared = Prepared(study, figures, machine, tools, {}, _warnings(study, figures, machine), scale, versions)
+    for workload in study.workloads:
+        _rehearse(workload, tools[workload.label])
+    mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
+    return replace(prepared, mpi=mpis)
+
+
+def _need_programs(study: Study) -> None:
+    """UserError, with how to install them, if programs of the machine, the file system or a workload are not there."""
+    absent, lacking = facts.missing(tuple(facts.PROGRAMS)), facts.missing(study.composition.programs)
+    packages = {facts.PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
+    for workload in study.workloads:
+        unfound = facts.missing(programs_of(workload))
+        lacking += unfound
+        packages |= set(getattr(workload.driver, "packages", ()) if unfound else ())
+    if absent or lacking:
+        names = ", ".join(dict.fromkeys([*absent, *lacking]))
+        remedy = f"install with: apt-get install {' '.join(sorted(packages))}" if packages else "install what has them"
+        raise UserError(f"missing on this machine: {names}; {remedy}")
+
+
+def programs_of(workload: LabelledWorkload) -> tuple[str, ...]:
+    """The programs that a workload cannot do without, for want of a built-in kernel."""
+    programs = getattr(workload.driver, "programs", None)
+    return () if programs is None else tuple(programs(workload.options))
+
+
+def _rehearse(workload: LabelledWorkload, tools: Toolbox) -> None:
+    """Let a workload's real program look at what it will be given, if it can; UserError with what it refuses."""
+    rehearsal = getattr(workload.driver, "rehearsal", None)
+    tried = None if rehearsal is None else rehearsal(workload.options, tools)
+    if tried is None:
+        return
+    try:
+        run_program(tried.argv, timeout_s=20, stdin=tried.stdin).check()
+    except CommandFailed as error:
+        said = " | ".join((error.stderr.strip() or error.stdout.strip()).splitlines()[:4])
+        raise UserError(f"workload {workload.label}: {tried.argv[0]} refuses it: {said or error}") from error
+
+
+def _mpi(prepared: Prepared, label: str) -> mpi_.Mpi | None:
+    """What starts a workload's MPI jobs; None if it has none. Raises UserError."""
+    programs = dict.fromkeys(phase.argv[0] for phase in prepared.phases(label) if not phase.each)
+    asked = prepared.study.mpi.mpiexec
+    paths = [None if program == sys.executable else facts.which(program) or program for program in programs]
+    found = [mpi_.find(asked, path) for path in paths]
+    if any(mpi != found[0] for mpi in found):
+        raise UserError(f"workload {label}: {' and '.join(programs)} were built with different MPIs; use one of them")
+    return found[0] if found else None
 
 
 def _program(workload: LabelledWorkload) -> str | None:
@@ -381,7 +430,7 @@ class _Runner:
         try:
             with cluster.deployment.telemetry(sampled):
                 before, began = cluster.deployment.host_cpu_s(), time.monotonic()
-                outputs = self._phases(cluster, workload, work, target, trial, phases)
+                outputs = self._phases(cluster, target, trial, phases)
                 duration_s = time.monotonic() - began
                 after = cluster.deployment.host_cpu_s()
         finally:
@@ -417,34 +466,42 @@ class _Runner:
     def _phases(
         self,
         cluster: Cluster,
-        workload: LabelledWorkload,
-        work: str,
         target: Path,
         trial: Trial,
         phases: dict[str, tuple[float, float]],
     ) -> dict[str, str]:
-        """Run each phase of a trial within the study's deadline and keep its output; phase -> standard output.
+        """Run each phase of a trial within the study's deadline and keep its output; see `Workload.parse` for the keys.
 
         `phases` gets the time of each phase, on the monotonic clock.
         """
         until = time.monotonic() + self.study.about.trial_timeout
-        outputs = {}
-        tools, mpi = self.prepared.tools[trial.workload], self.prepared.mpi[trial.workload]
-        for phase in workload.driver.phases(workload.options, work, tools):
+        outputs: dict[str, str] = {}
+        for phase in self.prepared.phases(trial.workload):
             self.listener.doing(phase.name)
             if phase.drop_caches:
                 cluster.drop_caches()
-            mark = f"{cluster.id}-{trial.number}"
-            timeout_s = max(1.0, until - time.monotonic())
             with cluster.undisturbed():
-                began = time.monotonic()
-                done = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
-                phases[phase.name] = began, time.monotonic()
-            (target / f"{phase.name}.out").write_text(done.stdout)
-            if done.stderr:
-                (target / f"{phase.name}.err").write_text(done.stderr)
-            outputs[phase.name] = done.stdout
+                done, phases[phase.name] = self._phase(cluster, phase, trial, max(1.0, until - time.monotonic()))
+            for name, completed in done.items():
+                (target / f"{name}.out").write_text(completed.stdout)
+                if completed.stderr:
+                    (target / f"{name}.err").write_text(completed.stderr)
+                outputs[name] = completed.stdout
         return outputs
+
+    def _phase(
+        self, cluster: Cluster, phase: Phase, trial: Trial, timeout_s: float
+    ) -> tuple[dict[str, Completed], tuple[float, float]]:
+        """Run a phase: what was printed, by the keys of `Workload.parse`, and when it began and ended."""
+        mark = f"{cluster.id}-{trial.number}"
+        if phase.each:
+            together = cluster.each(phase.each, mark=mark, timeout_s=timeout_s, stdin=phase.stdin)
+            done = {output_name(phase.name, client): one for client, one in together.completed.items()}
+            return done, (together.began_s, together.ended_s)
+        began_s = time.monotonic()
+        mpi = self.prepared.mpi[trial.workload]
+        job = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
+        return {phase.name: job}, (began_s, time.monotonic())
 
     def recover(self, trial: Trial) -> None:
         """After a failure: deploy anew, so that the next trial does not pay for what became of the last.
@@ -475,7 +532,7 @@ def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[st
     """
     found: dict[str, tuple[float, float]] = {}
     for name, (begin_s, end_s) in phases.items():
-        stated = windows(outputs[name])
+        stated = windows(outputs.get(name, ""))
         sound = all(begin_s <= begin < end <= end_s for begin, end in stated.values())
         found |= stated if sound else {}
         short = any(end - begin < telemetry.FEWEST * EVERY_S for begin, end in stated.values())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,12 +26,10 @@ from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
 from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, near, show, unknown_key
 from pliant.savings import PowerModel
 from pliant.tables import FilesystemTable, FoldTable, MpiTable, PlatformTable, PowerTable, StudyTable, checked_name
+from pliant.textfile import read_text
 from pliant.workloads import Workload
 
 __all__ = ["LabelledWorkload", "Problem", "Study", "StudyError", "load", "parse"]
-
-MAX_FILE_BYTES = 2**20
-"""Size above which a file is not taken for a study file."""
 
 _KEYS = ("study", "platform", "filesystem", "fold", "workload", "power", "mpi")
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -168,33 +165,12 @@ class _Findings:
 
 def _read(path: Path) -> str:
     """The text of a study file; StudyError if there is none to be had."""
-
-    def refusal(message: str) -> StudyError:
-        return StudyError([Problem(str(path), "", message)])
-
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise refusal(f'is a directory; name the study file in it, e.g. "{path / "study.toml"}"')
-        if not stat.S_ISREG(mode):
-            raise refusal("is not a file; name a study file")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        return read_text(path, "study file")
     except FileNotFoundError:
-        raise refusal(f"there is no such file; {_neighbours(path)}") from None
-    except PermissionError:
-        raise refusal('permission denied; make it readable with "chmod a+r"') from None
-    except OSError as error:
-        raise refusal(f"cannot be read: {error.strerror}; name a study file") from None
-    except ValueError:
-        raise refusal("is not a path; name a study file") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise refusal("is larger than 1 MiB, so it is no study file; name one")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise refusal(f"line {line} is not UTF-8; save the file in that encoding") from None
+        raise StudyError([Problem(str(path), "", f"there is no such file; {_neighbours(path)}")]) from None
+    except ValueError as error:
+        raise StudyError([Problem(str(path), "", str(error))]) from None
 
 
 def _neighbours(path: Path) -> str:
@@ -472,4 +448,15 @@ def _workload(
         found.add((*at, "kind"), str(error))
         return None, None
     options = {key: value for key, value in table.items() if key not in ("kind", "name")}
+    before = len(found.problems)
+    for key, text_key in getattr(driver, "files", {}).items():
+        if isinstance(options.get(key), str) and text_key not in options:
+            try:
+                options[text_key] = read_text(Path(found.file).parent / options[key], "file for this")
+            except FileNotFoundError:
+                found.add((*at, key), f"there is no file {show(options[key])} beside the study file; write its path")
+            except ValueError as error:
+                found.add((*at, key), f"{show(options[key])} {error}")
+    if len(found.problems) > before:
+        return driver, None
     return driver, _validated(driver.Options, options, at, found, ("kind", "name"))

@@ -33,6 +33,7 @@ PURE = (
     "workloads",
     "trial",
     "catalogue",
+    "templates",
     "proportions",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")

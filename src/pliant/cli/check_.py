@@ -13,7 +13,6 @@ from pliant.cli.common import study_argument
 
 if TYPE_CHECKING:
     from pliant.engine import Prepared
-    from pliant.study import LabelledWorkload
     from pliant.workloads import Phase
 
 
@@ -60,8 +59,8 @@ def _document(prepared: Prepared) -> dict[str, Any]:
             {
                 "name": workload.label,
                 "program": prepared.program(workload.label),
-                "mpi": prepared.mpi[workload.label].version,
-                "phases": [{"name": phase.name, "argv": list(phase.argv)} for phase in _phases(prepared, workload)],
+                "mpi": prepared.mpi[workload.label].version if workload.label in prepared.mpi else None,
+                "phases": [_phase(phase) for phase in prepared.phases(workload.label)],
             }
             for workload in study.workloads
         ],
@@ -69,8 +68,10 @@ def _document(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _phases(prepared: Prepared, workload: LabelledWorkload) -> tuple[Phase, ...]:
-    return workload.driver.phases(workload.options, prepared.work(workload.label), prepared.tools[workload.label])
+def _phase(phase: Phase) -> dict[str, Any]:
+    each = {client: list(argv) for client, argv in phase.each.items()}
+    how: dict[str, Any] = {"each": each, "stdin": phase.stdin} if each else {"argv": list(phase.argv)}
+    return {"name": phase.name, "drop_caches": phase.drop_caches, **how}
 
 
 def _row(name: str, text: str) -> None:
@@ -106,7 +107,8 @@ def _show(prepared: Prepared) -> None:
     if prepared.versions:
         _row("installed", ", ".join(f"{name} {version}" for name, version in prepared.versions.items()))
     for workload in study.workloads:
-        _row(workload.label, f"{prepared.program(workload.label)}, {prepared.mpi[workload.label].version}")
+        mpi = f", {prepared.mpi[workload.label].version}" if workload.label in prepared.mpi else ""
+        _row(workload.label, f"{prepared.program(workload.label)}{mpi}")
     for warning in prepared.warnings:
         _row("note", warning)
 
@@ -119,6 +121,13 @@ def _show_commands(prepared: Prepared) -> None:
     for line in plan.lines(prepared.study.composition):
         print(line)
     for workload in prepared.study.workloads:
-        for phase in _phases(prepared, workload):
+        for phase in prepared.phases(workload.label):
             ranks = f"{phase.ranks_per_client} rank{'' if phase.ranks_per_client == 1 else 's'} in each client"
-            print(f"\nworkload {workload.label}, {phase.name}, {ranks}\n  {shlex.join(phase.argv)}")
+            how = "at the same moment" if phase.each else ranks
+            print(f"\nworkload {workload.label}, {phase.name}, {how}{', caches dropped' if phase.drop_caches else ''}")
+            for client, argv in phase.each.items():
+                print(f"  {client}: {shlex.join(argv)}")
+            for line in phase.stdin.splitlines():
+                print(f"    < {line}")
+            if not phase.each:
+                print(f"  {shlex.join(phase.argv)}")

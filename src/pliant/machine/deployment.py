@@ -20,6 +20,7 @@ from typing import Any
 from . import cgroup, disks, diskshare, launch, network, sampler, sampling, teardown, view
 from .journal import Journal, deployments
 from .process import CommandFailed, Completed, alive, environment, run
+from .together import Job, Together, run_together
 
 DISK_RATE = 0.985
 """What the kernel is told of a disk's rate: when a disk has been idle, it lets a tenth of a second's worth pass at once
@@ -446,6 +447,16 @@ class Deployment:
         """Run a command in a node as root; raises CommandFailed at the deadline."""
         wrapped = [self.enter, node, *argv]
         return run(wrapped, timeout_s=timeout_s, stdin=stdin, env=self._environment(node), where=node, shown=argv)
+
+    def together(
+        self, runs: Mapping[str, Sequence[str]], *, timeout_s: float, stdin: str = "", extra: Mapping[str, str]
+    ) -> Together:
+        """Run a command in each of several nodes, all from the same moment on; `extra` goes into their environment.
+
+        Raises CommandFailed for the first that fails or does not end in time.
+        """
+        jobs = {node: Job((self.enter, node), tuple(argv)) for node, argv in runs.items()}
+        return run_together(jobs, timeout_s=timeout_s, env=environment(self.id, extra), stdin=stdin)
 
     def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """Start a command in a node and leave it running, its output appended to a file of the machine."""

@@ -102,7 +102,7 @@ def run(
         raise CommandFailed(name, None, *_rest(process), where) from None
     except BaseException:
         end_session(process)
-        _close(process)
+        close_pipes(process)
         raise
     return Completed(name, process.returncode, out, err, where)
 
@@ -112,11 +112,11 @@ def _rest(process: subprocess.Popen[str], patience_s: float = 1.0) -> tuple[str,
     try:
         return process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired as error:
-        _close(process)
+        close_pipes(process)
         return _decoded(error.stdout), _decoded(error.stderr)
 
 
-def _close(process: subprocess.Popen[str]) -> None:
+def close_pipes(process: subprocess.Popen[str]) -> None:
     """Let go of a program's input and output."""
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:

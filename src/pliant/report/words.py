@@ -57,7 +57,7 @@ def energy(kwh: float) -> str:
 
 def metric_title(metric: Metric) -> str:
     """A metric's name in words."""
-    return metric.name.replace("_", " ")
+    return metric.name.replace("_", " ").replace("iops", "IOPS")
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,13 +1,13 @@
 """Workloads: what is run on the clients, and the metrics it yields.
 
-Pure: a workload declares MPI phases, `cluster` runs them.
+Pure: a workload declares phases, `cluster` runs them: MPI jobs, or a program of its own in each client.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel
@@ -40,27 +40,48 @@ class Metric:
 
 @dataclass(frozen=True)
 class Toolbox:
-    """Where the programs of a workload are on the machine (the same paths inside every node).
+    """What a workload has to work with: programs of the machine (the same paths inside every node), and its clients.
 
     `program` is the real benchmark if there is one, else None and the built-in kernel is used; `python` runs kernels.
+    `clients` are the names of the nodes that mount the file system, in order.
     """
 
     python: str
     program: str | None = None
+    clients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One MPI job: `argv` on `ranks_per_client` ranks in each client.
+    """One part of a trial: an MPI job, `argv` on `ranks_per_client` ranks in each client; or `each`, without MPI.
 
     `name` says what it does; of several things one after the other, joined by "+". `drop_caches` empties the page
     cache before it.
     """
 
     name: str
-    argv: tuple[str, ...]
-    ranks_per_client: int
+    argv: tuple[str, ...] = ()
+    ranks_per_client: int = 1
     drop_caches: bool = False
+    each: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Client -> the program that it runs; all of them start at the same moment. Not every client needs to have one."""
+    stdin: str = ""
+    """What each of these programs finds on its standard input."""
+
+
+def output_name(phase: str, client: str) -> str:
+    """The key under which `Workload.parse` finds what a client's program of a phase with `each` printed."""
+    return f"{phase}@{client}"
+
+
+def of_clients(outputs: Mapping[str, str], phase: str) -> dict[str, str]:
+    """Client -> what it printed in a phase with `each`.
+
+    >>> of_clients({"prepare@client1": "", "run@client1": "a", "run@client2": "b"}, "run")
+    {'client1': 'a', 'client2': 'b'}
+    """
+    start = output_name(phase, "")
+    return {name.removeprefix(start): text for name, text in outputs.items() if name.startswith(start)}
 
 
 _WINDOW = re.compile(r"^window (\S+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)\s*$", re.MULTILINE)
@@ -78,13 +99,19 @@ def windows(output: str) -> dict[str, tuple[float, float]]:
 
 
 class Workload(Protocol):
-    """What a module under `workloads/` (or in the entry point group `pliant.workloads`) offers."""
+    """What a module under `workloads/` (or in the entry point group `pliant.workloads`) offers.
+
+    Besides these it may have `programs(options) -> tuple[str, ...]`, programs that must be on the machine for want of a
+    built-in kernel, with `packages`, the Debian packages that have them; `files`, options that name a file beside the
+    study file -> the option that gets its text; and `rehearsal(options, tools) -> Rehearsal`, by which `check` finds
+    out what the real program would refuse.
+    """
 
     name: ClassVar[str]
     Options: ClassVar[type[BaseModel]]
     """The keys of a `[[workload]]` table other than `kind`: frozen, unknown keys refused."""
     program: ClassVar[str]
-    """Name of the real program, looked for on PATH."""
+    """Name of the real program, looked for on PATH; "" if there is none."""
 
     @staticmethod
     def metrics(options: Any) -> tuple[Metric, ...]:
@@ -92,8 +119,20 @@ class Workload(Protocol):
 
     @staticmethod
     def phases(options: Any, directory: str, tools: Toolbox) -> tuple[Phase, ...]:
-        """The MPI jobs of one trial that works in `directory` (on the mount, empty), in order."""
+        """The phases of one trial that works in `directory` (on the mount, empty), in order."""
 
     @staticmethod
     def parse(options: Any, outputs: Mapping[str, str]) -> dict[str, float]:
-        """Metric name -> value in its unit, from each phase's standard output; ValueError if one is not there."""
+        """Metric name -> value in its unit, from what was printed; ValueError if one is not there.
+
+        `outputs` has the standard output of each MPI job by its phase's name, and that of each client's program of a
+        phase with `each` by `output_name`.
+        """
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A command that touches nothing and fails, saying why, if the real program would refuse what it is given."""
+
+    argv: tuple[str, ...]
+    stdin: str = ""
