@@ -117,13 +117,14 @@ def _show_commands(prepared: Prepared) -> None:
     import shlex
 
     from pliant.cli import plan
+    from pliant.nodeset import fold
 
     for line in plan.lines(prepared.study.composition):
         print(line)
     for workload in prepared.study.workloads:
         for phase in prepared.phases(workload.label):
             ranks = f"{phase.ranks_per_client} rank{'' if phase.ranks_per_client == 1 else 's'} in each client"
-            how = "at the same moment" if phase.each else ranks
+            how = f"on {fold(phase.each)}" if phase.each else ranks
             print(f"\nworkload {workload.label}, {phase.name}, {how}{', caches dropped' if phase.drop_caches else ''}")
             for client, argv in phase.each.items():
                 print(f"  {client}: {shlex.join(argv)}")

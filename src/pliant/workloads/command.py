@@ -25,8 +25,8 @@ _NUMBER = re.compile(r"[+-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII
 
 _PhaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
 _MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-_Unit = Annotated[str, StringConstraints(pattern=r"^[^\s\0](?:[^\n\r\t\0]{0,22}[^\s\0])?$")]
-_Word = Annotated[str, StringConstraints(pattern=r"^[^\0]*$", max_length=65536)]
+_Unit = Annotated[str, StringConstraints(pattern=r"^[^\s\x00](?:[^\n\r\t\x00]{0,22}[^\s\x00])?$")]
+_Word = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=65536)]
 
 
 def _compiled(text: str) -> str:

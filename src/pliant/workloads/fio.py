@@ -43,7 +43,7 @@ _JOB_KEYS = (
 )
 
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-_Word = Annotated[str, StringConstraints(pattern=r"^[^\n\r\0]+$", max_length=1024)]
+_Word = Annotated[str, StringConstraints(pattern=r"^[^\n\r\x00]+$", max_length=1024)]
 
 
 class FioOptions(BaseModel):
