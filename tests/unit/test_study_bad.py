@@ -261,7 +261,7 @@ PLACEMENTS = [
 ]
 
 WORKLOADS = [
-    ('kind = "ior" =>', "workload[1].kind", 'is missing; add kind = one of "ior", "mdtest"'),
+    ('kind = "ior" =>', "workload[1].kind", 'is missing; add kind = one of "command", "fio", "ior", "mdtest"'),
     (
         'kind = "ior" => kind = "iorr"',
         "workload[1].kind",
