@@ -32,6 +32,7 @@ from pliant.machine.journal import STATE, Journal
 from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import CommandFailed, Completed, environment, marked, run
+from pliant.machine.teardown import Gone
 from pliant.machine.together import Together
 from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
@@ -58,8 +59,11 @@ class Health:
 class Cluster:
     """Nodes on hosts with a file system. Made by `deploy`; `close` removes all of it."""
 
-    def __init__(self, deployment: Deployment, composition: Composition) -> None:
+    def __init__(
+        self, deployment: Deployment, composition: Composition, *, disk_bytes: int = 0, programs: Sequence[str] = ()
+    ) -> None:
         self.deployment, self.composition = deployment, composition
+        self.disk_bytes, self.programs = disk_bytes, tuple(programs)
 
     @classmethod
     def deploy(
@@ -83,22 +87,12 @@ class Cluster:
         """
         cgroups = cgroup.probe()
         journal = Journal.create(title or composition.filesystem, keep=keep)
-        cluster = cls(Deployment(journal, cgroups, figures), composition)
+        deployment = Deployment(journal, cgroups, figures)
+        cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs)
         try:
             said("hosts and nodes")
-            requests = []
-            for node in composition.nodes:
-                role = composition.role(node.role)
-                size = disk_bytes if role.disk else 0
-                files = tuple(
-                    NodeFile(file.path, file.content, file.mode, file.owner)
-                    for file in composition.files.get(node.name, ())
-                )
-                requests.append(NodeRequest(node.name, node.address, role.disk, size, role.private, files))
-            cluster.deployment.up(requests, _numbers(placement), len(composition.nodes), visible(programs))
-            Runner(cluster, cluster.tail).carry_out(composition.steps, said)
-            said("check that it works")
-            cluster.verify()
+            deployment.up(cluster._requests(), _numbers(placement), len(composition.nodes), visible(programs))
+            cluster._carry_out(said)
         except BaseException:
             try:
                 if logs is not None:
@@ -107,6 +101,41 @@ class Cluster:
                 cluster.close()
             raise
         return cluster
+
+    def _requests(self) -> list[NodeRequest]:
+        """What the nodes are to be before the first step."""
+        requests = []
+        for node in self.composition.nodes:
+            role = self.composition.role(node.role)
+            size = self.disk_bytes if role.disk else 0
+            files = tuple(
+                NodeFile(file.path, file.content, file.mode, file.owner)
+                for file in self.composition.files.get(node.name, ())
+            )
+            requests.append(NodeRequest(node.name, node.address, role.disk, size, role.private, files))
+        return requests
+
+    def _carry_out(self, said: Callable[[str], None]) -> None:
+        """Deploy the file system on nodes that are as they were made, and prove that it works."""
+        Runner(self, self.tail).carry_out(self.composition.steps, said)
+        said("check that it works")
+        self.verify()
+
+    def reset(self, said: Callable[[str], None] = lambda text: None) -> Gone:
+        """Make everything what it was after the deployment: new nodes, on the same hosts, the file system deployed.
+
+        What was of the nodes is shown to be gone before. Limits are what they were before, also if this fails:
+        TeardownError, StepFailed, NotIntact, CommandFailed.
+        """
+        limits = self.deployment.limits
+        self.deployment.limit(False)
+        try:
+            said("remove the nodes")
+            gone = self.deployment.renew(self._requests(), visible(self.programs))
+            self._carry_out(said)
+        finally:
+            self.deployment.limit(limits)
+        return gone
 
     def __enter__(self) -> Self:
         return self
@@ -289,17 +318,17 @@ class Cluster:
 
     def tail(self, node: str, lines: int = 12) -> str:
         """The end of each log file of a node, newest first."""
-        files = sorted(self._log_files(node), key=lambda path: path.stat().st_mtime, reverse=True)[:3]
+        files = sorted(self.log_files(node), key=lambda path: path.stat().st_mtime, reverse=True)[:3]
         return "\n".join(f"--- {node}:{path.name}\n{last_lines(_text(path), lines)}" for path in files)
 
     def log_sizes(self) -> dict[Path, int]:
         """How long each log file of every node is now."""
-        return {path: path.stat().st_size for node in self.deployment.nodes for path in self._log_files(node)}
+        return {path: path.stat().st_size for node in self.deployment.nodes for path in self.log_files(node)}
 
     def keep_logs(self, directory: Path, since: dict[Path, int]) -> None:
         """Copy what the log files gained since `log_sizes` said `since`, as NODE-FILE."""
         for node in self.deployment.nodes:
-            for path in self._log_files(node):
+            for path in self.log_files(node):
                 with path.open("rb") as file:
                     file.seek(since.get(path, 0))
                     gained = file.read()
@@ -307,7 +336,7 @@ class Cluster:
                     directory.mkdir(parents=True, exist_ok=True)
                     (directory / f"{node}-{path.name}").write_bytes(gained)
 
-    def _log_files(self, node: str) -> Iterator[Path]:
+    def log_files(self, node: str) -> Iterator[Path]:
         """A node's log files where the machine has them: its upper layer, and what pliant keeps of its daemons."""
         role = next(n.role for n in self.composition.nodes if n.name == node)
         base = Path(self.deployment.journal.directory, "nodes", node)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pliant
 from pliant import mpi as mpi_
-from pliant import telemetry
+from pliant import telemetry, workplace
 from pliant.calibration import TOLERANCE, calibrate_hosts
 from pliant.cluster import Cluster, NotIntact
 from pliant.errors import FatalError, TrialError, UserError
@@ -552,7 +552,7 @@ def bring_up(
     """Deploy the study's cluster at a ratio, without limits, and write down what it was promised."""
     study = prepared.study
     programs = {tools.program for tools in prepared.tools.values() if tools.program}
-    return Cluster.deploy(
+    cluster = Cluster.deploy(
         study.composition,
         prepared.figures,
         study.placements[ratio],
@@ -563,3 +563,9 @@ def bring_up(
         logs=logs,
         said=said,
     )
+    try:
+        workplace.write_down(cluster, study)
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster

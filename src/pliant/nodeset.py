@@ -80,6 +80,15 @@ def select(pattern: str, nodes: Sequence[Node]) -> tuple[Node, ...]:
     return tuple(node for node in nodes if node.name in wanted)
 
 
+def role_of(name: str) -> str:
+    """The role of the node that is called `name`: a node's name is its role's and a number.
+
+    >>> role_of("client12")
+    'client'
+    """
+    return name.rstrip("0123456789")
+
+
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     """A sort key by which "node2" comes before "node10"."""
     parts = re.split(r"(\d+)", name, flags=re.ASCII)

@@ -50,14 +50,16 @@ def test_ps_shows_deployments_nodes_hosts_and_addresses(cluster):
     name, _ = cluster
     each = shown(name)
     assert (each["state"], each["title"]) == ("up", "small")
+    well = {"alive": True, "state": "up", "health": "good", "said": ""}
     assert each["nodes"] == [
-        {"name": "server1", "host": "host1", "address": "10.77.1.1", "alive": True},
-        {"name": "client1", "host": "host2", "address": "10.77.1.2", "alive": True},
-        {"name": "client2", "host": "host3", "address": "10.77.1.3", "alive": True},
+        {"name": "server1", "role": "server", "host": "host1", "address": "10.77.1.1", **well},
+        {"name": "client1", "role": "client", "host": "host2", "address": "10.77.1.2", **well},
+        {"name": "client2", "role": "client", "host": "host3", "address": "10.77.1.3", **well},
     ]
     text = pliant("ps").stdout
     assert f"{name}  up " in text
-    assert all(word in text for word in ("server1", "client2", "host3", "10.77.1.2"))
+    assert "  client2      client     host3    10.77.1.3    good\n" in text
+    assert "  client2      client     host3    10.77.1.3    up\n" in pliant("ps", "--no-health").stdout
 
 
 def test_up_says_what_it_does_and_prints_the_id_alone(tmp_path):
@@ -151,6 +153,7 @@ def test_refold_moves_what_is_up(cluster):
     assert [node["host"] for node in shown(name)["nodes"]] == ["host1", "host2", "host3"]
     refused(pliant("refold", name, "--ratio", "2"), "--ratio 2", "1, 3")
     refused(pliant("refold", "beef", "--ratio", "1"), "beef", name)
+    assert pliant("refold", "--ratio", "1").returncode == 0
 
 
 def test_a_node_that_died_is_shown(cluster, tmp_path):

@@ -35,6 +35,7 @@ PURE = (
     "catalogue",
     "templates",
     "proportions",
+    "faults",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")
 TOUCHES += ("pliant.platforms", "pliant.steps", "pliant.mpi", "pliant.store")
@@ -102,7 +103,13 @@ def test_the_machine_layer_can_travel_alone(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["pliant.machine.launch", "pliant.machine.diskshare", "pliant.machine.sampler", "pliant.machine.calibrate"],
+    [
+        "pliant.machine.launch",
+        "pliant.machine.diskshare",
+        "pliant.machine.sampler",
+        "pliant.machine.calibrate",
+        "pliant.machine.witness",
+    ],
 )
 def test_programs_that_are_run_by_their_path_import_nothing_of_pliant(module):
     assert [name for name in imports(module) if within(name, "pliant")] == []
@@ -167,6 +174,7 @@ def test_only_the_command_line_ends_the_process():
         "pliant.machine.diskshare",
         "pliant.machine.sampler",
         "pliant.machine.calibrate",
+        "pliant.machine.witness",
         *modules_of("workloads.kernels"),
     }
     assert ending - programs == {"pliant.cli"}

@@ -17,7 +17,11 @@ COMMANDS = {
     "up": "Deploy a study's cluster and leave it up.",
     "ps": "Show what is up on this machine.",
     "exec": "Run a command in nodes.",
+    "connect": "Open a shell in a node, or in a pane for each of several.",
+    "logs": "Show what the daemons of nodes say.",
+    "driver": "Run a test script against a cluster.",
     "refold": "Change the folding ratio of a cluster that is up.",
+    "reset": "Return a cluster to what it was after its deployment.",
     "down": "Remove what is up, or what a crash left.",
     "doctor": "Say what this machine can do, and what to install.",
 }

@@ -36,3 +36,11 @@ def chosen(deployment: str | None, how: str = "name one with --id") -> Journal:
         known = ", ".join(j.id for j in found) or "none"
         raise UserError(f'there is no deployment "{deployment}"; up: {known}')
     return Journal(deployment)
+
+
+def need_kept(journal: Journal, what: str) -> Journal:
+    """The same deployment; UserError unless `pliant up` left it. `what` is what was to be done: "reset"."""
+    owner = journal.owner()
+    if owner is None or not owner.keep:
+        raise UserError(f"deployment {journal.id} was not left up by `pliant up`, so it cannot be {what} by hand")
+    return journal

@@ -73,6 +73,8 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     for program, package in facts.PROGRAMS.items():
         where = facts.which(program)
         found.append((program, where is not None, where or f"apt-get install {package}", True))
+    tmux = facts.which("tmux")
+    found.append(("tmux", tmux is not None, tmux or "for `connect` to several nodes: apt-get install tmux", False))
     mpiexec = Path(sys.executable).parent / "mpiexec"
     found.append(("mpiexec", mpiexec.exists(), str(mpiexec) if mpiexec.exists() else "pip install mpich", True))
     for name in registry.filesystem_names():

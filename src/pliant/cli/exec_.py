@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import click
 
 from pliant.cli.common import chosen, need_root
+
+_TIMED_OUT = 124
+"""Exit status that says so, as that of timeout(1)."""
 
 
 @click.command(
@@ -29,14 +31,14 @@ def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[st
     """Run COMMAND in NODES, in parallel, as root.
 
     NODES are names, ranges, roles or `all`: `client[1-4]`, `server`, `client1,server2`. With several nodes each line of
-    output begins with its node's name. The exit status is the worst of them.
+    output begins with its node's name; one node alone gets this command's input and output. The exit status is the
+    worst of them. Ctrl-C ends COMMAND in all nodes.
     """
-    from pliant.composition import Node
     from pliant.errors import UserError
     from pliant.machine import cgroup
     from pliant.machine.deployment import Deployment
-    from pliant.machine.process import CommandFailed
-    from pliant.nodeset import select
+    from pliant.machine.streaming import attached, stream
+    from pliant.workplace import nodes_of, selected
 
     # Options of COMMAND are its own, so click leaves all that follows NODES alone, the dashes too.
     argv = argv[1:] if argv[0] == "--" else argv
@@ -46,23 +48,26 @@ def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[st
     loaded = Deployment.load(chosen(deployment), cgroup.probe())
     if loaded is None:
         raise UserError("the deployment is not up (yet); see `pliant ps`")
-    known = [Node(n.name, n.name.rstrip("0123456789"), 0, n.address) for n in loaded.nodes.values()]
-    try:
-        names = [node.name for node in select(nodes, known)]
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    label = len(names) > 1
+    names = selected(nodes, nodes_of(loaded))
+    if len(names) == 1:
+        statuses = {names[0]: attached(loaded, names[0], argv, timeout_s=timeout_s)}
+    else:
+        statuses = stream(loaded, names, argv, _say, timeout_s=timeout_s)
+    for node, status in statuses.items():
+        if status is None:
+            print(f"{node}: did not end in time ({timeout_s:g} s), and was ended", file=sys.stderr)
+    return max(map(_as_a_shell, statuses.values()))
 
-    def one(node: str) -> int:
-        try:
-            done = loaded.execute(node, argv, timeout_s=timeout_s)
-        except CommandFailed as error:
-            print(f"{node}: {error}" if label else str(error), file=sys.stderr)
-            return 124 if error.exit_status is None else error.exit_status
-        for text, out in ((done.stdout, sys.stdout), (done.stderr, sys.stderr)):
-            out.write("".join(f"{node}: {line}\n" for line in text.splitlines()) if label else text)
-        # As a shell says that a signal ended a command; a negative number would not be the worst of them.
-        return done.exit_status if done.exit_status >= 0 else 128 - done.exit_status
 
-    with ThreadPoolExecutor(min(32, len(names))) as pool:
-        return max(pool.map(one, names))
+def _say(node: str, line: bytes, error: bool) -> None:
+    """A line of one node, with its name before it."""
+    out = (sys.stderr if error else sys.stdout).buffer
+    out.write(node.encode() + b": " + line + b"\n")
+    out.flush()
+
+
+def _as_a_shell(status: int | None) -> int:
+    """An exit status as a shell says that a signal ended a command; a negative number would not be the worst."""
+    if status is None:
+        return _TIMED_OUT
+    return status if status >= 0 else 128 - status

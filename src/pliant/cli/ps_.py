@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from pliant.machine.journal import Journal
+
+_PATIENCE_S = 5.0
+"""What a node is given to say how it is."""
 
 
 @click.command(short_help="Show what is up on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(as_json: bool) -> None:
-    """Show the deployments of this machine, their nodes, hosts and addresses, and what a crash left.
+@click.option("--health/--no-health", default=True, help="Ask nodes how they are; by default they are asked.")
+def command(as_json: bool, health: bool) -> None:
+    """Show the deployments of this machine, their nodes, hosts, addresses and health, and what a crash left.
 
-    A deployment is `running` (a command drives it), `up` (left by `pliant up`) or `stale` (its command died: remove it
-    with `pliant down`).
+    A deployment is `running` (a command drives it; its nodes are not asked how they are, as that would disturb a
+    trial), `up` (left by `pliant up`) or `stale` (its command died: remove it with `pliant down`).
     """
-    found = _found()
+    found = _found(health)
     if as_json:
         print(json.dumps(found, indent=2))
     elif not found:
@@ -25,39 +33,20 @@ def command(as_json: bool) -> None:
     for each in [] if as_json else found:
         print(f"{each['id']}  {each['state']:<8} {each['title']}  since {each['since']}")
         for node in each["nodes"]:
-            state = "" if node["alive"] else "  dead"
-            print(f"  {node['name']:<12} {node['host']:<8} {node['address']}{state}")
+            said = "" if node["health"] in (None, "good") else f": {node['said']}" if node["said"] else ""
+            state = node["state"] if node["state"] != "up" or node["health"] is None else node["health"]
+            line = f"  {node['name']:<12} {node['role']:<10} {node['host']:<8} {node['address']:<12} {state}{said}"
+            print(line.rstrip())
 
 
-def _found() -> list[dict[str, Any]]:
+def _found(health: bool) -> list[dict[str, Any]]:
     from pliant.cli.common import need_root
     from pliant.machine.cgroup import CgroupError, probe
     from pliant.machine.journal import STATE, deployments
-    from pliant.machine.process import alive
 
     if STATE.exists():
         need_root("looking at deployments")
-    found = []
-    for journal in deployments():
-        owner, content = journal.owner(), journal.read("deployment.json") or {"nodes": [], "placed": {}}
-        nodes = [
-            {
-                "name": node["name"],
-                "host": f"host{content['placed'].get(node['name'], '?')}",
-                "address": node["address"],
-                "alive": alive(node["pid"]),
-            }
-            for node in content["nodes"]
-        ]
-        state = "stale"
-        if owner is not None and owner.alive:
-            state = "running"
-        elif owner is not None and owner.keep and nodes and all(node["alive"] for node in nodes):
-            state = "up"
-        since = datetime.fromtimestamp(owner.created).isoformat(" ", "seconds") if owner else "?"
-        found.append(
-            {"id": journal.id, "state": state, "title": owner.title if owner else "?", "since": since, "nodes": nodes}
-        )
+    found = [_deployment(journal, health) for journal in deployments()]
     known = {each["id"] for each in found}
     try:
         groups = probe().groups()
@@ -67,3 +56,54 @@ def _found() -> list[dict[str, Any]]:
         if (name := group.removeprefix("pliant-")) not in known:
             found.append({"id": name, "state": "stale", "title": "(only control groups)", "since": "?", "nodes": []})
     return found
+
+
+def _deployment(journal: Journal, health: bool) -> dict[str, Any]:
+    """One deployment, as it is shown."""
+    owner, content = journal.owner(), journal.read("deployment.json") or {"nodes": [], "placed": {}}
+    nodes = [_node(node, content) for node in content["nodes"]]
+    state = "stale"
+    if owner is not None and owner.alive:
+        state = "running"
+    elif owner is not None and owner.keep and nodes and all(node["alive"] for node in nodes):
+        state = "up"
+    if health and state == "up":
+        said = _health(journal)
+        for node in nodes:
+            node["health"], node["said"] = said.get(node["name"], ("unknown", ""))
+    since = datetime.fromtimestamp(owner.created).isoformat(" ", "seconds") if owner else "?"
+    return {"id": journal.id, "state": state, "title": owner.title if owner else "?", "since": since, "nodes": nodes}
+
+
+def _node(node: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """One node, as it is shown, before it is asked how it is."""
+    from pliant.machine.process import alive
+    from pliant.nodeset import role_of
+
+    state = "up"
+    for name in ("cut", "down"):
+        state = name if node["name"] in content.get(name, ()) else state
+    lives = alive(node["pid"])
+    return {
+        "name": node["name"],
+        "role": role_of(node["name"]),
+        "host": f"host{content['placed'].get(node['name'], '?')}",
+        "address": node["address"],
+        "alive": lives,
+        "state": state if lives else "dead",
+        "health": None,
+        "said": "",
+    }
+
+
+def _health(journal: Journal) -> dict[str, tuple[str, str]]:
+    """Node -> "good" or "bad", and what it said; nothing of those that have no way of saying so."""
+    from pliant.errors import UserError
+    from pliant.workplace import opened
+
+    try:
+        asked = opened(journal).cluster.health(_PATIENCE_S)
+    except UserError as error:
+        click.echo(f"the health of {journal.id} is not known: {error}", err=True)
+        return {}
+    return {node: ("good" if each.good else "bad", each.said) for node, each in asked.items()}

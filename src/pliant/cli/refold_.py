@@ -8,22 +8,16 @@ from pliant.cli.common import chosen, need_root
 
 
 @click.command(short_help="Change the folding ratio of a cluster that is up.")
-@click.argument("deployment")
+@click.argument("deployment", required=False)
 @click.option("--ratio", type=float, required=True, help="One of the ratios of the study it was deployed from.")
-def command(deployment: str, ratio: float) -> None:
-    """Move the nodes of DEPLOYMENT (its id) to the hosts they have at another ratio, while they run."""
-    from pliant.errors import UserError
-    from pliant.machine import cgroup
-    from pliant.machine.deployment import Deployment
+def command(deployment: str | None, ratio: float) -> None:
+    """Move the nodes of DEPLOYMENT (its id; not needed if there is only one) to the hosts they have at another ratio,
+    while they run."""
+    from pliant.cli.common import need_kept
+    from pliant.workplace import opened
 
     need_root("refolding")
-    journal = chosen(deployment)
-    folds = journal.read("folds.json")
-    loaded = Deployment.load(journal, cgroup.probe())
-    if folds is None or loaded is None:
-        raise UserError(f"deployment {deployment} was not left up by `pliant up`, so it cannot be refolded by hand")
-    if f"{ratio:g}" not in folds:
-        raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(folds)}")
-    hosts = folds[f"{ratio:g}"]
-    loaded.refold({node: host for host, names in enumerate(hosts, 1) for node in names})
-    print(f"{deployment}: {len(loaded.nodes)} nodes on {len(hosts)} host{'s' if len(hosts) != 1 else ''}")
+    journal = need_kept(chosen(deployment, "name one"), "refolded")
+    place = opened(journal)
+    hosts = place.refold(ratio)
+    print(f"{journal.id}: {len(place.study.nodes)} nodes on {hosts} host{'' if hosts == 1 else 's'}")

@@ -28,8 +28,6 @@ def command(study: Path, ratio: float, no_limits: bool) -> None:
     with Display() as display:
         cluster = engine.bring_up(prepared, ratio, keep=True, said=display.doing)
         try:
-            folds = {f"{r:g}": [list(names) for names in p.hosts] for r, p in checked.placements.items()}
-            cluster.deployment.journal.write("folds.json", folds)
             cluster.limit(not no_limits)
         except BaseException:
             cluster.close()

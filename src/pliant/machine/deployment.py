@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ DISK_RATE = 0.985
 """What the kernel is told of a disk's rate: when a disk has been idle, it lets a tenth of a second's worth pass at once
 (a slice, block/blk-throttle.c). So what takes 1.5 s is 5 % too fast, 7 s exact, and longer 1.5 % too slow at the
 most."""
+
+_OUTLIVING: list[subprocess.Popen[bytes]] = []
+"""Daemons that were started in a deployment of another process, and go on after this one: Python warns of a process
+that is forgotten while it runs."""
 
 LIMITS = ("cpu", "nic", "disk")
 """What is limited on a host while a trial is measured. Its memory is limited always."""
@@ -96,6 +100,7 @@ class Deployment:
         """Nodes whose link is switched off although they run."""
         self.fabric_pid = 0
         self._children: list[subprocess.Popen[bytes]] = []
+        self._own = True
         self._mine = threading.RLock()
         self._changes = 0
 
@@ -126,12 +131,38 @@ class Deployment:
             self.cgroups.make(self._node_group(request.name, placement[request.name]))
         self._write_enter()
         self._make_fabric()
-        sizes = {r.name: r.disk_bytes for r in requests if r.disk}
-        devices = disks.make(self.journal, sizes, self.figures.memory_bytes)
-        self._launch(self._specs(requests, placement, devices, visible))
+        self._make_nodes(requests, placement, visible)
         self.placed = dict(placement)
         self._start_diskshare()
         self._save()
+
+    def _make_nodes(
+        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], visible: Sequence[str]
+    ) -> None:
+        """Make nodes and their disks, in control groups that are there."""
+        sizes = {r.name: r.disk_bytes for r in requests if r.disk}
+        devices = disks.make(self.journal, sizes, self.figures.memory_bytes)
+        self._launch(self._specs(requests, placement, devices, visible))
+
+    def renew(self, requests: Sequence[NodeRequest], visible: Sequence[str]) -> teardown.Gone:
+        """Remove the nodes with all that runs in them and that they wrote, and make them anew, where they are now.
+
+        Hosts, their limits and their network stay. Raises TeardownError, CommandFailed.
+        """
+        with self.changing():
+            # Nothing divides the bandwidth of disks that are going.
+            nodes, self.nodes = self.nodes, {}
+            self._write_diskshare()
+            hosts = [f"{self.group}/host-{host}" for host in range(1, self.hosts + 1)]
+            try:
+                gone = teardown.remove_nodes(self.journal, self.cgroups, hosts, [node.pid for node in nodes.values()])
+            except BaseException:  # who looks at it finds dead nodes, whose disks are nobody's any more
+                self.nodes = {name: replace(node, device=None, disk=None) for name, node in nodes.items()}
+                raise
+            self.down = self.cut = frozenset()
+            self._make_nodes(requests, self.placed, visible)
+            self._write_diskshare()
+        return gone
 
     def _spare_others(self) -> None:
         """While other deployments are up, this one gets what the machine has beside what those were promised.
@@ -316,6 +347,13 @@ class Deployment:
                 if not self._changes:
                     self._save()
 
+    def refresh(self) -> None:
+        """Take notice of what others changed."""
+        with self._mine:
+            content = None if self._changes else self.journal.read("deployment.json")
+            if content is not None:
+                self._restore(content)
+
     def refold(self, placement: Mapping[str, int]) -> None:
         """Put each node on the host that `placement` names (1 to the number of hosts), live: nothing in it restarts.
 
@@ -421,6 +459,7 @@ class Deployment:
             return None
         deployment = cls(journal, cgroups, HostFigures(**content["figures"]))
         deployment._restore(content)
+        deployment._own = False
         return deployment
 
     def _restore(self, content: Mapping[str, Any]) -> None:
@@ -469,11 +508,19 @@ class Deployment:
             child = subprocess.Popen(
                 list(argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env, start_new_session=True
             )
-        self._children.append(child)
+        (self._children if self._own else _OUTLIVING).append(child)
         return child
 
-    def _environment(self, node: str) -> dict[str, str]:
-        return environment(self.id, {"PLIANT_NODE": node})
+    def _environment(self, node: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        return environment(self.id, {"PLIANT_NODE": node, **(extra or {})})
+
+    def start(
+        self, node: str, argv: Sequence[str], extra: Mapping[str, str] | None = None, **streams: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a command in a node in a session of its own, its streams as in `subprocess.Popen`; the caller waits
+        for it and ends it. `extra` is added to its environment."""
+        env = self._environment(node, extra)
+        return subprocess.Popen([self.enter, node, *argv], env=env, start_new_session=True, **streams)
 
     def in_fabric(self, argv: Sequence[str]) -> list[str]:
         """The same command, run on the switch: outside every node and host, on an address of their network."""

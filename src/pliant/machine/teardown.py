@@ -11,11 +11,13 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import cgroup, disks
 from .journal import Journal
-from .process import MARK, alive, marked, run
+from .process import MARK, alive, marked, run, start_time
 
 
 class TeardownError(Exception):
@@ -43,6 +45,70 @@ def remove(journal: Journal, cgroups: cgroup.Cgroups, *, grace_s: float = 60.0) 
             raise
     except (OSError, cgroup.CgroupError) as error:
         raise TeardownError(f"deployment {journal.id}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What was of the nodes of a deployment, and is shown to be no more: how many of each."""
+
+    nodes: int
+    processes: int
+    mounts: int
+    disks: int
+
+
+def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str], inits: Sequence[int]) -> Gone:
+    """Remove the nodes of a deployment that stays up, with all that they wrote; `groups` hold them and nothing else.
+
+    Afterwards it looks for what there was: processes, namespaces and with them mounts, loop devices, files. Raises
+    TeardownError, CommandFailed.
+    """
+    processes = {pid: start_time(pid) for group in groups for pid in cgroups.pids(group)}
+    namespaces = {name for pid in inits for name in _namespaces(pid)}
+    mounts = sum(_read(f"/proc/{pid}/mountinfo").count("\n") for pid in inits)
+    images = disks.attached(journal.directory)
+    until = time.monotonic() + 20
+    while left := [pid for group in groups for pid in cgroups.pids(group) if alive(pid)]:
+        if time.monotonic() > until:
+            raise TeardownError(f"deployment {journal.id}: processes {sorted(left)} do not die")
+        cgroup.kill(left)
+        time.sleep(0.01)
+    _unmount(journal.directory)
+    disks.detach(journal.directory, cgroups)
+    written = [journal.directory / name for name in ("nodes", "disks", "logs", "enter.d", "scratch")]
+    for directory in written:
+        _remove(directory)
+    while found := list(_left(journal.directory, processes, namespaces, written)):
+        if time.monotonic() > until:  # the init of a PID namespace ends after all others in it
+            raise TeardownError(f"deployment {journal.id}: still there of its nodes: {', '.join(found)}")
+        time.sleep(0.02)
+    return Gone(len(inits), len(processes), mounts, len(images))
+
+
+def _left(
+    directory: Path, processes: Mapping[int, int | None], namespaces: set[str], written: Sequence[Path]
+) -> Iterator[str]:
+    """What is still there of nodes, in words: of their processes, namespaces, loop devices and files."""
+    yield from (f"process {pid}" for pid, started in processes.items() if started and alive(pid, started))
+    for pid in filter(alive, map(int, filter(str.isdigit, os.listdir("/proc")))):
+        yield from (f"process {pid} in a node's {name}" for name in namespaces & _namespaces(pid))
+    yield from (f"{device}, of {image}" for device, image in disks.attached(directory).items())
+    yield from (str(path) for path in written if path.exists())
+
+
+def _namespaces(pid: int) -> set[str]:
+    """The namespaces of a process that a node has for itself: "mnt:[4026532]"; none if it is gone."""
+    found = set()
+    for kind in ("mnt", "net", "pid", "uts", "ipc"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+    return found
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text()
+    return ""
 
 
 def _stop(pid: int, started: int, grace_s: float) -> None:
@@ -112,14 +178,19 @@ def _delete(directory: Path) -> None:
     """Delete the deployment's files, the journal last, never across a mount."""
     entries = [path for path in directory.iterdir() if path.name not in ("journal.jsonl", "owner.json", "lock")]
     for path in (*entries, directory):
-        # `rm` with its own protection, because what nodes wrote can be anything; the list ends options.
-        done = subprocess.run(
-            ["rm", "-rf", "--one-file-system", "--", str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-            start_new_session=True,  # out of reach of a Ctrl-C, which goes to the whole group of a terminal
-        )
-        if done.returncode != 0:
-            raise TeardownError(f"{path}: {done.stderr.strip()}")
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete one of a deployment's files or directories: by `rm`, with its own protection, because what nodes wrote
+    can be anything."""
+    done = subprocess.run(
+        ["rm", "-rf", "--one-file-system", "--", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        start_new_session=True,  # out of reach of a Ctrl-C, which goes to the whole group of a terminal
+    )
+    if done.returncode != 0:
+        raise TeardownError(f"{path}: {done.stderr.strip()}")

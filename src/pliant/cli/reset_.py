@@ -1,0 +1,29 @@
+"""`pliant reset`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from pliant.cli.common import chosen, need_root
+
+
+@click.command(short_help="Return a cluster to what it was after its deployment.")
+@click.argument("deployment", required=False)
+def command(deployment: str | None) -> None:
+    """Remove the nodes of DEPLOYMENT (its id; not needed if there is only one) with all that they wrote, show that
+    nothing of them is left, and deploy the file system anew. Its hosts, its folding ratio and its id stay.
+    """
+    from pliant.cli.common import need_kept
+    from pliant.cli.progress import Display
+    from pliant.workplace import opened
+
+    need_root("resetting a cluster")
+    journal = need_kept(chosen(deployment, "name one"), "reset")
+    place = opened(journal)
+    began = time.monotonic()
+    with Display() as display:
+        gone = place.cluster.reset(display.doing)
+    what = f"{gone.nodes} nodes, {gone.processes} processes, {gone.mounts} mounts and {gone.disks} disks"
+    print(f"{journal.id}: {what} are gone, and deployed anew, in {time.monotonic() - began:.1f} s")

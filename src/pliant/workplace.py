@@ -1,0 +1,85 @@
+"""A cluster that is up as a workplace: what it was deployed from is kept with it, so that other commands can open it.
+
+Everything that a command needs to know of it beside what the machine layer has written down follows from the study:
+it is kept as text, and read again. The file is root's alone, as options of a file system may hold secrets.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pliant import nodeset
+from pliant.cluster import Cluster
+from pliant.composition import Node
+from pliant.errors import UserError
+from pliant.machine import cgroup
+from pliant.machine.deployment import Deployment
+from pliant.machine.journal import Journal
+from pliant.study import Study, StudyError, parse
+
+_STUDY = "study.toml"
+_ABOUT = "cluster.json"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A cluster that another command deployed, and the study from which it did."""
+
+    study: Study
+    cluster: Cluster
+
+    def select(self, pattern: str) -> list[str]:
+        """The nodes that a pattern stands for, by name; UserError if one of them is not there."""
+        return selected(pattern, self.study.nodes)
+
+    def refold(self, ratio: float) -> int:
+        """Fold the cluster to one of the study's ratios, and return how many hosts that takes. UserError."""
+        if ratio not in self.study.placements:
+            raise UserError(f"--ratio {ratio:g} is not one of the study's: {ratios(self.study)}")
+        placement = self.study.placements[ratio]
+        self.cluster.refold(placement)
+        return len(placement.hosts)
+
+
+def ratios(study: Study) -> str:
+    """The ratios of a study, for people."""
+    return ", ".join(f"{ratio:g}" for ratio in study.ratios)
+
+
+def write_down(cluster: Cluster, study: Study) -> None:
+    """Keep with a cluster what it was deployed from."""
+    journal = cluster.deployment.journal
+    descriptor = os.open(journal.directory / _STUDY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(study.text)
+    about = {"file": str(Path(study.file).absolute()), "programs": list(cluster.programs)}
+    journal.write(_ABOUT, about)
+
+
+def opened(journal: Journal) -> Workplace:
+    """The cluster of a deployment, with its study. UserError if it is not (yet) up, or its study is none any more."""
+    deployment, about = Deployment.load(journal, cgroup.probe()), journal.read(_ABOUT)
+    if deployment is None or about is None:
+        raise UserError(f"the deployment {journal.id} is not up (yet); see `pliant ps`")
+    try:
+        study = parse((journal.directory / _STUDY).read_text(encoding="utf-8"), about["file"])
+    except (OSError, StudyError) as error:
+        said = f"the study of the deployment {journal.id} cannot be read again; `pliant down {journal.id}` removes it"
+        raise UserError(f"{said}: {error}") from error
+    disk_bytes, programs = study.platform.host.disk_size, about["programs"]
+    return Workplace(study, Cluster(deployment, study.composition, disk_bytes=disk_bytes, programs=programs))
+
+
+def nodes_of(deployment: Deployment) -> list[Node]:
+    """The nodes of a deployment as far as it tells itself, without its study."""
+    return [Node(n.name, nodeset.role_of(n.name), n.number, n.address) for n in deployment.nodes.values()]
+
+
+def selected(pattern: str, nodes: list[Node] | tuple[Node, ...]) -> list[str]:
+    """The names of the nodes that a pattern stands for; UserError if one of them is not there."""
+    try:
+        return [node.name for node in nodeset.select(pattern, nodes)]
+    except ValueError as error:
+        raise UserError(str(error)) from error
