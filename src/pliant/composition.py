@@ -168,6 +168,9 @@ class Composition:
     until what was deleted is gone from the servers as well."""
     kernel: tuple[str, ...] = ()
     """File systems that the machine's kernel must have: "fuse"."""
+    spare: Mapping[str, int] = field(default_factory=dict)
+    """Role -> how many of its nodes may be away, whichever they are, and all data still be there to read and write. A
+    role that is not in it: nothing is known."""
 
     def __post_init__(self) -> None:
         """ValueError for what cannot be carried out: a driver may be anybody's."""

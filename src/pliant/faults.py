@@ -1,0 +1,251 @@
+"""Faults: what a study lets happen to nodes while a workload runs, and what became of it. Pure.
+
+A workload through a fault is a workload of its own, `ior+crash-server` beside `ior`: the same trials at the same
+ratios, so that its metrics are judged against its own baseline and can be held against those without the fault. Faults
+of one name happen in the same trial.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pliant.composition import Composition, Node
+from pliant.telemetry import Samples
+from pliant.units import Duration, format_duration
+
+What = Literal["crash", "cut"]
+VERBS: Mapping[str, tuple[str, str]] = {
+    "crash": ("loses its power", "starts again"),
+    "cut": ("is cut off the network", "is plugged in again"),
+}
+"""Kind of fault -> what happens to the node, and what heals it, in words."""
+
+_STALL = 0.05
+"""I/O stalls while clients move less than this part of what they moved before the fault ..."""
+_TRAFFIC_BYTE_S = 20_000.0
+"""... or less than this, which a file system's keep-alives and MPI's are."""
+
+
+class FaultTable(BaseModel):
+    """One [[fault]] of a study. Times are from the beginning of the workload's first phase, in seconds.
+
+    `heal` None is once the workload has ended. `recovery` is what the file system is given afterwards to be well and
+    to show what was written before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    what: What = Field(examples=["crash"])
+    name: str | None = Field(None, examples=["lost-server"])
+    workload: str | None = Field(None, examples=["ior"])
+    node: str | None = Field(None, examples=["server1"])
+    role: str | None = Field(None, examples=["server"])
+    at: Duration = Field(examples=["2 s"])
+    heal: Duration | None = Field(None, examples=["10 s"])
+    recovery: Duration = Field(120.0, examples=["2 min"])
+
+    @property
+    def label(self) -> str:
+        """What the fault is called: its name, or what happens to whom."""
+        return self.name or f"{self.what}-{self.node or self.role}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a node: `at_s` and `heal_s` after the workload began; None: healed once it has ended."""
+
+    what: What
+    node: str
+    at_s: float
+    heal_s: float | None
+
+    @property
+    def sentence(self) -> str:
+        """In words, without a full stop."""
+        happens, heals = VERBS[self.what]
+        when = "when the workload has ended" if self.heal_s is None else f"at {format_duration(self.heal_s)}"
+        return f"{self.node} {happens} {format_duration(self.at_s)} after the workload begins, and {heals} {when}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial through faults.
+
+    `happened` are the faults with the seconds after the workload's beginning at which they took place and were healed.
+    `files` were written before by one client; `wrong` says of those that another could not read unchanged in the end
+    what was wrong with them. `stalled_s`: for how long I/O stood still from the first fault to the workload's end; None
+    if telemetry does not tell. `recovered_s`: seconds from the last healing until the data was there and all nodes were
+    well; None if that was not so within `recovery_s`. `unwell`: the nodes that were not well in the end, and what they
+    said.
+    """
+
+    happened: tuple[Fault, ...]
+    files: int
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    stalled_s: float | None = None
+    recovered_s: float | None = None
+    recovery_s: float = 0.0
+    unwell: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def intact(self) -> bool:
+        """Whether everything that was written before the fault was read as it was written."""
+        return not self.wrong
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the data, in a sentence without a full stop; "" if nothing is."""
+        if self.intact:
+            return ""
+        name, said = next(iter(self.wrong.items()))
+        return (
+            f"data is not intact: {len(self.wrong)} of {self.files} files that were written before, e.g. {name}: {said}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "happened": [asdict(fault) for fault in self.happened], "intact": self.intact}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Outcome:
+        """What `to_json` wrote."""
+        known = {name: value for name, value in content.items() if name != "intact"}
+        return Outcome(**{**known, "happened": tuple(Fault(**each) for each in content["happened"])})
+
+
+def grouped(tables: Iterable[FaultTable], workload: str) -> dict[str, tuple[FaultTable, ...]]:
+    """The faults of a workload by what they are called; those of one name happen together."""
+    found: dict[str, tuple[FaultTable, ...]] = {}
+    for table in tables:
+        if table.workload in (None, workload):
+            found[table.label] = (*found.get(table.label, ()), table)
+    return found
+
+
+def chosen(tables: Sequence[FaultTable], nodes: Sequence[Node], seed: int) -> tuple[Fault, ...]:
+    """To whom faults happen: to the node that is named, or to one of the role, always the same for the same seed.
+
+    Those of one role that happen together happen to different nodes while there are some.
+    """
+    taken: set[str] = set()
+    found = []
+    for table in tables:
+        names = [node.name for node in nodes if node.name == table.node or node.role == table.role]
+        free = [name for name in names if name not in taken] or names
+        name = random.Random(f"{seed} {table.label}").choice(free)
+        taken.add(name)
+        found.append(Fault(table.what, name, table.at, table.heal))
+    return tuple(sorted(found, key=lambda fault: fault.at_s))
+
+
+def problems(
+    table: FaultTable, composition: Composition, workloads: Sequence[str], limit_s: float
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a fault on a file system: (key, sentence)."""
+    if table.workload is not None and table.workload not in workloads:
+        yield "workload", f'"{table.workload}" is not a workload of the study; write one of {", ".join(workloads)}'
+    roles = {role.name: [n for n in composition.nodes if n.role == role.name] for role in composition.roles}
+    hit: Sequence[Node] = ()
+    if (table.node is None) == (table.role is None):
+        yield "role", "names no node; write role or node, and not both"
+    elif table.role is not None:
+        hit = roles.get(table.role, ())
+        if not hit:
+            have = [name for name, nodes in roles.items() if nodes]
+            yield "role", f'"{table.role}" has no nodes; write one of {", ".join(have)}'
+    else:
+        hit = [node for node in composition.nodes if node.name == table.node]
+        if not hit:
+            yield "node", f'"{table.node}" is not a node; the nodes are {", ".join(n.name for n in composition.nodes)}'
+    clients = composition.clients
+    if hit and table.what == "crash" and len(clients) == 1 and all(node in clients for node in hit):
+        yield (
+            "role" if table.role else "node",
+            f"{hit[0].name} is the only client: nobody is left to do I/O; add a client",
+        )
+    if table.heal is not None and table.heal <= table.at:
+        both = f"{format_duration(table.heal)} is not after at = {format_duration(table.at)}"
+        yield "heal", f"{both}; both are counted from the workload's beginning"
+    latest = max(table.at, table.heal or 0.0)
+    if latest >= limit_s:
+        key = "at" if latest == table.at else "heal"
+        yield key, f"{format_duration(latest)} is after study.trial_timeout, {format_duration(limit_s)}; write less"
+
+
+def clashes(faults: Sequence[Fault]) -> Iterator[str]:
+    """What cannot happen together: one fault of a node before the one before it is healed; a sentence each."""
+    for first, second in ((a, b) for i, a in enumerate(faults) for b in faults[i + 1 :]):
+        if first.node == second.node and (first.heal_s is None or second.at_s <= first.heal_s):
+            yield f"{second.node} has two faults at the same time; heal the first before {format_duration(second.at_s)}"
+
+
+def warnings(faults: Sequence[Fault], composition: Composition) -> Iterator[str]:
+    """What a user should know of faults that can be, but may not tell what they want to know."""
+    clients = {node.name for node in composition.clients}
+    role_of = {node.name: node.role for node in composition.nodes}
+    for fault in faults:
+        if fault.node in clients and fault.what == "crash":
+            yield f"{fault.node} is a client: what runs on it ends when it crashes, and most workloads fail then"
+    for role in dict.fromkeys(role_of[fault.node] for fault in faults):
+        hit = len({fault.node for fault in faults if role_of[fault.node] == role})
+        spare = composition.spare.get(role)
+        if spare is not None and hit > spare:
+            what, back = (f"{hit} {role}s", "they are") if hit > 1 else (f"a {role}", "it is")
+            yield f"the file system cannot do without {what}: data will be away until {back} back"
+
+
+def stalled_s(samples: Samples, clients: Sequence[str], begin_s: float, fault_s: float, end_s: float) -> float | None:
+    """For how long the clients' I/O stood still between `fault_s` and `end_s`, in seconds, to a sample's interval.
+
+    That is while they sent and received less than a twentieth of what they did from `begin_s` on until the fault; None
+    if they did nothing then that could be compared. Times are of CLOCK_MONOTONIC.
+    """
+    columns = [f"node/{client}/{way}_bytes" for client in clients for way in ("sent", "received")]
+    time_s, total = samples.time_s, samples.total(*columns)
+    if len(time_s) < 2 or fault_s <= begin_s or end_s <= fault_s:
+        return None
+    before = np.interp([begin_s, fault_s], time_s, total)
+    usual = float(before[1] - before[0]) / (fault_s - begin_s)
+    if usual < _TRAFFIC_BYTE_S:
+        return None
+    edges = np.unique(np.clip(time_s, fault_s, end_s))
+    rates = np.diff(np.interp(edges, time_s, total)) / np.diff(edges)
+    return float(np.diff(edges)[rates < max(_STALL * usual, _TRAFFIC_BYTE_S)].sum())
+
+
+# What a report says
+
+
+@dataclass(frozen=True)
+class Through:
+    """The trials of a workload through faults at one ratio. Medians of those that tell; None if none does."""
+
+    ratio: float
+    trials: int
+    intact: int
+    completed: int
+    recovered: int
+    stalled_s: float | None
+    recovered_s: float | None
+
+    @staticmethod
+    def of(ratio: float, outcomes: Sequence[Outcome], completed: int) -> Through:
+        """Of these outcomes, of whose trials so many `completed` their workload."""
+        stalled = [each.stalled_s for each in outcomes if each.stalled_s is not None]
+        recovered = [each.recovered_s for each in outcomes if each.recovered_s is not None]
+        return Through(
+            ratio,
+            len(outcomes),
+            sum(each.intact for each in outcomes),
+            completed,
+            len(recovered),
+            median(stalled) if stalled else None,
+            median(recovered) if recovered else None,
+        )

@@ -1,0 +1,139 @@
+"""Carries out the faults of a trial, and finds out what became of the data and of the file system."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pliant.cluster import Cluster
+from pliant.errors import PliantError, TrialError
+from pliant.faults import Fault, Outcome
+from pliant.machine import witness
+from pliant.machine.power import PowerError
+from pliant.machine.process import CommandFailed
+
+FILES = 32
+FILE_BYTES = 256 * 1024
+"""So many files that each node of a file system has a part of some of them, and so few that they take no time."""
+_PATIENCE_S = 30.0
+"""What reading them all may take at a time: a client may wait for a server for ever."""
+_POLL_S = 0.5
+
+
+class Injection:
+    """The faults of one trial: `prepare`, `begin` when the workload does, `end` when it has, then `outcome`."""
+
+    def __init__(
+        self, cluster: Cluster, faults: Sequence[Fault], recovery_s: float, said: Callable[[str], None]
+    ) -> None:
+        self._cluster, self._faults, self._recovery_s, self._said = cluster, tuple(faults), recovery_s, said
+        self._directory = f"{cluster.composition.mount}/.pliant-witness"
+        hit = {fault.node for fault in faults}
+        clients = [node.name for node in cluster.composition.clients]
+        # Who reads is another than who wrote, and no fault happens to it, as far as there are enough.
+        ranked = sorted(clients, key=lambda name: name in hit)
+        self._reader, self._writer = ranked[0], ([name for name in clients if name != ranked[0]] or ranked)[0]
+        self._digests = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._happen, name="faults", daemon=True)
+        self._began = self._healed = 0.0
+        self._happened: dict[int, Fault] = {}
+        self._open: dict[int, Fault] = {}
+        self._failed: BaseException | None = None
+
+    def prepare(self) -> None:
+        """Write the files that are to survive. Raises CommandFailed."""
+        self._cluster.empty(self._directory)
+        argv = ["write", self._directory, str(FILES), str(FILE_BYTES)]
+        self._digests = self._run(self._writer, argv, timeout_s=120.0)
+
+    def begin(self) -> None:
+        """Let the faults take place from now on."""
+        self._began = time.monotonic()
+        self._thread.start()
+
+    def end(self) -> None:
+        """Heal what is not healed yet, each at its time; faults that have not happened do not any more.
+
+        Raises TrialError if the workload was over before a fault, and whatever a fault itself failed with.
+        """
+        self._over.set()
+        self._thread.join()
+        for index, fault in list(self._open.items()):
+            if fault.heal_s is not None:
+                time.sleep(max(0.0, self._began + fault.heal_s - time.monotonic()))
+            self._heal(index, fault)
+        if self._failed is not None:
+            raise TrialError(f"a fault could not be carried out: {self._failed}") from self._failed
+        missed = [fault for index, fault in enumerate(self._faults) if index not in self._happened]
+        if missed:
+            late = f"the workload had ended before {missed[0].node} had its fault at {missed[0].at_s:g} s"
+            raise TrialError(f"{late}; make the workload longer, or `at` less")
+
+    @property
+    def first_s(self) -> float:
+        """When the first fault happened, on the monotonic clock."""
+        return self._began + min(fault.at_s for fault in self._happened.values())
+
+    def outcome(self) -> Outcome:
+        """Wait until the data is there and all nodes are well, for `recovery_s` at most, and say how it is then."""
+        until = self._healed + self._recovery_s
+        happened = tuple(self._happened[index] for index in sorted(self._happened))
+        while True:
+            began = time.monotonic()
+            self._said("recover: data and health")
+            wrong = self._wrong()
+            unwell = {node: each.said for node, each in self._cluster.health().items() if not each.good}
+            known = Outcome(happened, FILES, wrong, recovery_s=self._recovery_s, unwell=unwell)
+            if not wrong and not unwell:
+                return replace(known, recovered_s=round(max(0.0, began - self._healed), 3))
+            if time.monotonic() > until:
+                return known
+            time.sleep(_POLL_S)
+
+    def _happen(self) -> None:
+        """The thread in which faults happen and are healed in time, until the workload is over."""
+        events = [(fault.at_s, index, fault, True) for index, fault in enumerate(self._faults)]
+        events += [(f.heal_s, index, f, False) for index, f in enumerate(self._faults) if f.heal_s is not None]
+        try:
+            for at_s, index, fault, begins in sorted(events, key=lambda event: event[:2]):
+                if self._over.wait(max(0.0, self._began + at_s - time.monotonic())):
+                    return
+                if begins:
+                    self._break(index, fault)
+                else:
+                    self._heal(index, fault)
+        except (PliantError, PowerError, CommandFailed, OSError) as error:
+            self._failed = error
+
+    def _break(self, index: int, fault: Fault) -> None:
+        act = self._cluster.crash if fault.what == "crash" else self._cluster.block
+        act(fault.node)
+        self._happened[index] = replace(fault, at_s=round(time.monotonic() - self._began, 3), heal_s=None)
+        self._open[index] = fault
+
+    def _heal(self, index: int, fault: Fault) -> None:
+        at_s = round(time.monotonic() - self._began, 3)
+        self._open.pop(index, None)
+        self._healed = time.monotonic()
+        self._happened[index] = replace(self._happened[index], heal_s=at_s)
+        if fault.what == "crash":
+            self._cluster.start(fault.node)
+        else:
+            self._cluster.unblock(fault.node)
+
+    def _wrong(self) -> dict[str, str]:
+        """The files that cannot be read as they were written, and why not."""
+        try:
+            self._cluster.drop_caches()
+            said = self._run(self._reader, ["check", self._directory], timeout_s=_PATIENCE_S, stdin=self._digests)
+        except CommandFailed as error:
+            return {line.split()[0]: f"cannot be read: {error}" for line in self._digests.splitlines()}
+        return {name: what for name, _, what in (line.partition(" ") for line in said.splitlines())}
+
+    def _run(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> str:
+        program = [sys.executable, "-I", "-S", witness.__file__]
+        return self._cluster.execute(node, [*program, *argv], timeout_s=timeout_s, stdin=stdin).check().stdout
