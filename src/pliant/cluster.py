@@ -260,6 +260,10 @@ class Cluster:
         """Make a directory of the file system and everything in it new, from the first client, and wait until what was
         in it is gone from the servers as well. Raises CommandFailed."""
         first = self.composition.clients[0].name
+        # A file system may hold the space of a removed file for minutes, in case somebody has it open still (MooseFS):
+        # large files are cut before. There may be none.
+        large = ["find", directory, "-xdev", "-type", "f", "-size", "+1M", "-exec", "truncate", "--size=0", "{}", "+"]
+        self.execute(first, large, timeout_s=timeout_s)
         self.execute(first, ["rm", "-rf", "--one-file-system", "--", directory], timeout_s=timeout_s).check()
         self.execute(first, ["mkdir", "-p", "--", directory], timeout_s=timeout_s).check()
         until, clean = time.monotonic() + timeout_s, self.composition.clean

@@ -31,12 +31,16 @@ class Role:
 
 @dataclass(frozen=True)
 class Node:
-    """One virtual node: an instance of `role`, numbered from 1, with its IPv4 address in the cluster's network."""
+    """One virtual node: an instance of `role`, numbered from 1, with its IPv4 address in the cluster's network.
+
+    `disk_bytes` is the size of its own disk, where its role has one and the platform says how large they are.
+    """
 
     name: str
     role: str
     index: int
     address: str
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -120,8 +120,10 @@ def parse(text: str, file: str) -> Study:
     platform = _table(PlatformTable, raw, "platform", found)
     filesystem = _table(FilesystemTable, raw, "filesystem", found)
     driver, options = _filesystem(raw.get("filesystem"), found)
-    seed = about.seed if about else 0
-    composition = _composition(driver, options, filesystem, seed, found) if driver and options and filesystem else None
+    composition = None
+    if driver and options and filesystem:
+        seed, disk_bytes = about.seed if about else 0, platform.host.disk_size if platform else 0
+        composition = _composition(driver, options, filesystem, seed, disk_bytes, found)
     fold = _table(FoldTable, raw, "fold", found)
     placements = _placements(fold, composition, found) if fold and composition else {}
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
@@ -267,7 +269,12 @@ def _filesystem(raw: object, found: _Findings) -> tuple[type[Filesystem] | None,
 
 
 def _composition(
-    driver: type[Filesystem], options: BaseModel, table: FilesystemTable, seed: int, found: _Findings
+    driver: type[Filesystem],
+    options: BaseModel,
+    table: FilesystemTable,
+    seed: int,
+    disk_bytes: int,
+    found: _Findings,
 ) -> Composition | None:
     """The file system on the nodes of the role distribution, or None after its problems have been added."""
     try:
@@ -283,6 +290,8 @@ def _composition(
     try:
         # The driver's order of roles, so that the order of lines in the file changes no placement.
         nodes = nodes_for({role.name: table.roles.get(role.name, 0) for role in roles})
+        own = {role.name for role in roles if role.disk}
+        nodes = tuple(replace(node, disk_bytes=disk_bytes) if node.role in own else node for node in nodes)
         return driver.compose(nodes, options, seed)
     except ValueError as error:
         found.add(("filesystem", "roles"), str(error))

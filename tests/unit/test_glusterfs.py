@@ -79,6 +79,8 @@ def bricks(count: int) -> str:
         ("replicate 3", 3, "replica 3 "),
         ("replicate 2", 6, "replica 2 "),
         ("replicate   3", 6, "replica 3 "),
+        ("replicate 3 arbiter 1", 3, "replica 3 arbiter 1 "),
+        (" replicate 3  arbiter  1", 6, "replica 3 arbiter 1 "),
         ("disperse 3", 3, "disperse 3 "),
         ("disperse 3", 6, "disperse 3 "),
         ("disperse 4+2", 6, "disperse-data 4 redundancy 2 "),
@@ -192,6 +194,47 @@ def test_warnings(options, clients, words):
     assert all(word in warning for word, warning in zip(words, found, strict=True))
 
 
+# Health, by what GlusterFS really prints
+
+HEALED = """\
+Brick server1:/srv/brick/pliant
+Status: Connected
+Number of entries: 0
+
+Brick server2:/srv/brick/pliant
+/b
+Status: Connected
+Number of entries: 1
+
+Brick server12:/srv/brick/pliant
+Status: Transport endpoint is not connected
+Number of entries: -
+
+"""
+
+
+@pytest.mark.parametrize(("server", "healthy"), [("server1", True), ("server2", False), ("server12", False)])
+def test_a_server_is_healthy_when_its_brick_is_connected_and_nothing_waits_for_repair(server, healthy):
+    check = compose(12, volume="replicate 3").health[server]
+    assert check.argv == ("gluster", "--mode=script", "volume", "heal", "pliant", "info")
+    assert check.expect is not None
+    assert bool(re.search(check.expect, HEALED)) is healthy
+
+
+def test_without_copies_there_is_nothing_to_repair():
+    health = compose(2, volume="distribute").health
+    assert set(health) == {"server1", "server2", "client1"}
+    assert health["server2"].argv == ("pgrep", "--exact", "glusterfsd")
+    assert health["client1"].argv[0] == "stat"
+
+
+def test_a_server_that_starts_again_starts_its_daemon_alone():
+    composition = compose(3, 2, volume="replicate 3")
+    assert [step.name for step in composition.again("server1")] == ["glusterd"]
+    assert [step.name for step in composition.again("client2")] == ["mount"]
+    assert step(composition, "mount").requires == ("glusterd",)  # any of them will do
+
+
 # Refusals
 
 
@@ -202,6 +245,7 @@ def test_warnings(options, clients, words):
         ("replicate 3", 5, 3, "take 3 or 6"),
         ("disperse 3", 4, 3, "take 3 or 6"),
         ("disperse 4+2", 11, 6, "take 6 or 12"),
+        ("replicate 3 arbiter 1", 4, 3, "take 3 or 6"),
     ],
 )
 def test_servers_that_are_no_multiple_of_a_set_are_refused(volume, servers, size, advice):
@@ -211,7 +255,10 @@ def test_servers_that_are_no_multiple_of_a_set_are_refused(volume, servers, size
     assert str(refused.value) == sentence
 
 
-KINDS = 'is not a volume type; write "distribute", "replicate N", "disperse N" or "disperse D+R"'
+KINDS = (
+    'is not a volume type; write "distribute", "replicate N", "replicate 3 arbiter 1", "disperse N" or "disperse D+R"'
+)
+ARBITER = 'GlusterFS has an arbiter as the third of three bricks; write "replicate 3 arbiter 1"'
 
 
 @pytest.mark.parametrize(
@@ -225,7 +272,10 @@ KINDS = 'is not a volume type; write "distribute", "replicate N", "disperse N" o
         ("replicate two", KINDS),
         ("replicate -2", KINDS),
         ("replicate 2.5", KINDS),
-        ("replicate 2 arbiter 1", KINDS),
+        ("replicate 2 arbiter 1", ARBITER),
+        ("replicate 3 arbiter 2", ARBITER),
+        ("replicate 3 arbiter", KINDS),
+        ("disperse 3 arbiter 1", KINDS),
         ("replicate ٣", KINDS),
         ("disperse 4+", KINDS),
         ("disperse 4+2+1", KINDS),

@@ -79,13 +79,16 @@ def _row(name: str, text: str) -> None:
 
 
 def _show(prepared: Prepared) -> None:
+    from textwrap import shorten
+
     from pliant.units import format_fraction, format_size
 
     study, machine, figures = prepared.study, prepared.machine, prepared.figures
     hosts = len(study.nodes)
     print(f"{study.file}: {study.name} is a good study")
     counts = ", ".join(f"{n} {role}{'' if n == 1 else 's'}" for role, n in study.filesystem.roles.items())
-    options = ", ".join(f"{key} {value}" for key, value in study.options.model_dump(exclude_defaults=True).items())
+    given = study.options.model_dump(exclude_defaults=True).items()
+    options = ", ".join(f"{key} {shorten(str(value), 60, placeholder=' ...')}" for key, value in given)
     _row("file system", f"{study.filesystem.kind}: {counts}{f'; {options}' if options else ''}")
     if study.platform.host.scaled:
         auto = study.platform.host.wanted_scale == "auto"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pliant.composition import Composition
+    from pliant.composition import Filesystem
 
 
 @click.command(short_help="Say what this machine can do.")
@@ -31,10 +31,19 @@ def _layout(layout: str) -> str:
     return "v2: implemented, but not tried on a real machine yet" if layout == "v2" else layout
 
 
-def _usable(composition: Composition) -> tuple[bool, str]:
+def _usable(driver: type[Filesystem]) -> tuple[bool, str]:
     """Whether a file system can be deployed here, and its version or what to do."""
-    from pliant.machine import facts
+    from pydantic import ValidationError
 
+    from pliant.machine import facts
+    from pliant.placement import nodes_for
+
+    try:
+        options = driver.Options()
+    except ValidationError:  # it has options without a default
+        return True, "what it needs follows from the study"
+    counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
+    composition = driver.compose(nodes_for(counts), options, 0)
     if facts.missing(composition.programs):
         return False, f"apt-get install {' '.join(composition.packages)}"
     if unknown := facts.missing_filesystems(composition.kernel):
@@ -50,7 +59,6 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
 
     from pliant import registry
     from pliant.machine import facts
-    from pliant.placement import nodes_for
     from pliant.units import format_size
 
     machine = facts.look()
@@ -79,10 +87,7 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     found.append(("mpiexec", mpiexec.exists(), str(mpiexec) if mpiexec.exists() else "pip install mpich", True))
     for name in registry.filesystem_names():
         driver = registry.filesystem(name)
-        options = driver.Options()
-        counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
-        composition: Composition = driver.compose(nodes_for(counts), options, 0)
-        found.append((f"file system {name}", *_usable(composition), False))
+        found.append((f"file system {name}", *_usable(driver), False))
     for name in registry.workload_names():
         program = getattr(registry.workload(name), "program", "")
         where = shutil.which(program) if program else None

@@ -17,7 +17,9 @@ DISK = "/srv/brick"
 VOLUME = "pliant"
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.,:/_-]*$", max_length=128)]
-_VOLUME = re.compile(r"^(?:distribute|replicate +(\d+)|disperse +(\d+)(?: *\+ *(\d+))?)$", re.ASCII)
+_VOLUME = re.compile(
+    r"^(?:distribute|replicate +(\d+)(?: +arbiter +(\d+))?|disperse +(\d+)(?: *\+ *(\d+))?)$", re.ASCII
+)
 
 
 class GlusterOptions(BaseModel):
@@ -26,8 +28,10 @@ class GlusterOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     volume: str = "distribute"
-    """`distribute`; `replicate N` (N copies); `disperse N` or `disperse D+R` (erasure coding over D + R bricks, any R
-    of which may be lost; `disperse N` leaves R to GlusterFS). More servers than a set needs: distributed over sets."""
+    """`distribute`; `replicate N` (N copies); `replicate 3 arbiter 1` (of three bricks the third has names and
+    attributes only, and settles which of the two others is right); `disperse N` or `disperse D+R` (erasure coding over
+    D + R bricks, any R of which may be lost; `disperse N` leaves R to GlusterFS). More servers than a set needs:
+    distributed over sets."""
     transport: Literal["tcp"] = "tcp"
     """Transport between clients and servers. RDMA was removed from GlusterFS in release 8."""
     ping_timeout_s: int = Field(default=42, ge=1, le=3600)
@@ -41,9 +45,14 @@ class GlusterOptions(BaseModel):
         match = _VOLUME.match(text.strip())
         if match is None:
             raise ValueError(
-                f'"{text}" is not a volume type; write "distribute", "replicate N", "disperse N" or "disperse D+R"'
+                f'"{text}" is not a volume type; write "distribute", "replicate N", "replicate 3 arbiter 1", '
+                '"disperse N" or "disperse D+R"'
             )
-        copies, data, redundancy = (int(group) if group else None for group in match.groups())
+        copies, arbiters, data, redundancy = (int(group) if group else None for group in match.groups())
+        if arbiters is not None and (copies, arbiters) != (3, 1):
+            raise ValueError(
+                f'"{text}": GlusterFS has an arbiter as the third of three bricks; write "replicate 3 arbiter 1"'
+            )
         if copies is not None and copies < 2:
             raise ValueError(f'"{text}" keeps one copy, which is "distribute"; write "replicate 2" or more')
         if data is not None and redundancy is None and data < 3:
@@ -58,15 +67,15 @@ class GlusterOptions(BaseModel):
     @property
     def set_size(self) -> int:
         """Bricks in one set of copies or fragments; 1 for a distributed volume."""
-        copies, data, redundancy = (int(group) if group else 0 for group in _match(self.volume).groups())
+        copies, _, data, redundancy = (int(group) if group else 0 for group in _match(self.volume).groups())
         return max(1, copies, data + redundancy)
 
     @property
     def create_arguments(self) -> tuple[str, ...]:
         """The volume type as `gluster volume create` takes it."""
-        copies, data, redundancy = _match(self.volume).groups()
+        copies, arbiters, data, redundancy = _match(self.volume).groups()
         if copies:
-            return ("replica", copies)
+            return ("replica", copies, "arbiter", arbiters) if arbiters else ("replica", copies)
         if data and redundancy:
             return ("disperse-data", data, "redundancy", redundancy)
         return ("disperse", data) if data else ()
