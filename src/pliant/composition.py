@@ -27,6 +27,8 @@ class Role:
     """Directories that each node must have for itself and empty, whatever the machine has there."""
     logs: tuple[str, ...] = ()
     """Directories or files whose contents are kept with a trial."""
+    because: str = ""
+    """Why its count is bounded, if options have a part in it: 'volume "replicate 3" is sets of 3 servers'."""
 
 
 @dataclass(frozen=True)

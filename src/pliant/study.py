@@ -307,14 +307,14 @@ def _role_problems(roles: Sequence[Role], table: FilesystemTable) -> Iterable[tu
             hint = f'did you mean "{close[0]}"? ' if close else ""
             yield (name,), f"is not a role of {table.kind}; {hint}its roles are {', '.join(names)}"
     for role in roles:
-        count = table.roles.get(role.name)
+        count, why = table.roles.get(role.name), f": {role.because}" if role.because else ""
         if count is None:
             if role.minimum and not near(role.name, set(table.roles) - set(names)):
-                yield (role.name,), f"is missing; {table.kind} needs it, add {role.name} = {role.minimum} or more"
+                yield (role.name,), f"is missing; {table.kind} needs it, add {role.name} = {role.minimum} or more{why}"
         elif count < role.minimum:
-            yield (role.name,), f"{count} is too small; {table.kind} needs {role.minimum} or more"
+            yield (role.name,), f"{count} is too small; {table.kind} needs {role.minimum} or more{why}"
         elif role.maximum is not None and count > role.maximum:
-            yield (role.name,), f"{count} is too large; {table.kind} can have {role.maximum} at most"
+            yield (role.name,), f"{count} is too large; {table.kind} can have {role.maximum} at most{why}"
 
 
 def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> Mapping[float, Placement]:

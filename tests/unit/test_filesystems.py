@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tomllib
 from dataclasses import replace
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from study_files import GOOD
 
 from pliant import registry
 from pliant.cli import plan
 from pliant.composition import Composition
 from pliant.placement import nodes_for
+from pliant.study import StudyError, parse
 
 SSHFS = tomllib.loads((Path(__file__).parents[2] / "studies/sshfs.toml").read_text())["filesystem"]["options"]
 GIB = 2**30
@@ -202,8 +205,6 @@ def test_moosefs_health_by_what_it_really_prints(says):
 
 @pytest.fixture
 def says():
-    import re
-
     return lambda command, printed: re.search(command.expect, printed) is not None
 
 
@@ -397,6 +398,48 @@ def test_what_cannot_work_is_refused(kind, counts, options, sentence):
     with pytest.raises(ValueError) as refused:
         compose(kind, counts, **options)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "roles", "options", "line"),
+    [
+        (
+            "cephfs",
+            "monitor = 1\nosd = 2\nclient = 1",
+            "",
+            'osd: 2 is too small; cephfs needs 3 or more: pool "replicate 3" keeps everything on 3 OSDs',
+        ),
+        (
+            "cephfs",
+            "monitor = 0\nosd = 3\nclient = 1",
+            "",
+            "monitor: 0 is too small; cephfs needs 1 or more",
+        ),
+        (
+            "moosefs",
+            "master = 2\nchunkserver = 2\nclient = 1",
+            "",
+            "master: 2 is too large; moosefs can have 1 at most: one master knows where everything is",
+        ),
+        (
+            "moosefs",
+            "master = 1\nchunkserver = 2\nclient = 1",
+            "goal = 3",
+            "chunkserver: 2 is too small; moosefs needs 3 or more: goal 3 is 3 copies, each on another chunkserver",
+        ),
+        (
+            "glusterfs",
+            "server = 2\nclient = 1",
+            'volume = "replicate 3 arbiter 1"',
+            'server: 2 is too small; glusterfs needs 3 or more: volume "replicate 3 arbiter 1" is sets of 3 servers',
+        ),
+    ],
+)
+def test_counts_that_cannot_be_are_refused_with_the_reason(kind, roles, options, line):
+    text = GOOD.replace('kind = "glusterfs"', f'kind = "{kind}"').replace('volume = "distribute"', options)
+    with pytest.raises(StudyError) as refused:
+        parse(text.replace("server = 4\nclient = 4", roles).replace("[1, 2, 4]", "[1]"), "a.toml")
+    assert str(refused.value) == f"a.toml: filesystem.roles.{line}"
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,12 @@ class CephFS:
         """Monitors and OSDs have a disk each: so their host's disk is what limits their I/O."""
         logs = ("/var/log/ceph",)
         private = ("/var/log/ceph", "/var/lib/ceph", "/etc/ceph")
+        because = f'pool "{options.pool}" keeps everything on {options.width} OSDs' if options.width > 1 else ""
         return (
             Role("monitor", disk=STORE, private=private, logs=logs),
             Role("manager", minimum=0, private=private, logs=logs),
             Role("metadata", minimum=0, private=private, logs=logs),
-            Role("osd", minimum=options.width, disk=DISK, private=private, logs=logs),
+            Role("osd", minimum=options.width, disk=DISK, private=private, logs=logs, because=because),
             Role("client", client=True, private=private, logs=logs),
         )
 

@@ -98,8 +98,9 @@ class GlusterFS:
         """Servers with a disk each (a brick on the root file system is refused by GlusterFS), and clients."""
         logs = ("/var/log/glusterfs",)
         private = ("/var/lib/glusterd", "/var/log/glusterfs")
+        because = f'volume "{options.volume}" is sets of {options.set_size} servers' if options.set_size > 1 else ""
         return (
-            Role("server", minimum=options.set_size, disk=DISK, private=private, logs=logs),
+            Role("server", minimum=options.set_size, disk=DISK, private=private, logs=logs, because=because),
             Role("client", minimum=1, client=True, private=private, logs=logs),
         )
 

@@ -67,9 +67,12 @@ class MooseFS:
     def roles(options: MooseOptions) -> tuple[Role, ...]:
         """One master, at least as many chunkservers as there are copies, and clients. The master's changelogs are on a
         disk of its own, so that its host's disk is what limits them."""
+        copies = (
+            f"goal {options.goal} is {options.goal} copies, each on another chunkserver" if options.goal > 1 else ""
+        )
         return (
-            Role("master", minimum=1, maximum=1, disk=DATA),
-            Role("chunkserver", minimum=options.goal, disk=DISK, private=(DATA,)),
+            Role("master", minimum=1, maximum=1, disk=DATA, because="one master knows where everything is"),
+            Role("chunkserver", minimum=options.goal, disk=DISK, private=(DATA,), because=copies),
             Role("client", minimum=1, client=True),
         )
 
@@ -162,7 +165,7 @@ def _steps(master: str, chunkservers: list[Node], clients: list[str], options: M
             {master: (Command(("mfsmaster", "-a", "-f", "start")),)},
             requires=("prepare",),
             daemon=True,
-            ready={master: Command(_cli("localhost", "-SIG"))},
+            ready={master: Command(_cli("localhost", "-SIG"), expect="(?m)^master info:")},
         ),
         Step(
             "chunkserver",
