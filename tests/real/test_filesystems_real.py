@@ -145,7 +145,7 @@ def test_data_survive_the_crash_of_a_server(text, victim, survives):
         assert digest(cluster, "client1", "before") == before
         if survives:
             assert digest(cluster, "client2", "during") == during
-        crash(cluster, "client2")
+        cluster.crash("client2")
         cluster.start("client2")
         assert digest(cluster, "client2", "before") == before
         healthy(cluster)
