@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any, Protocol
 
 import pliant
-from pliant import mpi as mpi_
 from pliant import telemetry, workplace
 from pliant.calibration import TOLERANCE, calibrate_hosts
 from pliant.cluster import Cluster, NotIntact
-from pliant.errors import FatalError, TrialError, UserError
+from pliant.errors import FatalError, TrialError
 from pliant.machine import facts
 from pliant.machine.cgroup import period_and_quota_us
-from pliant.machine.deployment import HostFigures
-from pliant.machine.journal import deployments
 from pliant.machine.process import CommandFailed, Completed
-from pliant.machine.process import run as run_program
 from pliant.machine.sampling import EVERY_S
-from pliant.platforms.emulated import Budget, host_figures, overdrawn
-from pliant.proportions import Host
+from pliant.preparation import Prepared
 from pliant.search import Todo, schedule
 from pliant.store import RunInfo, Store
-from pliant.study import LabelledWorkload, Problem, Study, StudyError
+from pliant.study import Study
 from pliant.trial import Trial, TrialState
 from pliant.units import format_size
-from pliant.workloads import Phase, Toolbox, output_name, windows
+from pliant.workloads import Phase, output_name, windows
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -59,195 +52,24 @@ class Listener(Protocol):
         """Something the user should know."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A study that can run on this machine: what was found for each workload."""
-
-    study: Study
-    figures: HostFigures
-    machine: facts.Facts
-    tools: Mapping[str, Toolbox]
-    mpi: Mapping[str, mpi_.Mpi]
-    warnings: tuple[str, ...]
-    scale: float = 1.0
-    """What a real host's CPU, NIC and disk were divided by."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """The file system's packages, with the versions that are installed."""
-
-    def program(self, label: str) -> str:
-        """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
-        workload = self.study.workload(label)
-        kernel = f"pliant's built-in {workload.driver.name} kernel"
-        none = "the study's own" if hasattr(workload.driver, "programs") else kernel
-        return self.tools[label].program or ", ".join(programs_of(workload)) or none
-
-    def phases(self, label: str) -> tuple[Phase, ...]:
-        """The phases of a workload's trials."""
-        workload = self.study.workload(label)
-        return workload.driver.phases(workload.options, self.work(label), self.tools[label])
-
-    def work(self, label: str) -> str:
-        """The directory, on the mount, that a workload's trials work in: always the same.
-
-        A file system may place files by their path, so another name would be another experiment.
-        """
-        return f"{self.study.composition.mount}/pliant-{label}"
-
-    @property
-    def host_figures(self) -> str:
-        """What a host has, in words."""
-        return _host(self.figures).words
-
-    @property
-    def real_figures(self) -> str:
-        """What the real host has that the emulated one is a scaled one of, in words; "" if it is of none."""
-        host = self.study.platform.host
-        return ": ".join(filter(None, (host.like, host.real.words))) if host.scaled else ""
-
-    @property
-    def disk_caveat(self) -> str:
-        """What must be known of the real host's disk rate; "" if it is that of its very disk, or the study's own."""
-        return self.study.platform.host.disk_caveat
-
-
-def _host(figures: HostFigures) -> Host:
-    return Host(figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes)
-
-
-def figures_of(study: Study, machine: facts.Facts) -> tuple[HostFigures, float]:
-    """What a host of the study's platform has on this machine, and its scale. Raises StudyError."""
-    try:
-        return host_figures(study.platform.host, len(study.nodes), machine)
-    except ValueError as error:
-        raise StudyError([Problem(study.file, "platform.host.scale", str(error))]) from None
-
-
-def promises() -> list[Budget]:
-    """What the deployments that are up on this machine have been promised."""
-    found = []
-    for journal in deployments():
-        content = journal.read("promise.json")
-        if content is not None:
-            found.append(Budget(**content))
-    return found
-
-
-def prepare(study: Study) -> Prepared:
-    """Everything that can be known before anything is touched: budgets, programs, MPI. Raises UserError, StudyError."""
-    machine = facts.look()
-    figures, scale = figures_of(study, machine)
-    nodes = study.nodes
-    disks = sum(study.composition.role(node.role).disk is not None for node in nodes)
-    host = study.platform.host
-    real = host.real if host.scaled else None
-    problems = overdrawn(figures, len(nodes), disks, host.disk_size, machine, promises(), real)
-    if figures.latency_s and not machine.netem and not facts.missing(("tc", "unshare")):
-        remedy = "`modprobe sch_netem`, or use a kernel with CONFIG_NET_SCH_NETEM, or leave `latency` out"
-        problems.append(("platform.host.latency", f"this machine's kernel cannot delay packets (netem): {remedy}"))
-    if problems:
-        raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
-    if machine.cgroups_error:
-        raise UserError(f"hosts cannot be emulated here: {machine.cgroups_error}")
-    _need_programs(study)
-    if unknown := facts.missing_filesystems(study.composition.kernel):
-        kinds = ", ".join(unknown)
-        raise UserError(
-            f"this machine's kernel has no {kinds}: modprobe {' '.join(unknown)}, or use a kernel that has it"
-        )
-    clients = tuple(node.name for node in study.composition.clients)
-    tools = {w.label: Toolbox(python=sys.executable, program=_program(w), clients=clients) for w in study.workloads}
-    versions = facts.package_versions(study.composition.packages)
-    prepared = Prepared(study, figures, machine, tools, {}, _warnings(study, figures, machine), scale, versions)
-    for workload in study.workloads:
-        _rehearse(workload, tools[workload.label])
-    mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
-    return replace(prepared, mpi=mpis)
-
-
-def _need_programs(study: Study) -> None:
-    """UserError, with how to install them, if programs of the machine, the file system or a workload are not there."""
-    absent, lacking = facts.missing(tuple(facts.PROGRAMS)), facts.missing(study.composition.programs)
-    packages = {facts.PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
-    for workload in study.workloads:
-        unfound = facts.missing(programs_of(workload))
-        lacking += unfound
-        packages |= set(getattr(workload.driver, "packages", ()) if unfound else ())
-    if absent or lacking:
-        names = ", ".join(dict.fromkeys([*absent, *lacking]))
-        remedy = f"install with: apt-get install {' '.join(sorted(packages))}" if packages else "install what has them"
-        raise UserError(f"missing on this machine: {names}; {remedy}")
-
-
-def programs_of(workload: LabelledWorkload) -> tuple[str, ...]:
-    """The programs that a workload cannot do without, for want of a built-in kernel."""
-    programs = getattr(workload.driver, "programs", None)
-    return () if programs is None else tuple(programs(workload.options))
-
-
-def _rehearse(workload: LabelledWorkload, tools: Toolbox) -> None:
-    """Let a workload's real program look at what it will be given, if it can; UserError with what it refuses."""
-    rehearsal = getattr(workload.driver, "rehearsal", None)
-    tried = None if rehearsal is None else rehearsal(workload.options, tools)
-    if tried is None:
-        return
-    try:
-        run_program(tried.argv, timeout_s=20, stdin=tried.stdin).check()
-    except CommandFailed as error:
-        said = " | ".join((error.stderr.strip() or error.stdout.strip()).splitlines()[:4])
-        raise UserError(f"workload {workload.label}: {tried.argv[0]} refuses it: {said or error}") from error
-
-
-def _mpi(prepared: Prepared, label: str) -> mpi_.Mpi | None:
-    """What starts a workload's MPI jobs; None if it has none. Raises UserError."""
-    programs = dict.fromkeys(phase.argv[0] for phase in prepared.phases(label) if not phase.each)
-    asked = prepared.study.mpi.mpiexec
-    paths = [None if program == sys.executable else facts.which(program) or program for program in programs]
-    found = [mpi_.find(asked, path) for path in paths]
-    if any(mpi != found[0] for mpi in found):
-        raise UserError(f"workload {label}: {' and '.join(programs)} were built with different MPIs; use one of them")
-    return found[0] if found else None
-
-
-def _program(workload: LabelledWorkload) -> str | None:
-    """The real benchmark that a workload names or that is on the user's PATH; None for the built-in kernel."""
-    named: str | None = getattr(workload.options, "program", None)
-    if named is not None:
-        if shutil.which(named) is None:
-            raise UserError(f"workload {workload.label}: {named} is not a program; install it, or leave `program` out")
-        return named
-    name = getattr(workload.driver, "program", "")
-    return shutil.which(name) if name else None
-
-
-def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple[str, ...]:
-    found = list(study.composition.warnings)
-    share = figures.cores * len(study.nodes) / machine.cores
-    if share > 0.95:
-        found.append(
-            f"the hosts are promised {share:.0%} of this machine's CPU, which leaves little for the kernel's own work; "
-            f"up to 90 % is safer"
-        )
-    if study.about.repetitions < 2:
-        found.append(
-            "with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more"
-        )
-    return tuple(found)
-
-
 def _document(study: Study) -> dict[str, Any]:
     """The study as it was understood, with every default."""
-    tables = {"study": study.about, "platform": study.platform, "filesystem": study.filesystem, "fold": study.fold}
+    tables = {"study": study.about, "platform": study.platform, "fold": study.fold}
     document = {
         name: table.model_dump(mode="json")
         for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
     }
-    document["filesystem"]["options"] = study.options.model_dump(mode="json")
+    filesystems = [
+        {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
+        for each in study.filesystems
+    ]
+    document["filesystem"] = filesystems if len(filesystems) > 1 else filesystems[0]
     workloads = [{"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")} for w in study.workloads]
     return {**document, "workload": workloads}
 
 
 def _info(prepared: Prepared) -> RunInfo:
-    """What an analysis of the run needs to know."""
+    """What an analysis of the run needs to know of one file system."""
     study = prepared.study
     placements = {
         ratio: dict(zip(placement.host_names, placement.hosts, strict=True))
@@ -274,39 +96,49 @@ def _info(prepared: Prepared) -> RunInfo:
         like=study.platform.host.like or "",
         real_figures=prepared.real_figures,
         disk_caveat=prepared.disk_caveat,
+        label=prepared.filesystem,
     )
 
 
-def _facts(prepared: Prepared) -> dict[str, str]:
+def _facts(prepared: Sequence[Prepared]) -> dict[str, str]:
     """The machine and the versions of everything that had a part in the numbers."""
-    machine, study = prepared.machine, prepared.study
+    machine, mpi = prepared[0].machine, prepared[0].mpi
     return {
         "pliant": pliant.__version__,
-        "file system": facts.version(study.composition.version) if study.composition.version else "",
-        **{f"package {name}": version for name, version in prepared.versions.items()},
+        **dict(_versions(prepared)),
         "kernel": machine.kernel,
         "system": machine.system,
         "CPU": f"{machine.cores} x {machine.cpu}",
         "memory": format_size(machine.memory_bytes),
         "control groups": machine.cgroups,
         "Python": platform.python_version(),
-        **{f"MPI of {label}": mpi.version for label, mpi in prepared.mpi.items()},
+        **{f"MPI of {label}": each.version for label, each in mpi.items()},
+        **prepared[0].program_versions,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def run(prepared: Prepared, directory: Path, listener: Listener) -> Path:
-    """Run a study to its end and return the directory of its results.
+def _versions(prepared: Sequence[Prepared]) -> Iterator[tuple[str, str]]:
+    """What each file system, and its packages, say of their versions."""
+    for each in prepared:
+        what = "file system" if len(prepared) == 1 else f"file system {each.filesystem}"
+        version = each.study.composition.version
+        yield what, facts.version(version) if version else ""
+        yield from ((f"package {name}", number) for name, number in each.versions.items())
+
+
+def run(prepared: Sequence[Prepared], directory: Path, listener: Listener) -> Path:
+    """Run a study, prepared for each of its file systems, to its end and return the directory of its results.
 
     On an interruption (KeyboardInterrupt) or a failure what was measured is kept there, and the cluster is removed.
     """
-    study = prepared.study
-    todo = schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed)
-    with Store.create(directory, study.text, _document(study), _info(prepared), _facts(prepared)) as store:
+    study = prepared[0].all_of_it
+    labels = [each.filesystem for each in prepared]
+    todo = schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed, labels)
+    infos = [_info(each) for each in prepared]
+    with Store.create(directory, study.text, _document(study), infos, _facts(prepared)) as store:
         runner = _Runner(prepared, store, directory, listener)
         try:
-            runner.deploy()
-            runner.calibrate()
             runner.all(todo)
         finally:
             runner.close()
@@ -314,23 +146,48 @@ def run(prepared: Prepared, directory: Path, listener: Listener) -> Path:
 
 
 class _Runner:
-    """One run: the cluster as it is now, and how long trials have taken so far."""
+    """One run: the file system whose turn it is, its cluster as it is now, and how long trials have taken so far."""
 
-    def __init__(self, prepared: Prepared, store: Store, directory: Path, listener: Listener) -> None:
-        self.prepared, self.store, self.directory, self.listener = prepared, store, directory, listener
-        self.study = prepared.study
+    def __init__(self, prepared: Sequence[Prepared], store: Store, directory: Path, listener: Listener) -> None:
+        self.filesystems = {each.filesystem: each for each in prepared}
+        self.prepared, self.store, self.directory, self.listener = prepared[0], store, directory, listener
         self.cluster: Cluster | None = None
-        self.spent: dict[tuple[str, float], list[float]] = {}
+        self.turn: tuple[str, int] | None = None
+        self.calibrated: set[str] = set()
+        self.spent: dict[tuple[str, str, float], list[float]] = {}
+        self.deploying_s: list[float] = []
         self.number = 0
+
+    @property
+    def study(self) -> Study:
+        """The study of the file system whose turn it is."""
+        return self.prepared.study
+
+    @property
+    def several(self) -> bool:
+        """Whether file systems take turns."""
+        return len(self.filesystems) > 1
+
+    def take_turns(self, todo: Todo) -> None:
+        """Have the file system of a trial deployed: one alone once; several anew for each pass, one after the other."""
+        turn = (todo.filesystem, todo.repetition if self.several else 0)
+        if turn == self.turn and self.cluster is not None:
+            return
+        self.close()
+        self.turn, self.prepared = turn, self.filesystems[todo.filesystem]
+        self.deploy()
+        if todo.filesystem not in self.calibrated:
+            self.calibrate()
+            self.calibrated.add(todo.filesystem)
 
     def deploy(self) -> None:
         self.listener.doing("deploy")
         started = time.monotonic()
         logs = self.directory / "logs"
         self.cluster = bring_up(self.prepared, 1.0, logs=logs, said=lambda step: self.listener.doing(f"deploy: {step}"))
-        self.listener.note(
-            f"deployed {len(self.study.nodes)} nodes as {self.cluster.id} in {time.monotonic() - started:.1f} s"
-        )
+        self.deploying_s.append(time.monotonic() - started)
+        what = f"{len(self.study.nodes)} nodes{f' of {self.prepared.filesystem}' if self.several else ''}"
+        self.listener.note(f"deployed {what} as {self.cluster.id} in {self.deploying_s[-1]:.1f} s")
 
     def calibrate(self) -> None:
         """Measure what hosts really deliver; FatalError if that is not what they were promised."""
@@ -339,7 +196,8 @@ class _Runner:
         disks = {n.name: disk for n in self.study.nodes if (disk := composition.role(n.role).disk) is not None}
         with self.cluster.undisturbed():
             found = calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)
-        self.store.set_fact("calibration", "; ".join(delivered.sentence for delivered in found))
+        fact = f"calibration of {self.prepared.filesystem}" if self.several else "calibration"
+        self.store.set_fact(fact, "; ".join(delivered.sentence for delivered in found))
         self.listener.note(
             f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
             + f", all at once, as measured in {time.monotonic() - started:.1f} s"
@@ -358,6 +216,7 @@ class _Runner:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
         given_up = 0
         for index, each in enumerate(todo, 1):
+            self.take_turns(each)
             trial = self.persist(each, index, todo)
             given_up = 0 if trial.state == "done" else given_up + 1
             # All workloads may fail at one ratio, and the study still be worth its time.
@@ -383,7 +242,8 @@ class _Runner:
         """One attempt at the `index`th trial, stored before it begins and the moment it ends."""
         self.number += 1
         placement = self.study.placements[each.ratio]
-        where = Path("trials") / f"{self.number:04d}-{each.workload}-ratio{each.ratio:g}"
+        which = f"{each.filesystem}-" if self.several else ""
+        where = Path("trials") / f"{self.number:04d}-{which}{each.workload}-ratio{each.ratio:g}"
         trial = Trial(
             number=self.number,
             workload=each.workload,
@@ -395,6 +255,7 @@ class _Runner:
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             program=self.prepared.program(each.workload),
             directory=str(where),
+            filesystem=each.filesystem,
         )
         self.store.begin(trial)
         self.listener.begins(trial, index, len(todo), self.estimate(todo[index - 1 :]))
@@ -406,7 +267,7 @@ class _Runner:
         except BaseException:
             self.store.end(replace(trial, state="failed", reason="interrupted"))
             raise
-        self.spent.setdefault((each.workload, each.ratio), []).append(time.monotonic() - began)
+        self.spent.setdefault((each.filesystem, each.workload, each.ratio), []).append(time.monotonic() - began)
         self.store.end(trial)
         self.listener.ended(trial, index, len(todo), self.estimate(todo[index:]))
         return trial
@@ -517,11 +378,12 @@ class _Runner:
         everything = [s for times in self.spent.values() for s in times]
         total = 0.0
         for each in left:
-            same = self.spent.get((each.workload, each.ratio))
-            alike = [s for (workload, _), times in self.spent.items() if workload == each.workload for s in times]
+            same = self.spent.get((each.filesystem, each.workload, each.ratio))
+            alike = [s for (_, workload, _), times in self.spent.items() if workload == each.workload for s in times]
             known = same or alike or everything
             total += mean(known) if known else _GUESS_S
-        return total
+        turns = {(each.filesystem, each.repetition) for each in left} - {self.turn} if self.several else ()
+        return total + len(turns) * (mean(self.deploying_s) if self.deploying_s else 0.0)
 
 
 def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[str, tuple[float, float]]:

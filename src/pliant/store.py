@@ -26,8 +26,9 @@ from pliant.savings import PowerModel
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
-SCHEMA_VERSION = 2
-"""1 is 2 without `trial.usage`. Reading such a run changes nothing in it; its first new trial brings it up to 2."""
+SCHEMA_VERSION = 3
+"""1 has no `trial.usage`, 2 no `trial.filesystem`. Reading such a run changes nothing in it; its first new trial
+brings it up to date."""
 DATABASE = "results.sqlite"
 CSV_HEADER = (
     "number",
@@ -47,6 +48,7 @@ CSV_HEADER = (
     "unit",
     "better",
     "directory",
+    "filesystem",
 )
 """Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. New ones go last."""
 
@@ -57,7 +59,7 @@ CREATE TABLE trial (
     number INTEGER PRIMARY KEY, workload TEXT NOT NULL, ratio REAL NOT NULL, hosts INTEGER NOT NULL,
     repetition INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL,
     duration_s REAL NOT NULL, reason TEXT NOT NULL, program TEXT NOT NULL, host_cpu_s TEXT NOT NULL,
-    directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}'
+    directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}', filesystem TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE value (
     trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
@@ -68,7 +70,7 @@ CREATE TABLE value (
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What an analysis needs to know of a run besides its trials; stored once, when the run starts.
+    """What an analysis needs to know of one file system of a run, besides its trials; stored when the run starts.
 
     `hosts` maps each planned ratio to its number of hosts, `placements` each ratio to host -> nodes, `metrics` each
     workload to what it yields, in the order of the study. `max_loss` is a fraction; `host_cores` is what one host may
@@ -97,6 +99,17 @@ class RunInfo:
     like: str = ""
     real_figures: str = ""
     disk_caveat: str = ""
+    label: str = ""
+    """What the file system is called in the study; "" in runs from before studies had several."""
+
+    @property
+    def name(self) -> str:
+        """What the file system is called in results: its label, which is its kind unless the study says otherwise."""
+        return self.label or self.filesystem
+
+    def has(self, trial: Trial) -> bool:
+        """Whether a trial was of this file system."""
+        return trial.filesystem in ("", self.name)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ratios become strings, as JSON's keys must."""
@@ -143,9 +156,17 @@ class Store:
 
     @classmethod
     def create(
-        cls, directory: Path, study_toml: str, study: Mapping[str, Any], info: RunInfo, facts: Mapping[str, str]
+        cls,
+        directory: Path,
+        study_toml: str,
+        study: Mapping[str, Any],
+        infos: Sequence[RunInfo],
+        facts: Mapping[str, str],
     ) -> Store:
-        """A new store in `directory`, made if it is not there. UserError if there is a run already."""
+        """A new store in `directory`, made if it is not there; `infos` has one element for each file system.
+
+        UserError if there is a run already.
+        """
         path = directory / DATABASE
         if path.exists():
             raise UserError(f"{directory} already holds a run; choose another directory")
@@ -154,7 +175,11 @@ class Store:
         except OSError as error:
             raise UserError(f"cannot make the run directory {directory}: {error.strerror}") from error
         store = cls(directory, _connect(path, "rwc"))
-        documents = {"study.toml": study_toml, "study": json.dumps(study), "run": json.dumps(info.to_json())}
+        documents = {
+            "study.toml": study_toml,
+            "study": json.dumps(study),
+            "run": json.dumps([i.to_json() for i in infos]),
+        }
         with store._writing() as cursor:
             # Schema and version in one transaction: a run that was killed here is an empty file, not half a run.
             for statement in _SCHEMA.split(";"):
@@ -198,7 +223,9 @@ class Store:
 
     def trials(self) -> list[Trial]:
         """Every trial of the run, in order of number, whatever its state."""
-        columns = ", ".join(_TRIAL_COLUMNS if self._version >= _HAS_USAGE else _TRIAL_COLUMNS_1)
+        version = self._version
+        lacking = {name: empty for since, name, empty in _ADDED if version < since}
+        columns = ", ".join(f"'{lacking[name]}' AS {name}" if name in lacking else name for name in _TRIAL_COLUMNS)
         query = f"SELECT {columns} FROM trial ORDER BY number"
         metrics: dict[int, dict[str, float]] = {}
         for number, metric, value in self._connection.execute("SELECT trial, metric, value FROM value ORDER BY rowid"):
@@ -214,9 +241,10 @@ class Store:
         with self._writing() as cursor:
             cursor.execute("INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = ?2", (name, value))
 
-    def info(self) -> RunInfo:
-        """What the run is, for analysis."""
-        return RunInfo.from_json(json.loads(self._document("run")))
+    def infos(self) -> tuple[RunInfo, ...]:
+        """What the run is, for analysis: one element for each file system, in the study's order."""
+        written = json.loads(self._document("run"))
+        return tuple(RunInfo.from_json(each) for each in (written if isinstance(written, list) else [written]))
 
     def study(self) -> dict[str, Any]:
         """The validated study, as it was stored."""
@@ -238,9 +266,11 @@ class Store:
 
     def _put(self, trial: Trial) -> None:
         with self._writing() as cursor:
-            if self._version < _HAS_USAGE:
-                cursor.execute("ALTER TABLE trial ADD COLUMN usage TEXT NOT NULL DEFAULT '{}'")
-                cursor.execute(f"PRAGMA user_version = {_HAS_USAGE}")
+            version = self._version
+            for since, name, empty in _ADDED:
+                if version < since:
+                    cursor.execute(f"ALTER TABLE trial ADD COLUMN {name} TEXT NOT NULL DEFAULT '{empty}'")
+                    cursor.execute(f"PRAGMA user_version = {since}")
             cursor.execute("DELETE FROM value WHERE trial = ?", (trial.number,))
             marks = ", ".join("?" * len(_TRIAL_COLUMNS))
             columns = ", ".join(_TRIAL_COLUMNS)
@@ -266,18 +296,19 @@ class Store:
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
-_TRIAL_COLUMNS_1 = tuple("'{}' AS usage" if name == "usage" else name for name in _TRIAL_COLUMNS)
 _JSON_COLUMNS = ("host_cpu_s", "usage")
-_HAS_USAGE = 2
+_ADDED = ((2, "usage", "{}"), (3, "filesystem", ""))
+"""Columns that came with a version of the schema, and what they hold for trials from before."""
 
 
-def write_trials_csv(path: Path, trials: Sequence[Trial], info: RunInfo) -> None:
+def write_trials_csv(path: Path, trials: Sequence[Trial], infos: Sequence[RunInfo]) -> None:
     """One row for each trial and metric, of every state (a trial without metrics has one row), at full precision."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for trial in trials:
-        known = {metric.name: metric for metric in info.metrics.get(trial.workload, ())}
+        known = {metric.name: metric for metric in infos[0].metrics.get(trial.workload, ())}
+        label = trial.filesystem or infos[0].name
         cpu_s = sum(trial.host_cpu_s.values()) if trial.host_cpu_s else ""
         ratio = f"{trial.ratio:.10g}"
         head = (trial.number, trial.workload, trial.program, ratio, trial.hosts, trial.repetition, trial.attempt)
@@ -286,7 +317,7 @@ def write_trials_csv(path: Path, trials: Sequence[Trial], info: RunInfo) -> None
         for name in order or [""]:
             metric = known.get(name)
             unit, better = (metric.unit, metric.better) if metric else ("", "")
-            writer.writerow((*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory))
+            writer.writerow((*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label))
     write_atomically(path, out.getvalue().encode())
 
 

@@ -29,7 +29,7 @@ from pliant.tables import FilesystemTable, FoldTable, MpiTable, PlatformTable, P
 from pliant.textfile import read_text
 from pliant.workloads import Workload
 
-__all__ = ["LabelledWorkload", "Problem", "Study", "StudyError", "load", "parse"]
+__all__ = ["LabelledFilesystem", "LabelledWorkload", "Problem", "Study", "StudyError", "load", "parse"]
 
 _KEYS = ("study", "platform", "filesystem", "fold", "workload", "power", "mpi")
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -44,23 +44,75 @@ class LabelledWorkload(NamedTuple):
 
 
 @dataclass(frozen=True)
+class LabelledFilesystem:
+    """One [[filesystem]] of a study: what it is called there, what deploys it, and where its nodes are."""
+
+    label: str
+    table: FilesystemTable
+    driver: type[Filesystem]
+    options: BaseModel
+    composition: Composition
+    placements: Mapping[float, Placement]
+    """Folding ratio -> placement, by ascending ratio; 1 is the baseline."""
+
+
+@dataclass(frozen=True)
 class Study:
-    """A study file that has been checked, and what follows from it. `text` is the file as it was."""
+    """A study file that has been checked, and what follows from it. `text` is the file as it was.
+
+    What is said of one file system (`filesystem`, `composition`, `placements`, `nodes`, ...) is said of the study's
+    only one; where there are several, take the study `of` each.
+    """
 
     file: str
     text: str
     about: StudyTable
     platform: PlatformTable
-    filesystem: FilesystemTable
+    filesystems: tuple[LabelledFilesystem, ...]
     fold: FoldTable
     power: PowerTable
     mpi: MpiTable
-    driver: type[Filesystem]
-    options: BaseModel
-    composition: Composition
     workloads: tuple[LabelledWorkload, ...]
-    placements: Mapping[float, Placement]
-    """Folding ratio -> placement, by ascending ratio; 1 is the baseline."""
+    most_nodes: int
+    """The nodes of the file system that has most: so many hosts are promised something, whichever is deployed."""
+
+    def of(self, filesystem: str) -> Study:
+        """The same study of one of its file systems alone; KeyError if none is called that."""
+        for each in self.filesystems:
+            if each.label == filesystem:
+                return replace(self, filesystems=(each,))
+        raise KeyError(filesystem)
+
+    @property
+    def alone(self) -> LabelledFilesystem:
+        """The study's only file system; ValueError if it has several."""
+        (only,) = self.filesystems
+        return only
+
+    @property
+    def filesystem(self) -> FilesystemTable:
+        """The table of the file system."""
+        return self.alone.table
+
+    @property
+    def driver(self) -> type[Filesystem]:
+        """What deploys it."""
+        return self.alone.driver
+
+    @property
+    def options(self) -> BaseModel:
+        """Its own options."""
+        return self.alone.options
+
+    @property
+    def composition(self) -> Composition:
+        """What it is made of."""
+        return self.alone.composition
+
+    @property
+    def placements(self) -> Mapping[float, Placement]:
+        """Folding ratio -> placement, by ascending ratio; 1 is the baseline."""
+        return self.alone.placements
 
     @property
     def name(self) -> str:
@@ -89,8 +141,8 @@ class Study:
 
     @property
     def total_trials(self) -> int:
-        """How many trials the full grid has, without retries: workloads x ratios x repetitions."""
-        return len(self.workloads) * len(self.ratios) * self.about.repetitions
+        """How many trials the full grid has, without retries: file systems x workloads x ratios x repetitions."""
+        return len(self.filesystems) * len(self.workloads) * len(self.ratios) * self.about.repetitions
 
     def workload(self, label: str) -> LabelledWorkload:
         """The workload that is called `label`; KeyError if there is none."""
@@ -118,35 +170,28 @@ def parse(text: str, file: str) -> Study:
             found.add((key,), unknown_key(key, _KEYS))
     about = _table(StudyTable, raw, "study", found)
     platform = _table(PlatformTable, raw, "platform", found)
-    filesystem = _table(FilesystemTable, raw, "filesystem", found)
-    driver, options = _filesystem(raw.get("filesystem"), found)
-    composition = None
-    if driver and options and filesystem:
-        seed, disk_bytes = about.seed if about else 0, platform.host.disk_size if platform else 0
-        composition = _composition(driver, options, filesystem, seed, disk_bytes, found)
-    fold = _table(FoldTable, raw, "fold", found)
-    placements = _placements(fold, composition, found) if fold and composition else {}
+    of_fold = _Findings(file)
+    fold = _table(FoldTable, raw, "fold", of_fold)
+    common = _Common(about.seed if about else 0, platform.host.disk_size if platform else 0, fold)
+    filesystems = _filesystems(raw, common, found)
+    found.problems += of_fold.problems
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
     found.add_all(_across(platform, power))
     mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
-    if found.problems or not (about and platform and filesystem and fold and power and mpi):
+    if found.problems or not (about and platform and filesystems and fold and power and mpi):
         raise StudyError(found.problems)
-    assert driver and options and composition  # whatever leaves one of them out adds a problem
     return Study(
         file=file,
         text=text,
         about=about,
         platform=platform,
-        filesystem=filesystem,
+        filesystems=filesystems,
         fold=fold,
         power=power,
         mpi=mpi,
-        driver=driver,
-        options=options,
-        composition=composition,
         workloads=workloads,
-        placements=placements,
+        most_nodes=max(len(each.composition.nodes) for each in filesystems),
     )
 
 
@@ -252,49 +297,102 @@ def _across(platform: PlatformTable | None, power: PowerTable | None) -> Iterabl
         yield ("power",), str(error)
 
 
-def _filesystem(raw: object, found: _Findings) -> tuple[type[Filesystem] | None, BaseModel | None]:
-    """The driver that [filesystem] names, and its options; what is no text or table is left to the table's model."""
+class _Common(NamedTuple):
+    """What all file systems of a study share: its seed, the size of a node's disk, and [fold]."""
+
+    seed: int
+    disk_bytes: int
+    fold: FoldTable | None
+
+
+def _filesystems(raw: Mapping[str, Any], common: _Common, found: _Findings) -> tuple[LabelledFilesystem, ...]:
+    """The file systems without problems, in order: of one [filesystem] table, or of a list of them."""
+    written = raw.get("filesystem")
+    if not isinstance(written, list) or not written:
+        table = _table(FilesystemTable, raw, "filesystem", found) if written != [] else None
+        if written == []:
+            found.add(("filesystem",), "is an empty list; add a [filesystem] table")
+        one = _filesystem(written, table, ("filesystem",), common, found)
+        return (one,) if one is not None else ()
+    filesystems: list[LabelledFilesystem] = []
+    seen: dict[str, int] = {}
+    for index, content in enumerate(written):
+        at: KeyPath = ("filesystem", index)
+        # What is wrong at a key of [fold] may be so for one file system and not for another.
+        own = _Findings(found.file)
+        one = _filesystem(content, _validated(FilesystemTable, content, at, own), at, common, own)
+        for problem in own.problems:
+            whose = content.get("name", content.get("kind")) if isinstance(content, dict) else None
+            shared = problem.key.startswith("fold") and isinstance(whose, str)
+            found.problems.append(replace(problem, message=f"{whose}: {problem.message}") if shared else problem)
+        if one is None:
+            continue
+        if one.label in seen:
+            example = f"{one.label}-{index + 1}"
+            found.add(
+                (*at, "name"),
+                f'filesystem[{seen[one.label] + 1}] is called "{one.label}" too; add e.g. name = "{example}"',
+            )
+        seen.setdefault(one.label, index)
+        filesystems.append(one)
+    return tuple(filesystems)
+
+
+def _filesystem(
+    raw: object, table: FilesystemTable | None, at: KeyPath, common: _Common, found: _Findings
+) -> LabelledFilesystem | None:
+    """One file system with what follows from it, or None after its problems have been added."""
+    driver, options = _driver(raw, at, found)
+    composition = _composition(driver, options, table, at, common, found) if driver and options and table else None
+    placements = _placements(common.fold, composition, found) if common.fold and composition else {}
+    if not (driver and options and table and composition):
+        return None
+    return LabelledFilesystem(table.name or table.kind, table, driver, options, composition, placements)
+
+
+def _driver(raw: object, at: KeyPath, found: _Findings) -> tuple[type[Filesystem] | None, BaseModel | None]:
+    """The driver that a file system's table names, and its options; what is no text or table is left to its model."""
     kind = raw.get("kind") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not isinstance(kind, str):
         return None, None
     try:
         driver = registry.filesystem(kind)
     except UserError as error:
-        found.add(("filesystem", "kind"), str(error))
+        found.add((*at, "kind"), str(error))
         return None, None
     options = raw.get("options", {})
     if not isinstance(options, dict):
         return driver, None
-    return driver, _validated(driver.Options, options, ("filesystem", "options"), found)
+    return driver, _validated(driver.Options, options, (*at, "options"), found)
 
 
 def _composition(
     driver: type[Filesystem],
     options: BaseModel,
     table: FilesystemTable,
-    seed: int,
-    disk_bytes: int,
+    at: KeyPath,
+    common: _Common,
     found: _Findings,
 ) -> Composition | None:
     """The file system on the nodes of the role distribution, or None after its problems have been added."""
     try:
         roles = driver.roles(options)
     except ValueError as error:
-        found.add(("filesystem", "options"), str(error))
+        found.add((*at, "options"), str(error))
         return None
     before = len(found.problems)
     for path, message in _role_problems(roles, table):
-        found.add(("filesystem", "roles", *path), message)
+        found.add((*at, "roles", *path), message)
     if len(found.problems) > before:
         return None
     try:
         # The driver's order of roles, so that the order of lines in the file changes no placement.
         nodes = nodes_for({role.name: table.roles.get(role.name, 0) for role in roles})
         own = {role.name for role in roles if role.disk}
-        nodes = tuple(replace(node, disk_bytes=disk_bytes) if node.role in own else node for node in nodes)
-        return driver.compose(nodes, options, seed)
+        nodes = tuple(replace(node, disk_bytes=common.disk_bytes) if node.role in own else node for node in nodes)
+        return driver.compose(nodes, options, common.seed)
     except ValueError as error:
-        found.add(("filesystem", "roles"), str(error))
+        found.add((*at, "roles"), str(error))
         return None
 
 

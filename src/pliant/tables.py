@@ -210,9 +210,13 @@ class PlatformTable(_Table):
 
 
 class FilesystemTable(_Table):
-    """[filesystem]: the driver's name, how many nodes each role gets, and the driver's own options as written."""
+    """[filesystem]: the driver's name, how many nodes each role gets, and the driver's own options as written.
+
+    `name` is what it is called in results; None is its kind.
+    """
 
     kind: str = Field(examples=["glusterfs"])
+    name: Name | None = Field(None, examples=["glusterfs-replicated"])
     roles: dict[str, Annotated[int, Field(ge=0, examples=[4])]] = Field(examples=[{"server": 4}])
     options: dict[str, Any] = Field(default_factory=dict)
 

@@ -11,7 +11,7 @@ TrialState = Literal["running", "done", "failed", "invalid"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One attempt at one (workload, ratio, repetition). Only trials whose `state` is `done` enter a verdict.
+    """One attempt at a (file system, workload, ratio, repetition). Only trials whose `state` is `done` enter a verdict.
 
     `duration_s` is wall-clock time of the whole trial; `host_cpu_s` the CPU seconds each host used in it;
     `metrics` maps metric name to value, in the unit the workload declares. `usage` is what `telemetry.Usage.to_json`
@@ -33,3 +33,5 @@ class Trial:
     host_cpu_s: Mapping[str, float] = field(default_factory=dict)
     directory: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
+    filesystem: str = ""
+    """The file system's label in the study; empty in runs from before studies had several."""

@@ -246,15 +246,15 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_file_system_that_is_not_installed_is_named_with_what_to_install(tmp_path, monkeypatch):
-    from pliant import engine
     from pliant.errors import UserError
     from pliant.machine import facts
+    from pliant.preparation import prepare
     from pliant.study import load
 
     there = facts.which
     monkeypatch.setattr(facts, "which", lambda program: None if program in ("glusterd", "tc") else there(program))
     with pytest.raises(UserError) as caught:
-        engine.prepare(load(study(tmp_path, cores=0.05)))
+        prepare(load(study(tmp_path, cores=0.05)))
     assert "tc, glusterd" in str(caught.value)
     assert "apt-get install" in str(caught.value)
     assert "glusterfs-server" in str(caught.value)

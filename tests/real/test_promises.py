@@ -22,6 +22,7 @@ from pliant.calibration import calibrate_hosts
 from pliant.cluster import Cluster
 from pliant.errors import FatalError, TrialError
 from pliant.machine.deployment import Deployment
+from pliant.preparation import prepare
 from pliant.study import parse
 
 pytestmark = pytest.mark.real
@@ -132,7 +133,7 @@ def test_a_trial_during_which_the_machine_ran_out_is_not_valid_and_is_repeated(t
 
     listener = Listener()
     with listener.stack:
-        engine.run(engine.prepare(parse(STUDY, "promises.toml")), tmp_path / "run", listener)
+        engine.run(prepare(parse(STUDY, "promises.toml")), tmp_path / "run", listener)
     with Store.open(tmp_path / "run") as store:
         trials = store.trials()
     assert [(trial.number, trial.attempt, trial.state) for trial in trials] == [(1, 1, "invalid"), (2, 2, "done")]

@@ -165,7 +165,7 @@ FACTS = {
 
 def make_run(directory: Path, many: list[Trial] | None = None, **changes) -> Path:
     """A run directory with a store in it, and nothing else."""
-    with Store.create(directory, STUDY, {"study": {"name": "synthetic"}}, info(**changes), FACTS) as store:
+    with Store.create(directory, STUDY, {"study": {"name": "synthetic"}}, [info(**changes)], FACTS) as store:
         for one in trials() if many is None else many:
             store.begin(one)
             store.end(one)

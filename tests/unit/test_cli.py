@@ -33,7 +33,7 @@ def pliant(*argv: str, **options) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def alone(monkeypatch):
     """No deployment of another test counts against the machine's budget."""
-    monkeypatch.setattr("pliant.engine.promises", lambda: [])
+    monkeypatch.setattr("pliant.preparation.promises", lambda: [])
 
 
 def invoke(*argv: str) -> str:
@@ -144,7 +144,7 @@ def test_without_root_it_says_so_in_a_line(argv, monkeypatch):
     def touched(*args, **kwargs) -> None:
         raise AssertionError("the machine was touched")
 
-    for place in ("pliant.engine.prepare", "pliant.machine.cgroup.probe"):
+    for place in ("pliant.preparation.prepare", "pliant.machine.cgroup.probe"):
         monkeypatch.setattr(place, touched)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     result = CliRunner().invoke(cli.cli, argv)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from study_files import edited
 
-from pliant import engine
+from pliant import engine, preparation
 from pliant import mpi as mpi_
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine import facts
@@ -45,25 +45,31 @@ def machine(monkeypatch):
     monkeypatch.setattr(engine.facts, "missing_filesystems", lambda names: sorted(set(names) - set(here.kernel)))
     monkeypatch.setattr(engine.facts, "package_versions", lambda packages: dict.fromkeys(packages, "10.3-5"))
     monkeypatch.setattr(engine.facts, "version", lambda argv: f"{argv[0]} 10.3")
-    monkeypatch.setattr(engine, "promises", lambda: list(here.up))
-    monkeypatch.setattr(engine.mpi_, "find", lambda asked, program: replace(mpi, mpiexec=asked or mpi.mpiexec))
+    monkeypatch.setattr(preparation, "promises", lambda: list(here.up))
+    monkeypatch.setattr(preparation.mpi_, "find", lambda asked, program: replace(mpi, mpiexec=asked or mpi.mpiexec))
     monkeypatch.setenv("PATH", "/nowhere")
     return here
+
+
+def prepare(study):
+    """That of the only file system."""
+    (prepared,) = preparation.prepare(study)
+    return prepared
 
 
 def study(*edits: str):
     return parse(edited(*edits), "a.toml")
 
 
-def quickstart() -> engine.Prepared:
-    return engine.prepare(load(ROOT / "studies/quickstart.toml"))
+def quickstart() -> preparation.Prepared:
+    return prepare(load(ROOT / "studies/quickstart.toml"))
 
 
 # Refused before anything is touched
 
 
 def test_a_study_that_can_run(machine):
-    prepared = engine.prepare(study())
+    prepared = prepare(study())
     assert set(prepared.tools) == set(prepared.mpi) == {"ior", "mdtest"}
     assert prepared.tools["ior"].python == sys.executable
     assert prepared.tools["ior"].program is None
@@ -91,33 +97,33 @@ def test_a_study_that_can_run(machine):
 def test_missing_programs_are_named_with_what_installs_them(machine, absent, sentence):
     machine.absent = absent
     with pytest.raises(UserError) as refused:
-        engine.prepare(study())
+        prepare(study())
     assert str(refused.value) == sentence
 
 
 def test_a_kernel_without_the_file_systems_that_are_needed(machine):
     machine.kernel = ()
     with pytest.raises(UserError) as refused:
-        engine.prepare(study())
+        prepare(study())
     assert str(refused.value) == "this machine's kernel has no fuse: modprobe fuse, or use a kernel that has it"
 
 
 def test_versions_of_packages_are_in_the_facts(machine):
-    prepared = engine.prepare(study())
+    prepared = prepare(study())
     assert prepared.versions["glusterfs-server"] == "10.3-5"
-    assert engine._facts(prepared)["package glusterfs-server"] == "10.3-5"
+    assert engine._facts([prepared])["package glusterfs-server"] == "10.3-5"
 
 
 def test_a_machine_without_control_groups(machine):
     machine.facts = replace(MACHINE, cgroups="", cgroups_error="cgroup controllers cpu are not mounted")
     with pytest.raises(UserError) as refused:
-        engine.prepare(study())
+        prepare(study())
     assert str(refused.value) == "hosts cannot be emulated here: cgroup controllers cpu are not mounted"
 
 
 def test_promises_that_cannot_be_kept_name_file_and_key(machine):
     with pytest.raises(StudyError) as refused:
-        engine.prepare(study("cores = 0.2 => cores = 0.5", 'memory = "1 GiB" => memory = "4 GiB"'))
+        prepare(study("cores = 0.2 => cores = 0.5", 'memory = "1 GiB" => memory = "4 GiB"'))
     assert str(refused.value).splitlines() == [
         "a.toml: platform.host.cores: 8 hosts of 0.5 cores are 4, and this machine has 2; "
         "the largest value that fits is 0.25",
@@ -128,10 +134,10 @@ def test_promises_that_cannot_be_kept_name_file_and_key(machine):
 
 def test_only_nodes_with_a_disk_count_for_the_disk(machine):
     machine.facts = replace(MACHINE, free_disk_bytes=16 * GIB)  # 4 servers of 4 GiB, and no client
-    engine.prepare(study())
+    prepare(study())
     machine.facts = replace(MACHINE, free_disk_bytes=16 * GIB - 1)
     with pytest.raises(StudyError, match=r"a\.toml: platform\.host\.disk_size: 4 disks of 4 GiB are 16 GiB"):
-        engine.prepare(study())
+        prepare(study())
 
 
 def test_deployments_that_are_up_count(machine):
@@ -139,15 +145,15 @@ def test_deployments_that_are_up_count(machine):
     with pytest.raises(
         StudyError, match=r"beside 1 other deployment \(see `pliant ps`\); the largest value that fits is 0\.12$"
     ):
-        engine.prepare(study())
+        prepare(study())
 
 
 def test_promises_are_read_from_every_journal(tmp_path, monkeypatch):
     first, second, third = (Journal.create("x", state=tmp_path) for _ in range(3))
     first.write("promise.json", {"cores": 1.6, "memory_bytes": 8, "disk_bytes": 4})
     third.write("promise.json", {"cores": 0.4, "memory_bytes": 1, "disk_bytes": 0})
-    monkeypatch.setattr(engine, "deployments", lambda: [first, second, third])
-    assert engine.promises() == [Budget(1.6, 8, 4), Budget(0.4, 1, 0)]
+    monkeypatch.setattr(preparation, "deployments", lambda: [first, second, third])
+    assert preparation.promises() == [Budget(1.6, 8, 4), Budget(0.4, 1, 0)]
 
 
 FIGURES = 'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" \\n memory = "1 GiB"'
@@ -155,7 +161,7 @@ CHIFFLOT = FIGURES + ' => like = "grid5000/chifflot" \\n disk = "490 MB/s"'
 
 
 def test_a_real_host_is_scaled_to_this_machine(machine):
-    prepared = engine.prepare(study(CHIFFLOT))
+    prepared = prepare(study(CHIFFLOT))
     assert prepared.scale == 110  # 24 cores x 8 hosts / (0.9 x 2)
     assert prepared.figures.cores == 24 / 110
     assert prepared.real_figures == (
@@ -166,27 +172,27 @@ def test_a_real_host_is_scaled_to_this_machine(machine):
     assert (info.scale, info.like, info.host_cores) == (110, "grid5000/chifflot", 24 / 110)
     assert info.real_figures == prepared.real_figures
     machine.facts = replace(MACHINE, cores=64, memory_bytes=1024 * GIB)
-    assert engine.prepare(study(CHIFFLOT)).scale == 3.4
-    plain = engine._info(engine.prepare(study()))
+    assert prepare(study(CHIFFLOT)).scale == 3.4
+    plain = engine._info(prepare(study()))
     assert (plain.scale, plain.like, plain.real_figures, plain.disk_caveat) == (1.0, "", "", "")
 
 
 @pytest.mark.parametrize("name", ["dahu", "gros"])
 def test_a_cluster_whose_disk_has_a_caveat_is_all_that_a_host_needs(machine, name):
-    prepared = engine.prepare(study(f'{FIGURES} => like = "grid5000/{name}"'))
+    prepared = prepare(study(f'{FIGURES} => like = "grid5000/{name}"'))
     assert "`disk = ` in the study overrides it" in prepared.disk_caveat
     assert engine._info(prepared).disk_caveat == prepared.disk_caveat
-    own = engine.prepare(study(f'{FIGURES} => like = "grid5000/{name}" \\n disk = "480 MB/s"'))
+    own = prepare(study(f'{FIGURES} => like = "grid5000/{name}" \\n disk = "480 MB/s"'))
     assert own.disk_caveat == engine._info(own).disk_caveat == ""
 
 
 def test_a_scale_that_this_machine_cannot_have_names_file_and_key(machine):
     with pytest.raises(StudyError) as refused:
-        engine.prepare(study(CHIFFLOT, "server = 4 => server = 400"))
+        prepare(study(CHIFFLOT, "server = 4 => server = 400"))
     assert str(refused.value).startswith("a.toml: platform.host.scale: 404 hosts fit this machine only at scale 5400, ")
     machine.up = (Budget(1.0, GIB, GIB),)
     with pytest.raises(StudyError, match=r"a\.toml: platform\.host\.scale: .*; the smallest scale that fits is 200$"):
-        engine.prepare(study(CHIFFLOT))
+        prepare(study(CHIFFLOT))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +205,7 @@ def test_a_scale_that_this_machine_cannot_have_names_file_and_key(machine):
     ],
 )
 def test_warnings(machine, edit, words):
-    [warning] = engine.prepare(study(edit)).warnings
+    [warning] = prepare(study(edit)).warnings
     assert words in warning
 
 
@@ -210,7 +216,7 @@ def test_a_real_program_on_the_path_is_used(machine, tmp_path, monkeypatch):
     (tmp_path / "ior").write_text("")
     (tmp_path / "ior").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    prepared = engine.prepare(study())
+    prepared = prepare(study())
     assert prepared.program("ior") == str(tmp_path / "ior")
     assert prepared.program("mdtest") == "pliant's built-in mdtest kernel"
 
@@ -218,12 +224,12 @@ def test_a_real_program_on_the_path_is_used(machine, tmp_path, monkeypatch):
 def test_a_named_program_is_used_or_refused(machine, tmp_path):
     edit = f'block = "8 MiB" => program = "{tmp_path}/my-ior"'
     with pytest.raises(UserError) as refused:
-        engine.prepare(study(edit))
+        prepare(study(edit))
     sentence = f"workload ior: {tmp_path}/my-ior is not a program; install it, or leave `program` out"
     assert str(refused.value) == sentence
     (tmp_path / "my-ior").write_text("")
     (tmp_path / "my-ior").chmod(0o755)
-    assert engine.prepare(study(edit)).tools["ior"].program == f"{tmp_path}/my-ior"
+    assert prepare(study(edit)).tools["ior"].program == f"{tmp_path}/my-ior"
 
 
 # What is written down
@@ -245,7 +251,7 @@ def test_the_documents_of_a_run_are_json(machine):
 
 
 def test_the_facts_of_a_run_are_texts(machine):
-    found = engine._facts(quickstart())
+    found = engine._facts([quickstart()])
     assert all(isinstance(value, str) and value for value in found.values())
     assert json.loads(json.dumps(found)) == found
     assert found["file system"] == "glusterfs 10.3"
@@ -327,8 +333,9 @@ class Stored:
 
 @pytest.fixture
 def runner(machine, tmp_path, monkeypatch):
-    made = engine._Runner(engine.prepare(study()), Stored(), tmp_path, Heard())
+    made = engine._Runner([prepare(study())], Stored(), tmp_path, Heard())
     monkeypatch.setattr(made, "recover", lambda trial: None)
+    monkeypatch.setattr(made, "take_turns", lambda todo: None)
     return made
 
 
@@ -349,9 +356,9 @@ def test_what_is_left_is_estimated_from_the_trials_most_alike(runner):
     todo = [Todo("ior", 1.0, 1), Todo("ior", 2.0, 1), Todo("mdtest", 1.0, 1)]
     assert runner.estimate(todo) == 3 * engine._GUESS_S
     assert runner.estimate([]) == 0
-    runner.spent = {("ior", 1.0): [2.0, 4.0]}
+    runner.spent = {("", "ior", 1.0): [2.0, 4.0]}
     assert runner.estimate(todo) == 3 + 3 + 3  # the same; the same workload; anything
-    runner.spent |= {("ior", 2.0): [10.0], ("mdtest", 4.0): [1.0, 3.0]}
+    runner.spent |= {("", "ior", 2.0): [10.0], ("", "mdtest", 4.0): [1.0, 3.0]}
     assert runner.estimate(todo) == 3 + 10 + 2
 
 
@@ -420,7 +427,7 @@ def test_the_cluster_is_removed_whatever_happens(machine, tmp_path, monkeypatch)
     monkeypatch.setattr(engine._Runner, "calibrate", lambda self: None)
     monkeypatch.setattr(engine._Runner, "measure", broken)
     with pytest.raises(KeyboardInterrupt):
-        engine.run(engine.prepare(study()), tmp_path / "run", Heard())
+        engine.run([prepare(study())], tmp_path / "run", Heard())
     assert log == ["closed"]
     assert (tmp_path / "run/results.sqlite").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from study_files import edited
 
-from pliant import engine
 from pliant import mpi as mpi_
+from pliant import preparation
 from pliant.errors import UserError
 from pliant.machine import facts
 from pliant.machine.process import CommandFailed, Completed
@@ -101,30 +101,30 @@ def test_it_is_tried_in_a_namespace_of_its_own(tried, monkeypatch, user, options
 @pytest.fixture
 def machine(monkeypatch):
     """A machine that has everything."""
-    monkeypatch.setattr(engine.facts, "missing", lambda programs: [])
-    monkeypatch.setattr(engine, "promises", lambda: [])
-    monkeypatch.setattr(engine.mpi_, "find", lambda asked, program: mpi_.Mpi("mpich", "/m", "MPICH 4.2", {}))
-    return lambda **changes: monkeypatch.setattr(engine.facts, "look", lambda: replace(MACHINE, **changes))
+    monkeypatch.setattr(preparation.facts, "missing", lambda programs: [])
+    monkeypatch.setattr(preparation, "promises", lambda: [])
+    monkeypatch.setattr(preparation.mpi_, "find", lambda asked, program: mpi_.Mpi("mpich", "/m", "MPICH 4.2", {}))
+    return lambda **changes: monkeypatch.setattr(preparation.facts, "look", lambda: replace(MACHINE, **changes))
 
 
 def test_a_study_that_asks_for_it_where_the_kernel_cannot_is_refused(machine):
     machine(netem=False)
     with pytest.raises(StudyError) as refused:
-        engine.prepare(study('"0.1 ms"'))
+        preparation.prepare(study('"0.1 ms"'))
     assert str(refused.value) == (
         "a.toml: platform.host.latency: this machine's kernel cannot delay packets (netem): `modprobe sch_netem`, or "
         "use a kernel with CONFIG_NET_SCH_NETEM, or leave `latency` out"
     )
-    assert engine.prepare(parse(edited(), "a.toml")).figures.latency_s == 0.0
+    assert preparation.prepare(parse(edited(), "a.toml"))[0].figures.latency_s == 0.0
 
 
 def test_without_tc_it_is_tc_that_is_missing(machine, monkeypatch):
     machine(netem=False)
-    monkeypatch.setattr(engine.facts, "missing", lambda programs: [p for p in programs if p == "tc"])
+    monkeypatch.setattr(preparation.facts, "missing", lambda programs: [p for p in programs if p == "tc"])
     with pytest.raises(UserError, match="missing on this machine: tc"):
-        engine.prepare(study('"0.1 ms"'))
+        preparation.prepare(study('"0.1 ms"'))
 
 
 def test_where_the_kernel_can_hosts_have_it(machine):
     machine(netem=True)
-    assert engine.prepare(study('"0.1 ms"')).figures.latency_s == pytest.approx(1e-4)
+    assert preparation.prepare(study('"0.1 ms"'))[0].figures.latency_s == pytest.approx(1e-4)

@@ -25,6 +25,7 @@ PURE = (
     "nodeset",
     "verdict",
     "savings",
+    "comparison",
     "telemetry",
     "search",
     "composition",

@@ -35,7 +35,7 @@ def stored(directory):
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.create(tmp_path, "", {}, runs.info(), {"kernel": "6.1"}) as store:
+    with Store.create(tmp_path, "", {}, [runs.info()], {"kernel": "6.1"}) as store:
         yield store
 
 
@@ -43,7 +43,7 @@ def test_a_run_comes_back_as_it_was_stored(tmp_path):
     runs.make_run(tmp_path / "a" / "run")
     with Store.open(tmp_path / "a" / "run") as store:
         assert store.trials() == runs.trials()
-        assert store.info() == runs.info()
+        assert store.infos() == (runs.info(),)
         assert store.facts() == runs.FACTS
         assert list(store.facts()) == list(runs.FACTS)
         assert store.study_toml() == runs.STUDY
@@ -68,7 +68,7 @@ JSON = st.recursive(NUMBERS | TEXT | st.none(), lambda inner: st.lists(inner) | 
 @given(st.dictionaries(TEXT, NUMBERS), st.dictionaries(TEXT, NUMBERS), TEXT, st.dictionaries(TEXT, JSON, max_size=3))
 def test_any_trial_comes_back(tmp_path_factory, metrics, cpu, reason, usage):
     trial = Trial(7, "ior", 4 / 3, 6, 2, 1, "failed", "now", 1.25, reason, "ior", metrics, cpu, "trials/7", usage)
-    with Store.create(tmp_path_factory.mktemp("run"), "", {}, runs.info(), {}) as store:
+    with Store.create(tmp_path_factory.mktemp("run"), "", {}, [runs.info()], {}) as store:
         store.end(trial)
         assert store.trials() == [trial]
 
@@ -128,7 +128,7 @@ def test_a_run_of_the_first_version_is_read_and_left_as_it_is(first_version, mon
         assert store.trials() == runs.trials()
         assert all(trial.usage == {} for trial in store.trials())
         metrics = {w: tuple(replace(m, phase="") for m in many) for w, many in runs.METRICS.items()}
-        assert store.info() == runs.info(metrics=metrics)
+        assert store.infos() == (runs.info(metrics=metrics),)
         if not writable:
             with pytest.raises(FatalError, match="readonly"):
                 store.end(runs.trial(1, "ior", 1.0, 1, "done"))
@@ -185,13 +185,13 @@ def test_a_run_from_before_there_were_scales():
 
 def test_a_second_run_in_the_same_directory_is_refused(tmp_path, store):
     with pytest.raises(UserError, match="already holds a run"):
-        Store.create(tmp_path, "", {}, runs.info(), {})
+        Store.create(tmp_path, "", {}, [runs.info()], {})
 
 
 def test_a_directory_that_cannot_be_made_is_the_users_mistake(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make the run directory"):
-        Store.create(tmp_path / "file" / "run", "", {}, runs.info(), {})
+        Store.create(tmp_path / "file" / "run", "", {}, [runs.info()], {})
 
 
 def damage_missing(path):
@@ -237,7 +237,7 @@ def test_what_cannot_be_read_is_told_in_one_sentence(tmp_path, damage, words):
     runs.make_run(tmp_path)
     damage(tmp_path / DATABASE)
     with pytest.raises(UserError, match=words) as caught, Store.open(tmp_path) as store:
-        store.info()
+        store.infos()
     assert "\n" not in str(caught.value)
 
 
@@ -290,7 +290,7 @@ def test_another_process_reads_while_one_writes(tmp_path):
 
 
 def test_csv_has_one_row_for_each_trial_and_metric(tmp_path):
-    write_trials_csv(tmp_path / "trials.csv", runs.trials(), runs.info())
+    write_trials_csv(tmp_path / "trials.csv", runs.trials(), [runs.info()])
     with (tmp_path / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == CSV_HEADER

@@ -143,7 +143,12 @@ FILESYSTEM = [
         "filesystem.roles",
         "70004 nodes are more than a cluster can have; write at most 60000",
     ),
-    ("[filesystem.roles] => [filesystem.rolls]", "filesystem.rolls", 'did you mean "roles"?', "kind, roles, options"),
+    (
+        "[filesystem.roles] => [filesystem.rolls]",
+        "filesystem.rolls",
+        'did you mean "roles"?',
+        "kind, name, roles, options",
+    ),
     (
         'volume = "distribute" => volume = "raid"',
         "filesystem.options.volume",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 from pliant.cli.common import study_argument
 
 if TYPE_CHECKING:
-    from pliant.engine import Prepared
+    from pliant.preparation import Prepared
     from pliant.workloads import Phase
 
 
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
 def command(study: Path, plan: bool, as_json: bool) -> None:
     """Check STUDY, a study file, and show what it would do: placements, promises, trials. Touches nothing."""
-    from pliant.engine import prepare
+    from pliant.preparation import prepare
     from pliant.study import load
 
     prepared = prepare(load(study))
     if as_json:
-        print(json.dumps(_document(prepared), indent=2))
+        documents = [_document(each) for each in prepared]
+        whole = {"study": documents[0]["study"], "trials": documents[0]["trials"], "filesystems": documents}
+        print(json.dumps(whole if len(documents) > 1 else documents[0], indent=2))
         return
     _show(prepared)
-    if plan:
-        _show_commands(prepared)
-    else:
+    for each in prepared if plan else ():
+        if len(prepared) > 1:
+            print(f"\n== {each.filesystem}")
+        _show_commands(each)
+    if not plan:
         print("  `--plan` shows every command")
 
 
@@ -43,12 +48,13 @@ def _document(prepared: Prepared) -> dict[str, Any]:
     return {
         "study": study.name,
         "filesystem": study.filesystem.kind,
+        "label": prepared.filesystem,
         "host": asdict(prepared.figures),
         "scale": prepared.scale,
         "like": study.platform.host.like or "",
         "real_host": asdict(study.platform.host.real) if study.platform.host.scaled else None,
         "disk_caveat": prepared.disk_caveat,
-        "trials": study.total_trials,
+        "trials": prepared.all_of_it.total_trials,
         "placements": {
             f"{ratio:g}": dict(zip(placement.host_names, map(list, placement.hosts), strict=True))
             for ratio, placement in study.placements.items()
@@ -78,42 +84,66 @@ def _row(name: str, text: str) -> None:
     print(f"  {name:<12} {text}")
 
 
-def _show(prepared: Prepared) -> None:
-    from textwrap import shorten
+def _show(prepared: Sequence[Prepared]) -> None:
+    """What all file systems have in common, and what each has."""
+    from pliant.units import format_fraction
 
-    from pliant.units import format_fraction, format_size
-
-    study, machine, figures = prepared.study, prepared.machine, prepared.figures
-    hosts = len(study.nodes)
+    first, study = prepared[0], prepared[0].all_of_it
     print(f"{study.file}: {study.name} is a good study")
-    counts = ", ".join(f"{n} {role}{'' if n == 1 else 's'}" for role, n in study.filesystem.roles.items())
-    given = study.options.model_dump(exclude_defaults=True).items()
-    options = ", ".join(f"{key} {shorten(str(value), 60, placeholder=' ...')}" for key, value in given)
-    _row("file system", f"{study.filesystem.kind}: {counts}{f'; {options}' if options else ''}")
+    for each in prepared:
+        _row("file system", _counts(each))
     if study.platform.host.scaled:
         auto = study.platform.host.wanted_scale == "auto"
         chosen = " (auto: the largest hosts that fit this machine)" if auto else ""
-        _row("real host", prepared.real_figures)
-        if prepared.disk_caveat:
-            _row("its disk", prepared.disk_caveat)
-        _row("scale", f"{prepared.scale:g}{chosen}; CPU, NIC and disk are divided by it, memory is not")
-    _row("a host", prepared.host_figures)
-    memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"
-    _row("promised", f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {hosts} hosts at ratio 1")
-    grid = f"{len(study.labels)} workloads x {len(study.ratios)} ratios x {study.about.repetitions} repetitions"
+        _row("real host", first.real_figures)
+        if first.disk_caveat:
+            _row("its disk", first.disk_caveat)
+        _row("scale", f"{first.scale:g}{chosen}; CPU, NIC and disk are divided by it, memory is not")
+    _row("a host", first.host_figures)
+    _row("promised", _promised(max(prepared, key=lambda each: len(each.study.nodes))))
+    many = f"{len(prepared)} file systems x " if len(prepared) > 1 else ""
+    grid = f"{many}{len(study.labels)} workloads x {len(study.ratios)} ratios x {study.about.repetitions} repetitions"
     _row("trials", f"{study.total_trials}: {grid}")
     _row("tolerated", f"a loss of {format_fraction(study.fold.max_loss)}")
-    for ratio, placement in study.placements.items():
+    for each in prepared:
+        _show_placements(each, several=len(prepared) > 1)
+    for workload in study.workloads:
+        mpi = f", {first.mpi[workload.label].version}" if workload.label in first.mpi else ""
+        _row(workload.label, f"{first.program(workload.label)}{mpi}")
+    for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
+        _row("note", warning)
+
+
+def _counts(prepared: Prepared) -> str:
+    """A file system's name, roles and options."""
+    from textwrap import shorten
+
+    study, label = prepared.study, prepared.filesystem
+    counts = ", ".join(f"{n} {role}{'' if n == 1 else 's'}" for role, n in study.filesystem.roles.items())
+    given = study.options.model_dump(exclude_defaults=True).items()
+    options = ", ".join(f"{key} {shorten(str(value), 60, placeholder=' ...')}" for key, value in given)
+    kind = study.filesystem.kind if label == study.filesystem.kind else f"{label}, {study.filesystem.kind}"
+    return f"{kind}: {counts}{f'; {options}' if options else ''}"
+
+
+def _promised(prepared: Prepared) -> str:
+    from pliant.units import format_size
+
+    machine, figures, hosts = prepared.machine, prepared.figures, len(prepared.study.nodes)
+    memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"
+    return f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {hosts} hosts at ratio 1"
+
+
+def _show_placements(prepared: Prepared, several: bool) -> None:
+    """Where the nodes are at each ratio, and the versions of what deploys them."""
+    if several:
+        print(f"  on {prepared.filesystem}")
+    for ratio, placement in prepared.study.placements.items():
         count = len(placement.hosts)
-        how = study.fold.strategy if ratio > 1 else "baseline"
+        how = prepared.study.fold.strategy if ratio > 1 else "baseline"
         _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({how})  {placement.describe()}")
     if prepared.versions:
         _row("installed", ", ".join(f"{name} {version}" for name, version in prepared.versions.items()))
-    for workload in study.workloads:
-        mpi = f", {prepared.mpi[workload.label].version}" if workload.label in prepared.mpi else ""
-        _row(workload.label, f"{prepared.program(workload.label)}{mpi}")
-    for warning in prepared.warnings:
-        _row("note", warning)
 
 
 def _show_commands(prepared: Prepared) -> None:

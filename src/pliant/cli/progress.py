@@ -29,11 +29,11 @@ class _Left(ProgressColumn):
 
 
 class Display:
-    """A `Listener` for people. Use it as a context manager around the run."""
+    """A `Listener` for people. Use it as a context manager around the run; `several` file systems are told apart."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, several: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.quiet = quiet
+        self.quiet, self.several = quiet, several
         self.live = self.console.is_terminal and not quiet
         columns = (
             SpinnerColumn(),
@@ -70,7 +70,7 @@ class Display:
 
     def begins(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """See Listener."""
-        self._trial = f"{trial.workload} at ratio {trial.ratio:g}, repetition {trial.repetition}: "
+        self._trial = f"{self._which(trial)} at ratio {trial.ratio:g}, repetition {trial.repetition}: "
         self._progress.update(self._task, completed=number - 1, total=total, until=time.monotonic() + left_s)
 
     def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
@@ -82,9 +82,12 @@ class Display:
         else:
             said = f"{trial.state}: {trial.reason}"
         left = "" if self.live or left_s <= 0 else f"; about {_about(left_s)} left"
-        which = f"{trial.workload} at ratio {trial.ratio:g}{again}"
+        which = f"{self._which(trial)} at ratio {trial.ratio:g}{again}"
         self._say(f"[{number}/{total}] {which}, {trial.duration_s:.1f} s: {said}{left}")
         self._trial = ""
+
+    def _which(self, trial: Trial) -> str:
+        return f"{trial.workload} on {trial.filesystem}" if self.several else trial.workload
 
     def note(self, text: str) -> None:
         """See Listener."""

@@ -26,16 +26,17 @@ def command(study: Path, output: Path | None, quiet: bool, as_json: bool) -> Non
     from pliant import engine
     from pliant.cli.progress import Display
     from pliant.errors import PliantError, UserError
+    from pliant.preparation import prepare
     from pliant.study import load
 
     checked = load(study)
     need_root("running a study")
-    prepared = engine.prepare(checked)
+    prepared = prepare(checked)
     directory = output or _default(checked.name)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"{directory} exists and is not empty; choose another directory with --output")
-    with Display(quiet=quiet) as display:
-        for warning in prepared.warnings:
+    with Display(quiet=quiet, several=len(prepared) > 1) as display:
+        for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
             display.note(f"note: {warning}")
         try:
             engine.run(prepared, directory, display)
@@ -72,12 +73,17 @@ def show(directory: Path, as_json: bool) -> None:
     from rich.console import Console
 
     from pliant.report import write_report
-    from pliant.report.terminal import summary
+    from pliant.report.terminal import compared, summary
 
     result = write_report(directory)
     if as_json:
         print((directory / "verdict.json").read_text(), end="")
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    console.print(summary(result.analysis))
+    if result.run.comparison is not None:
+        console.print(compared(result.run.comparison))
+    for part in result.run.parts:
+        if result.run.comparison is not None:
+            console.rule(part.filesystem)
+        console.print(summary(part))
     console.print(f"Report: {result.html}", markup=False, soft_wrap=True)

@@ -6,25 +6,27 @@ from pathlib import Path
 
 import click
 
-from pliant.cli.common import need_root, study_argument
+from pliant.cli.common import need_root, one_filesystem, study_argument
 
 
 @click.command(short_help="Deploy a study's cluster and leave it up.")
 @study_argument
 @click.option("--ratio", type=float, default=1.0, show_default=True, help="Folding ratio, one of the study's.")
+@click.option("--filesystem", help="Which file system, where the study has several.")
 @click.option("--no-limits", is_flag=True, help="Leave CPU, NIC and disk of the hosts unlimited.")
-def command(study: Path, ratio: float, no_limits: bool) -> None:
+def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) -> None:
     """Deploy the cluster of STUDY, limit its hosts as the study says, and leave it up. Prints its id."""
     from pliant import engine
     from pliant.cli.progress import Display
     from pliant.errors import UserError
+    from pliant.preparation import prepare
     from pliant.study import load
 
-    checked = load(study)
+    checked = one_filesystem(load(study), filesystem)
     if ratio not in checked.placements:
         raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
     need_root("deploying a cluster")
-    prepared = engine.prepare(checked)
+    (prepared,) = prepare(checked)
     with Display() as display:
         cluster = engine.bring_up(prepared, ratio, keep=True, said=display.doing)
         try:

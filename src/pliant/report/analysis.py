@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pliant.comparison import Comparison, compare
 from pliant.proportions import rescaled
 from pliant.report.limits import PhaseLimits, phase_limits, phase_of
 from pliant.report.words import join, metric_title, percent, place, plural
@@ -40,7 +41,7 @@ class Analysis:
     @property
     def filesystem(self) -> str:
         """The file system's name as people write it."""
-        return SPELLING.get(self.info.filesystem, self.info.filesystem)
+        return SPELLING.get(self.info.name, self.info.name)
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -119,24 +120,70 @@ class Analysis:
         return self.values[verdict.workload, verdict.metric.name]
 
     def to_json(self) -> dict[str, Any]:
-        """The contents of `verdict.json`."""
+        """What `verdict.json` says of this file system."""
         return {
-            "study": self.info.study,
             "headline": f"{self.headline} {self.beyond}".rstrip(),
             "verdicts": [self._verdict_json(v) for v in self.verdicts],
             "savings": self.savings.to_json(),
             "notes": list(self.notes),
             "run": self.info.to_json(),
-            "facts": dict(self.facts),
         }
 
 
-def analyse(store: Store) -> Analysis:
+@dataclass(frozen=True)
+class RunAnalysis:
+    """A run, judged: an analysis of each file system, and their comparison if there are several."""
+
+    parts: tuple[Analysis, ...]
+    comparison: Comparison | None
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Those of all file systems, in the order in which they ran."""
+        return tuple(sorted((trial for part in self.parts for trial in part.trials), key=lambda trial: trial.number))
+
+    @property
+    def headline(self) -> str:
+        """The verdict of the run, in a sentence or two."""
+        if self.comparison is None:
+            return self.parts[0].headline
+        return self.comparison.furthest.sentence
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of `verdict.json`.
+
+        With several file systems `verdicts` has those of all, and what else is of one is in `filesystems`, by label.
+        """
+        first = self.parts[0]
+        facts = dict(first.facts)
+        if self.comparison is None:
+            return {"study": first.info.study, **first.to_json(), "facts": facts}
+        each = {part.info.name: part.to_json() for part in self.parts}
+        verdicts = [verdict for document in each.values() for verdict in document.pop("verdicts")]
+        return {
+            "study": first.info.study,
+            "headline": self.headline,
+            "comparison": self.comparison.to_json(),
+            "verdicts": verdicts,
+            "filesystems": each,
+            "facts": facts,
+        }
+
+
+def analyse(store: Store) -> RunAnalysis:
     """Judge a run from what its store holds, and from nothing else."""
-    info, trials = store.info(), store.trials()
+    infos, trials = store.infos(), store.trials()
+    parts = tuple(_analyse(info, [trial for trial in trials if info.has(trial)], store) for info in infos)
+    if len(parts) == 1:
+        return RunAnalysis(parts, None)
+    return RunAnalysis(parts, compare({part.info.name: part.verdicts for part in parts}, infos[0].max_loss))
+
+
+def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
+    """Judge one file system."""
     values = {(w, m.name): _values(trials, w, m.name, info) for w, metrics in info.metrics.items() for m in metrics}
     verdicts = tuple(
-        judge(Series(info.filesystem, w, m, info.max_loss, info.hosts, values[w, m.name]), info.seed)
+        judge(Series(info.name, w, m, info.max_loss, info.hosts, values[w, m.name]), info.seed)
         for w, metrics in info.metrics.items()
         for m in metrics
     )

@@ -21,8 +21,12 @@ INK, MUTED, GRID, GROUND = "#1b1f25", "#5c6672", "#dfe3e8", "#ffffff"
 TOLERATED, LIMITS = "#e4f2ed", "#fbe5da"
 COLOURS = {"baseline": "#0072b2", "holds": "#009e73", "undecided": "#cc8a00", "breaks": "#d55e00"}
 MARKERS = {"baseline": "s", "holds": "o", "undecided": "D", "breaks": "X"}
+SERIES = ("#0072b1", "#d55e01", "#009e72", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d")
+"""Colours of several file systems: not of states, so that a style sheet can tell the two apart."""
+SERIES_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
 CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "line", GROUND: "ground", TOLERATED: "tolerated", LIMITS: "breaks-tint"}
 CSS_NAMES |= {colour: name for name, colour in COLOURS.items()}
+CSS_NAMES |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, 1)}
 """The style sheet's variable for each colour."""
 PANEL_IN = (3.5, 2.55)
 _COLUMNS = 3

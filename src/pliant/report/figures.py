@@ -18,23 +18,26 @@ _MOST_GAIN, _MOST_LOSS = -1.0, 1.5
 _ROOMY = 5
 
 
-def figure_files(analysis: Analysis) -> dict[str, bytes]:
-    """File name -> content: metric and loss against ratio for each workload, as SVG and PNG."""
+def figure_files(analysis: Analysis, whose: str = "") -> dict[str, bytes]:
+    """File name, beginning with `whose` -> content: metric and loss against ratio for each workload, as SVG and PNG."""
     found: dict[str, bytes] = {}
     for workload, verdicts in _by_workload(analysis).items():
         titles = [metric_title(v.metric) for v in verdicts]
         for kind, painters in (("metrics", _metric_painters), ("loss", _loss_painters)):
-            found |= files(f"{workload}-{kind}", grid(painters(analysis, verdicts), titles, _legend()))
+            found |= files(f"{whose}{workload}-{kind}", grid(painters(analysis, verdicts), titles, _legend()))
     return found
 
 
-def inline_panels(analysis: Analysis, kind: str) -> dict[tuple[str, str], str]:
-    """(workload, metric) -> an SVG element for HTML, without a size; `kind` is "metrics" or "loss"."""
+def inline_panels(analysis: Analysis, kind: str, whose: str = "") -> dict[tuple[str, str], str]:
+    """(workload, metric) -> an SVG element for HTML, without a size; `kind` is "metrics" or "loss".
+
+    Ids begin with `whose`.
+    """
     painters = {"metrics": _metric_painters, "loss": _loss_painters}[kind]
     panels: dict[tuple[str, str], str] = {}
     for workload, verdicts in _by_workload(analysis).items():
         for verdict, paint in zip(verdicts, painters(analysis, verdicts), strict=True):
-            panels[workload, verdict.metric.name] = inline(paint, f"{kind}{len(panels)}-")
+            panels[workload, verdict.metric.name] = inline(paint, f"{whose}{kind}{len(panels)}-")
     return panels
 
 

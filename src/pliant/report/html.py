@@ -6,14 +6,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pliant.report import figures, utilisation, words
-from pliant.report.analysis import Analysis
+from pliant.comparison import Comparison, MetricComparison, spelled
+from pliant.report import curves, figures, utilisation, words
+from pliant.report.analysis import Analysis, RunAnalysis
 from pliant.telemetry import LIMITING
 from pliant.verdict import METHOD, Verdict
 
 
-def render(analysis: Analysis) -> str:
-    """The page for a run."""
+def render(run: RunAnalysis) -> str:
+    """The page for a run: its comparison, if there is one, and a part for each file system."""
     loader = PackageLoader("pliant", "report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -24,23 +25,46 @@ def render(analysis: Analysis) -> str:
         "whole": _whole,
         "title": words.metric_title,
         "join_words": words.join,
+        "spelled": spelled,
     }
+    several = run.comparison is not None
     return environment.get_template("report.html.j2").render(
-        a=analysis,
-        info=analysis.info,
-        groups=_groups(analysis),
-        panels={kind: figures.inline_panels(analysis, kind) for kind in ("loss", "metrics")},
-        utilisation=utilisation.inline_panels(analysis),
+        run=run,
+        comparison=run.comparison,
+        curves={kind: curves.inline_panels(run, kind) for kind in ("hosts", "loss")},
+        by_workload=_compared(run.comparison),
+        parts=[_part(part, f"{part.info.name}-" if several else "") for part in run.parts],
+        facts=run.parts[0].facts,
+        study_toml=run.parts[0].study_toml,
         marks=words.MARKS,
         bounds=words.bounds,
         plural=words.plural,
         place=words.place,
         limiting=LIMITING,
         method=METHOD,
-        started=min((t.started_at for t in analysis.trials), default=""),
-        done=sum(t.state == "done" for t in analysis.trials),
-        tiles=_tiles(analysis),
+        started=min((t.started_at for t in run.trials), default=""),
     )
+
+
+def _part(analysis: Analysis, whose: str) -> dict[str, Any]:
+    """What the page shows of one file system; ids begin with `whose`."""
+    return {
+        "a": analysis,
+        "whose": whose,
+        "groups": _groups(analysis),
+        "panels": {kind: figures.inline_panels(analysis, kind, whose) for kind in ("loss", "metrics")},
+        "utilisation": utilisation.inline_panels(analysis, whose),
+        "done": sum(t.state == "done" for t in analysis.trials),
+        "tiles": _tiles(analysis),
+    }
+
+
+def _compared(comparison: Comparison | None) -> dict[str, list[MetricComparison]]:
+    """Workload -> the comparison of each of its metrics."""
+    found: dict[str, list[MetricComparison]] = {}
+    for metric in comparison.metrics if comparison else ():
+        found.setdefault(metric.workload, []).append(metric)
+    return found
 
 
 def _whole(text: str) -> str:

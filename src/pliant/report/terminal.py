@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pliant.comparison import AtHosts, Comparison, spelled
 from pliant.report.analysis import Analysis
 from pliant.report.words import MARKS, NOT_KNOWN, energy, metric_title, number, percent
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
@@ -27,6 +28,30 @@ def summary(analysis: Analysis) -> RenderableType:
     parts += [_legend(analysis), *_limits(analysis), "", _savings(analysis)]
     parts += [Text(f"Note: {note}", style="yellow") for note in analysis.notes]
     return Group(*parts)
+
+
+def compared(comparison: Comparison) -> RenderableType:
+    """Who folds furthest, and who is fastest at each number of hosts, metric by metric."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("hosts", overflow="fold")
+    table.add_column("")
+    for hosts in comparison.hosts:
+        table.add_column(str(hosts), overflow="fold")
+    for metric in comparison.metrics:
+        at = {each.hosts: each for each in metric.at}
+        cells = [_fastest(at[hosts]) if hosts in at else Text(NOT_KNOWN) for hosts in comparison.hosts]
+        table.add_row(f"{escape(metric.workload)} {escape(metric_title(metric.metric))}", metric.metric.unit, *cells)
+    said = [Text(sentence) for sentence in comparison.fastest_sentences]
+    legend = Text("the fastest with its median; ≈ the best, not told apart from others", style="dim")
+    return Group(Text(comparison.furthest.sentence, style="bold"), *said, "", table, legend, "")
+
+
+def _fastest(at: AtHosts) -> Text:
+    best = at.measured[0]
+    return Text(
+        f"{'' if at.fastest else '≈ '}{spelled(best.filesystem)} {number(best.median)}",
+        style="green" if at.fastest else "yellow",
+    )
 
 
 def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:

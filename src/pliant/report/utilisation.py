@@ -21,23 +21,23 @@ _FULL = 1.04
 """What the axis reaches to, unless a host got more than it was promised."""
 
 
-def figure_files(analysis: Analysis) -> dict[str, bytes]:
-    """File name -> content: a panel for each ratio, for each phase of each workload, as SVG and PNG."""
+def figure_files(analysis: Analysis, whose: str = "") -> dict[str, bytes]:
+    """File name, beginning with `whose` -> content: a panel for each ratio, for each phase, as SVG and PNG."""
     found: dict[str, bytes] = {}
     for limits in analysis.limits:
         alone = sum(other.workload == limits.workload for other in analysis.limits) == 1
-        stem = f"{limits.workload}-utilisation" + ("" if alone else f"-{limits.phase}")
+        stem = f"{whose}{limits.workload}-utilisation" + ("" if alone else f"-{limits.phase}")
         titles = [_title(ratio, analysis.info.hosts[ratio], use) for ratio, use in limits.ratios.items()]
         found |= files(stem, grid(list(_painters(limits).values()), titles, _legend(), _LEFT_IN))
     return found
 
 
-def inline_panels(analysis: Analysis) -> dict[tuple[str, str, float], str]:
-    """(workload, phase, ratio) -> an SVG element for HTML, without a size."""
+def inline_panels(analysis: Analysis, whose: str = "") -> dict[tuple[str, str, float], str]:
+    """(workload, phase, ratio) -> an SVG element for HTML, without a size; ids begin with `whose`."""
     panels: dict[tuple[str, str, float], str] = {}
     for limits in analysis.limits:
         for ratio, paint in _painters(limits).items():
-            panels[limits.workload, limits.phase, ratio] = inline(paint, f"utilisation{len(panels)}-", _LEFT_IN)
+            panels[limits.workload, limits.phase, ratio] = inline(paint, f"{whose}utilisation{len(panels)}-", _LEFT_IN)
     return panels
 
 

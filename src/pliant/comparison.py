@@ -1,0 +1,245 @@
+"""Several file systems compared: which folds furthest, and which is fastest at each number of machines. Pure.
+
+* **Furthest.** Each file system is judged against its own baseline. One folds further than another if it is shown to
+  hold at a ratio by which the other is shown to break. Where the other is merely undecided by then, that is said, and
+  no claim is made.
+* **Fastest.** At each number of hosts that two or more of them were measured on, the best median; and that it is the
+  fastest only if its interval meets no other's. Two 95 % intervals that do not meet differ at far less than the 5 %
+  level (Schenker & Gentleman, *The American Statistician* 55, 2001), which leaves room for the several pairs of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pliant.verdict import BASELINE, SPELLING, RatioVerdict, Verdict, recommended_ratio
+from pliant.workloads import Metric
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How far a file system is shown to fold; None is "not known", or for `breaks_at` "at none"."""
+
+    filesystem: str
+    holds_up_to: float | None
+    hosts: int | None
+    breaks_at: float | None
+
+
+@dataclass(frozen=True)
+class Furthest:
+    """Who folds furthest. `best` are those with the largest ratio shown to hold, empty if no folding is shown to.
+
+    `shown` says that all others are shown to break no later than that.
+    """
+
+    folds: tuple[Fold, ...]
+    best: tuple[str, ...]
+    shown: bool
+
+    @property
+    def sentence(self) -> str:
+        """In words, with a full stop."""
+        return _furthest_sentence(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the sentence among them."""
+        folds = [{name: getattr(fold, name) for name in fold.__dataclass_fields__} for fold in self.folds]
+        return {"filesystems": list(self.best), "shown": self.shown, "folds": folds, "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a file system reached on a number of hosts, at the ratio that needs so many: median and interval."""
+
+    filesystem: str
+    ratio: float
+    median: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class AtHosts:
+    """The file systems on so many hosts, best median first. `fastest` is None where the best are not told apart."""
+
+    hosts: int
+    measured: tuple[Measured, ...]
+    fastest: str | None
+    together: tuple[str, ...]
+    """Those whose intervals meet that of the best median, itself among them; empty where one is the fastest."""
+
+    def of(self, filesystem: str) -> Measured | None:
+        """What that one reached here; None if it was not measured on so many hosts."""
+        return next((each for each in self.measured if each.filesystem == filesystem), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        measured = [{name: getattr(each, name) for name in each.__dataclass_fields__} for each in self.measured]
+        return {
+            "hosts": self.hosts,
+            "filesystems": measured,
+            "fastest": self.fastest,
+            "not_told_apart": list(self.together),
+        }
+
+
+@dataclass(frozen=True)
+class MetricComparison:
+    """One metric of one workload: who folds furthest in it, and who is fastest at each number of hosts, most first."""
+
+    workload: str
+    metric: Metric
+    furthest: Furthest
+    at: tuple[AtHosts, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "workload": self.workload,
+            "metric": self.metric.name,
+            "unit": self.metric.unit,
+            "better": self.metric.better,
+            "furthest": self.furthest.to_json(),
+            "fastest": [each.to_json() for each in self.at],
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All file systems of a study: as a whole, and metric by metric."""
+
+    filesystems: tuple[str, ...]
+    max_loss: float
+    furthest: Furthest
+    metrics: tuple[MetricComparison, ...]
+
+    @property
+    def hosts(self) -> tuple[int, ...]:
+        """The numbers of hosts at which anything is compared, most first."""
+        return tuple(sorted({at.hosts for metric in self.metrics for at in metric.at}, reverse=True))
+
+    @property
+    def fastest_sentences(self) -> tuple[str, ...]:
+        """For each number of hosts, who is the fastest in how many metrics."""
+        return tuple(_fastest_sentence(self, hosts) for hosts in self.hosts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: `comparison` of verdict.json."""
+        return {
+            "filesystems": list(self.filesystems),
+            "max_loss": self.max_loss,
+            "furthest": self.furthest.to_json(),
+            "fastest": list(self.fastest_sentences),
+            "metrics": [each.to_json() for each in self.metrics],
+        }
+
+
+def compare(verdicts: Mapping[str, Sequence[Verdict]], max_loss: float) -> Comparison:
+    """Compare file systems by their verdicts, label -> those of all metrics, in the same order for each."""
+    whole = _furthest({label: _fold(label, many) for label, many in verdicts.items()})
+    metrics = []
+    for same in zip(*verdicts.values(), strict=True):
+        each = dict(zip(verdicts, same, strict=True))
+        folds = _furthest({label: _fold(label, [verdict]) for label, verdict in each.items()})
+        metrics.append(MetricComparison(same[0].workload, same[0].metric, folds, tuple(_at_hosts(each))))
+    return Comparison(tuple(verdicts), max_loss, whole, tuple(metrics))
+
+
+def _fold(label: str, verdicts: Sequence[Verdict]) -> Fold:
+    ratio = recommended_ratio(verdicts)
+    broken = [verdict.breaks_at for verdict in verdicts if verdict.breaks_at is not None]
+    hosts = None if ratio is None else verdicts[0].at(ratio).hosts
+    return Fold(label, ratio, hosts, min(broken, default=None))
+
+
+def _furthest(folds: Mapping[str, Fold]) -> Furthest:
+    reached = {label: fold.holds_up_to for label, fold in folds.items() if fold.holds_up_to is not None}
+    most = max(reached.values(), default=BASELINE)
+    if most <= BASELINE:
+        return Furthest(tuple(folds.values()), (), False)
+    best = tuple(label for label, ratio in reached.items() if ratio == most)
+    others = [fold for label, fold in folds.items() if label not in best]
+    shown = all(fold.breaks_at is not None and fold.breaks_at <= most for fold in others)
+    return Furthest(tuple(folds.values()), best, shown)
+
+
+def _at_hosts(verdicts: Mapping[str, Verdict]) -> Iterator[AtHosts]:
+    rows: dict[int, list[tuple[str, RatioVerdict]]] = {}
+    for label, verdict in verdicts.items():
+        for row in verdict.ratios:
+            if row.median is not None:
+                rows.setdefault(row.hosts, []).append((label, row))
+    better = next(iter(verdicts.values())).metric.better
+    for hosts in sorted(rows, reverse=True):
+        if len(rows[hosts]) > 1:
+            found = [Measured(label, r.ratio, r.median or 0.0, r.low, r.high) for label, r in rows[hosts]]
+            found.sort(key=lambda each: each.median, reverse=better == "higher")
+            together = tuple(each.filesystem for each in found[1:] if _meet(found[0], each))
+            fastest = None if together else found[0].filesystem
+            yield AtHosts(hosts, tuple(found), fastest, (found[0].filesystem, *together) if together else ())
+
+
+def _meet(one: Measured, other: Measured) -> bool:
+    """Whether two intervals meet; those that are not known may."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return True
+    return one.low <= other.high and other.low <= one.high
+
+
+def spelled(label: str) -> str:
+    """A file system's label as people write it: "GlusterFS" where it is just its kind."""
+    return SPELLING.get(label, label)
+
+
+def _furthest_sentence(furthest: Furthest) -> str:
+    folds = {fold.filesystem: fold for fold in furthest.folds}
+    if not furthest.best:
+        return f"None of {_listed(list(folds))} is shown to fold."
+    first = folds[furthest.best[0]]
+    hosts = {folds[label].hosts for label in furthest.best}
+    count = hosts.pop() if len(hosts) == 1 else None
+    place = f"ratio {first.holds_up_to:.3g}" + ("" if count is None else f" ({count} host{'s' if count != 1 else ''})")
+    others = [fold for fold in furthest.folds if fold.filesystem not in furthest.best]
+    if len(furthest.best) > 1:
+        text = f"{_listed(furthest.best)} are shown to fold equally far, to {place}"
+    elif furthest.shown:
+        text = f"{spelled(first.filesystem)} folds furthest, to {place}"
+    else:
+        text = f"{spelled(first.filesystem)} is shown to fold to {place}"
+    parts = [text, *(_other(fold, first.holds_up_to or BASELINE) for fold in others)]
+    return "; ".join(parts) + "."
+
+
+def _other(fold: Fold, most: float) -> str:
+    """One that is not shown to fold as far."""
+    name = spelled(fold.filesystem)
+    if fold.holds_up_to is None:
+        return f"nothing is known about {name}"
+    text = f"{name} to ratio {fold.holds_up_to:.3g}" if fold.holds_up_to > BASELINE else f"{name} is not shown to fold"
+    if fold.breaks_at is not None and fold.breaks_at <= most:
+        return f"{text}, and breaks at {fold.breaks_at:.3g}"
+    return f"{text}, and is undecided up to {most:.3g}, so the two are not told apart"
+
+
+def _fastest_sentence(comparison: Comparison, hosts: int) -> str:
+    rows = [at for metric in comparison.metrics for at in metric.at if at.hosts == hosts]
+    counts = {label: sum(at.fastest == label for at in rows) for label in comparison.filesystems}
+    total = f"{len(rows)} metric{'s' if len(rows) != 1 else ''}"
+    parts: list[str] = []
+    for label, count in sorted(counts.items(), key=lambda item: -item[1]):
+        if count:
+            parts.append(
+                f"{spelled(label)} {'' if parts else 'is fastest '}in {count}{'' if parts else f' of {total}'}"
+            )
+    if unclear := sum(at.fastest is None for at in rows):
+        verb = "is" if unclear == 1 else "are"
+        parts.append(f"{unclear}{'' if parts else f' of {total}'} {verb} not told apart")
+    return f"On {hosts} host{'s' if hosts != 1 else ''}, {', '.join(parts)}."
+
+
+def _listed(labels: Sequence[str]) -> str:
+    names = [spelled(label) for label in labels]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,221 @@
+"""What must be known before a study runs, without touching anything: budgets, programs, MPI, and what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pliant import mpi as mpi_
+from pliant.errors import UserError
+from pliant.machine import facts
+from pliant.machine.deployment import HostFigures
+from pliant.machine.journal import deployments
+from pliant.machine.process import CommandFailed, run
+from pliant.platforms.emulated import Budget, host_figures, overdrawn
+from pliant.proportions import Host
+from pliant.study import LabelledWorkload, Problem, Study, StudyError
+from pliant.workloads import Phase, Toolbox
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study of one file system that can run on this machine: what was found for each workload."""
+
+    study: Study
+    figures: HostFigures
+    machine: facts.Facts
+    tools: Mapping[str, Toolbox]
+    mpi: Mapping[str, mpi_.Mpi]
+    warnings: tuple[str, ...]
+    scale: float = 1.0
+    """What a real host's CPU, NIC and disk were divided by."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The file system's packages, with the versions that are installed."""
+    whole: Study | None = None
+    """The study with all of its file systems; None if it has this one only."""
+
+    @property
+    def filesystem(self) -> str:
+        """What the file system is called in the study."""
+        return self.study.alone.label
+
+    @property
+    def all_of_it(self) -> Study:
+        """The study with all of its file systems."""
+        return self.whole or self.study
+
+    @property
+    def program_versions(self) -> dict[str, str]:
+        """What the programs that have no built-in kernel say of their versions, for a run's facts."""
+        found = {label: self.tools[label].program for label in self.study.labels}
+        needed = {label: path for label, path in found.items() if path and programs_of(self.study.workload(label))}
+        return {f"program of {label}": facts.version((path, "--version")) for label, path in needed.items()}
+
+    def program(self, label: str) -> str:
+        """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
+        workload = self.study.workload(label)
+        kernel = f"pliant's built-in {workload.driver.name} kernel"
+        none = "the study's own" if hasattr(workload.driver, "programs") else kernel
+        return self.tools[label].program or ", ".join(programs_of(workload)) or none
+
+    def phases(self, label: str) -> tuple[Phase, ...]:
+        """The phases of a workload's trials."""
+        workload = self.study.workload(label)
+        return workload.driver.phases(workload.options, self.work(label), self.tools[label])
+
+    def work(self, label: str) -> str:
+        """The directory, on the mount, that a workload's trials work in: always the same.
+
+        A file system may place files by their path, so another name would be another experiment.
+        """
+        return f"{self.study.composition.mount}/pliant-{label}"
+
+    @property
+    def host_figures(self) -> str:
+        """What a host has, in words."""
+        return _host(self.figures).words
+
+    @property
+    def real_figures(self) -> str:
+        """What the real host has that the emulated one is a scaled one of, in words; "" if it is of none."""
+        host = self.study.platform.host
+        return ": ".join(filter(None, (host.like, host.real.words))) if host.scaled else ""
+
+    @property
+    def disk_caveat(self) -> str:
+        """What must be known of the real host's disk rate; "" if it is that of its very disk, or the study's own."""
+        return self.study.platform.host.disk_caveat
+
+
+def _host(figures: HostFigures) -> Host:
+    return Host(figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes)
+
+
+def figures_of(study: Study, machine: facts.Facts) -> tuple[HostFigures, float]:
+    """What a host of the study's platform has on this machine, and its scale. Raises StudyError."""
+    try:
+        return host_figures(study.platform.host, study.most_nodes, machine)
+    except ValueError as error:
+        raise StudyError([Problem(study.file, "platform.host.scale", str(error))]) from None
+
+
+def promises() -> list[Budget]:
+    """What the deployments that are up on this machine have been promised."""
+    found = []
+    for journal in deployments():
+        content = journal.read("promise.json")
+        if content is not None:
+            found.append(Budget(**content))
+    return found
+
+
+def prepare(study: Study) -> tuple[Prepared, ...]:
+    """Everything that can be known before anything is touched, for each file system: budgets, programs, MPI.
+
+    One file system is deployed at a time, so that each has the whole budget. Raises UserError, StudyError.
+    """
+    machine = facts.look()
+    found = (_prepare(study.of(each.label), machine) for each in study.filesystems)
+    return tuple(replace(each, whole=study) for each in found)
+
+
+def _prepare(study: Study, machine: facts.Facts) -> Prepared:
+    figures, scale = figures_of(study, machine)
+    nodes = study.nodes
+    disks = sum(study.composition.role(node.role).disk is not None for node in nodes)
+    host = study.platform.host
+    real = host.real if host.scaled else None
+    problems = overdrawn(figures, len(nodes), disks, host.disk_size, machine, promises(), real)
+    if figures.latency_s and not machine.netem and not facts.missing(("tc", "unshare")):
+        remedy = "`modprobe sch_netem`, or use a kernel with CONFIG_NET_SCH_NETEM, or leave `latency` out"
+        problems.append(("platform.host.latency", f"this machine's kernel cannot delay packets (netem): {remedy}"))
+    if problems:
+        raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
+    if machine.cgroups_error:
+        raise UserError(f"hosts cannot be emulated here: {machine.cgroups_error}")
+    _need_programs(study)
+    if unknown := facts.missing_filesystems(study.composition.kernel):
+        kinds = ", ".join(unknown)
+        raise UserError(
+            f"this machine's kernel has no {kinds}: modprobe {' '.join(unknown)}, or use a kernel that has it"
+        )
+    clients = tuple(node.name for node in study.composition.clients)
+    tools = {w.label: Toolbox(python=sys.executable, program=_program(w), clients=clients) for w in study.workloads}
+    versions = facts.package_versions(study.composition.packages)
+    prepared = Prepared(study, figures, machine, tools, {}, _warnings(study, figures, machine), scale, versions)
+    for workload in study.workloads:
+        _rehearse(workload, tools[workload.label])
+    mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
+    return replace(prepared, mpi=mpis)
+
+
+def _need_programs(study: Study) -> None:
+    """UserError, with how to install them, if programs of the machine, the file system or a workload are not there."""
+    absent, lacking = facts.missing(tuple(facts.PROGRAMS)), facts.missing(study.composition.programs)
+    packages = {facts.PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
+    for workload in study.workloads:
+        unfound = facts.missing(programs_of(workload))
+        lacking += unfound
+        packages |= set(getattr(workload.driver, "packages", ()) if unfound else ())
+    if absent or lacking:
+        names = ", ".join(dict.fromkeys([*absent, *lacking]))
+        remedy = f"install with: apt-get install {' '.join(sorted(packages))}" if packages else "install what has them"
+        raise UserError(f"missing on this machine: {names}; {remedy}")
+
+
+def programs_of(workload: LabelledWorkload) -> tuple[str, ...]:
+    """The programs that a workload cannot do without, for want of a built-in kernel."""
+    programs = getattr(workload.driver, "programs", None)
+    return () if programs is None else tuple(programs(workload.options))
+
+
+def _rehearse(workload: LabelledWorkload, tools: Toolbox) -> None:
+    """Let a workload's real program look at what it will be given, if it can; UserError with what it refuses."""
+    rehearsal = getattr(workload.driver, "rehearsal", None)
+    tried = None if rehearsal is None else rehearsal(workload.options, tools)
+    if tried is None:
+        return
+    try:
+        run(tried.argv, timeout_s=20, stdin=tried.stdin).check()
+    except CommandFailed as error:
+        said = " | ".join((error.stderr.strip() or error.stdout.strip()).splitlines()[:4])
+        raise UserError(f"workload {workload.label}: {tried.argv[0]} refuses it: {said or error}") from error
+
+
+def _mpi(prepared: Prepared, label: str) -> mpi_.Mpi | None:
+    """What starts a workload's MPI jobs; None if it has none. Raises UserError."""
+    programs = dict.fromkeys(phase.argv[0] for phase in prepared.phases(label) if not phase.each)
+    asked = prepared.study.mpi.mpiexec
+    paths = [None if program == sys.executable else facts.which(program) or program for program in programs]
+    found = [mpi_.find(asked, path) for path in paths]
+    if any(mpi != found[0] for mpi in found):
+        raise UserError(f"workload {label}: {' and '.join(programs)} were built with different MPIs; use one of them")
+    return found[0] if found else None
+
+
+def _program(workload: LabelledWorkload) -> str | None:
+    """The real benchmark that a workload names or that is on the user's PATH; None for the built-in kernel."""
+    named: str | None = getattr(workload.options, "program", None)
+    if named is not None:
+        if shutil.which(named) is None:
+            raise UserError(f"workload {workload.label}: {named} is not a program; install it, or leave `program` out")
+        return named
+    name = getattr(workload.driver, "program", "")
+    return shutil.which(name) if name else None
+
+
+def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple[str, ...]:
+    found = list(study.composition.warnings)
+    share = figures.cores * len(study.nodes) / machine.cores
+    if share > 0.95:
+        found.append(
+            f"the hosts are promised {share:.0%} of this machine's CPU, which leaves little for the kernel's own work; "
+            f"up to 90 % is safer"
+        )
+    if study.about.repetitions < 2:
+        found.append(
+            "with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more"
+        )
+    return tuple(found)
