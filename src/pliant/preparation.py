@@ -56,9 +56,9 @@ class Prepared:
     def program(self, label: str) -> str:
         """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
         workload = self.study.workload(label)
-        kernel = f"pliant's built-in {workload.driver.name} kernel"
-        none = "the study's own" if hasattr(workload.driver, "programs") else kernel
-        return self.tools[label].program or ", ".join(programs_of(workload)) or none
+        named = getattr(workload.driver, "program", "") and not hasattr(workload.driver, "programs")
+        own = f"pliant's built-in {workload.driver.name} kernel" if named else f"{workload.driver.name}'s own"
+        return self.tools[label].program or ", ".join(programs_of(workload)) or own
 
     def phases(self, label: str) -> tuple[Phase, ...]:
         """The phases of a workload's trials."""
