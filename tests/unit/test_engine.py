@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -16,11 +17,14 @@ from pliant import mpi as mpi_
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine import facts
 from pliant.machine.journal import Journal
+from pliant.machine.process import Completed
+from pliant.machine.together import Together
 from pliant.platforms.emulated import Budget
 from pliant.search import Todo
 from pliant.store import RunInfo
 from pliant.study import StudyError, load, parse
 from pliant.trial import Trial
+from pliant.workloads import Phase
 from pliant.workloads.kernels.common import window_lines
 
 ROOT = Path(__file__).parents[2]
@@ -230,6 +234,110 @@ def test_a_named_program_is_used_or_refused(machine, tmp_path):
     (tmp_path / "my-ior").write_text("")
     (tmp_path / "my-ior").chmod(0o755)
     assert prepare(study(edit)).tools["ior"].program == f"{tmp_path}/my-ior"
+
+
+FIO = 'kind = "ior" => kind = "fio" \n rw = "randread"', 'block = "8 MiB" =>', 'transfer = "1 MiB" =>'
+COMMAND = """\
+[[workload]]
+kind = "command"
+name = "any"
+[[workload.phase]]
+name = "measure"
+on = "{on}"
+argv = ["/opt/program"]
+[[workload.metric]]
+name = "x"
+unit = "1"
+better = "higher"
+regex = "(x)"
+"""
+
+
+def any_program(on: str):
+    return parse(edited() + COMMAND.format(on=on), "a.toml")
+
+
+def test_a_workload_without_mpi_jobs_needs_no_mpi(machine, monkeypatch):
+    monkeypatch.setattr(preparation, "_rehearse", lambda workload, tools: None)
+    prepared = prepare(study(*FIO))
+    assert set(prepared.mpi) == {"mdtest"}
+    assert prepared.program("fio") == "fio"
+    assert prepared.tools["fio"].clients == ("client1", "client2", "client3", "client4")
+    assert set(prepare(any_program("each")).mpi) == {"ior", "mdtest"}
+    prepared = prepare(any_program("mpi"))
+    assert set(prepared.mpi) == {"ior", "mdtest", "any"}
+    assert prepared.program("any") == "/opt/program"
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (lambda: study(*FIO), "missing on this machine: fio; install with: apt-get install fio"),
+        (lambda: any_program("each"), "missing on this machine: /opt/program; install what has them"),
+    ],
+)
+def test_programs_that_a_workload_cannot_do_without(machine, made, sentence):
+    machine.absent = ("fio", "/opt/program")
+    with pytest.raises(UserError) as refused:
+        prepare(made())
+    assert str(refused.value) == sentence
+
+
+def test_what_the_real_program_refuses_is_refused_before_anything_is_touched(machine, monkeypatch):
+    def refuse(argv, **keys):
+        assert (argv, keys["stdin"].splitlines()[0]) == (("fio", "--parse-only", "-"), "[fio]")
+        return Completed(tuple(argv), 1, "", "Bad option <bsz=3>\nDid you mean bs?\n")
+
+    monkeypatch.setattr(preparation, "run", refuse)
+    with pytest.raises(UserError, match=r"^workload fio: fio refuses it: Bad option <bsz=3> \| Did you mean bs\?$"):
+        prepare(study(*FIO))
+
+
+def test_programs_of_one_workload_that_were_built_with_different_mpis(machine, monkeypatch):
+    find = lambda asked, program: mpi_.Mpi("mpich", f"{program}/mpiexec", "MPICH", {})  # noqa: E731
+    monkeypatch.setattr(preparation.mpi_, "find", find)
+    other = COMMAND.format(on="mpi").replace(
+        "[[workload.metric]]",
+        '[[workload.phase]]\nname = "other"\non = "mpi"\nargv = ["/opt/other"]\n[[workload.metric]]',
+    )
+    with pytest.raises(UserError, match="/opt/program and /opt/other were built with different MPIs"):
+        prepare(parse(edited() + other, "a.toml"))
+
+
+def test_what_each_client_prints_is_kept_and_given_to_the_workload(runner, tmp_path):
+    """Phases that are MPI jobs and phases that are not, as a trial runs them."""
+    phases = (Phase("prepare", each={"client1": ("mkdir", "x")}), Phase("run", ("prog",), drop_caches=True))
+    log: list[str] = []
+
+    class Nodes:
+        id = "ab12"
+
+        def drop_caches(self):
+            log.append("drop")
+
+        def undisturbed(self):
+            return contextlib.nullcontext()
+
+        def each(self, runs, *, mark, timeout_s, stdin):
+            log.append("each")
+            done = {client: Completed(argv, 0, f"out of {client}", "err") for client, argv in runs.items()}
+            return Together(done, 10.0, 11.0)
+
+        def mpi(self, mpi, argv, ranks, *, mark, timeout_s):
+            log.append("mpi")
+            return Completed(argv, 0, "printed", "")
+
+    runner.prepared = SimpleNamespace(phases=lambda label: phases, mpi={"w": None}, study=runner.prepared.study)
+    windows: dict[str, tuple[float, float]] = {}
+    outputs = runner._phases(Nodes(), tmp_path, Trial(1, "w", 1.0, 8, 1, 1, "running", ""), windows)
+    assert log == ["each", "drop", "mpi"]
+    assert outputs == {"prepare@client1": "out of client1", "run": "printed"}
+    assert windows["prepare"] == (10.0, 11.0)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.suffix in (".out", ".err")} == {
+        "prepare@client1.out": "out of client1",
+        "prepare@client1.err": "err",
+        "run.out": "printed",
+    }
 
 
 # What is written down

@@ -13,7 +13,7 @@ from study_files import BROKER, EXPLICIT, GOOD, Broker, edited
 from pliant import registry
 from pliant.errors import UserError
 from pliant.savings import DEFAULT_BUSY_W, DEFAULT_IDLE_W
-from pliant.study import Study, load, parse
+from pliant.study import Study, StudyError, load, parse
 from pliant.tables import FilesystemTable, FoldTable, HostTable, MpiTable, PlatformTable, PowerTable, StudyTable
 
 ROOT = Path(__file__).parents[2]
@@ -211,3 +211,35 @@ def test_the_reference_has_every_key_of_every_table_and_no_other(heading, model)
 def test_the_example_in_the_reference_is_good():
     example = re.search(r"(?s)```toml\n(.*?)```", REFERENCE)
     assert example and parse(example[1], "docs/study-file.md")
+
+
+# Files beside the study file
+
+
+def test_a_job_files_text_becomes_part_of_the_study(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/a.fio").write_text("[a]\nrw=read\n")
+    (tmp_path / "a.toml").write_text(GOOD + '[[workload]]\nkind = "fio"\njob_file = "jobs/a.fio"\n')
+    options = load(tmp_path / "a.toml").workload("fio").options
+    assert options.model_dump()["jobs"] == "[a]\nrw=read\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("none.fio", 'there is no file "none.fio" beside the study file'),
+        ("jobs", '"jobs" is a directory'),
+        ("latin.fio", "line 1 is not UTF-8"),
+        ("empty.fio", ""),
+    ],
+)
+def test_a_job_file_that_cannot_be_read(tmp_path, name, part):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "latin.fio").write_bytes(b"\xe9\n")
+    (tmp_path / "empty.fio").write_text("")
+    (tmp_path / "a.toml").write_text(GOOD + f'[[workload]]\nkind = "fio"\njob_file = "{name}"\n')
+    with pytest.raises(StudyError) as refused:
+        load(tmp_path / "a.toml")
+    (problem,) = refused.value.problems
+    assert problem.key.startswith("workload[3]")
+    assert part in problem.message
