@@ -164,16 +164,21 @@ def attach(deployment: str | None = None, said: Callable[[str], None] = say) -> 
 
 
 @contextmanager
-def deploy(study: str | Path, ratio: float = 1.0, said: Callable[[str], None] = say) -> Iterator[Driver]:
+def deploy(
+    study: str | Path, ratio: float = 1.0, said: Callable[[str], None] = say, filesystem: str | None = None
+) -> Iterator[Driver]:
     """The cluster of a study file, deployed for the block at one of its ratios, limited as it says, removed afterwards.
 
-    Raises UserError, StepFailed and what else a deployment can fail with.
+    `filesystem` says which, where the study has several. Raises UserError, StepFailed and what else a deployment can
+    fail with.
     """
     from pliant import engine
+    from pliant.preparation import prepare
 
-    checked = load(Path(study))
+    checked = load(Path(study)).chosen(filesystem)
     if ratio not in checked.placements:
         raise UserError(f"ratio {ratio:g} is not one of the study's: {workplace.ratios(checked)}")
-    with engine.bring_up(engine.prepare(checked), ratio, said=lambda step: said(f"deploy: {step}")) as cluster:
+    (prepared,) = prepare(checked)
+    with engine.bring_up(prepared, ratio, said=lambda step: said(f"deploy: {step}")) as cluster:
         cluster.limit(True)
         yield Driver(Workplace(checked, cluster), said)

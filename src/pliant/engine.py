@@ -63,9 +63,8 @@ def _document(study: Study) -> dict[str, Any]:
         {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
         for each in study.filesystems
     ]
-    document["filesystem"] = filesystems if len(filesystems) > 1 else filesystems[0]
     workloads = [{"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")} for w in study.workloads]
-    return {**document, "workload": workloads}
+    return {**document, "filesystem": filesystems if filesystems[1:] else filesystems[0], "workload": workloads}
 
 
 def _info(prepared: Prepared) -> RunInfo:

@@ -83,6 +83,17 @@ class Study:
                 return replace(self, filesystems=(each,))
         raise KeyError(filesystem)
 
+    def chosen(self, filesystem: str | None) -> Study:
+        """The study of the file system that a user asks for, or of its only one; UserError if that is not one."""
+        labels = [each.label for each in self.filesystems]
+        if filesystem is None and len(labels) > 1:
+            raise UserError(
+                f"{self.file} has {len(labels)} file systems; add --filesystem with one of {', '.join(labels)}"
+            )
+        if filesystem is not None and filesystem not in labels:
+            raise UserError(f'--filesystem "{filesystem}" is not one of the study\'s: {", ".join(labels)}')
+        return self.of(filesystem or labels[0])
+
     @property
     def alone(self) -> LabelledFilesystem:
         """The study's only file system; ValueError if it has several."""

@@ -54,7 +54,8 @@ def write_down(cluster: Cluster, study: Study) -> None:
     descriptor = os.open(journal.directory / _STUDY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(study.text)
-    about = {"file": str(Path(study.file).absolute()), "programs": list(cluster.programs)}
+    filesystem = study.alone.label
+    about = {"file": str(Path(study.file).absolute()), "programs": list(cluster.programs), "filesystem": filesystem}
     journal.write(_ABOUT, about)
 
 
@@ -64,8 +65,8 @@ def opened(journal: Journal) -> Workplace:
     if deployment is None or about is None:
         raise UserError(f"the deployment {journal.id} is not up (yet); see `pliant ps`")
     try:
-        study = parse((journal.directory / _STUDY).read_text(encoding="utf-8"), about["file"])
-    except (OSError, StudyError) as error:
+        study = parse((journal.directory / _STUDY).read_text(encoding="utf-8"), about["file"]).of(about["filesystem"])
+    except (OSError, StudyError, KeyError) as error:
         said = f"the study of the deployment {journal.id} cannot be read again; `pliant down {journal.id}` removes it"
         raise UserError(f"{said}: {error}") from error
     disk_bytes, programs = study.platform.host.disk_size, about["programs"]

@@ -20,7 +20,6 @@ from study_files import GOOD, edited
 
 from pliant import engine
 from pliant.cli import cli
-from pliant.cli.common import one_filesystem
 from pliant.comparison import Comparison, compare
 from pliant.errors import UserError
 from pliant.report import write_report
@@ -110,12 +109,12 @@ def test_lists_of_something_else(written):
 
 def test_up_wants_to_know_which():
     study = parse(TWO, "a.toml")
-    assert one_filesystem(study, "replicated").alone.label == "replicated"
+    assert study.chosen("replicated").alone.label == "replicated"
     with pytest.raises(UserError, match="has 2 file systems; add --filesystem with one of glusterfs, replicated"):
-        one_filesystem(study, None)
+        study.chosen(None)
     with pytest.raises(UserError, match="is not one of the study's: glusterfs, replicated"):
-        one_filesystem(study, "other")
-    assert one_filesystem(parse(GOOD, "a.toml"), None).alone.label == "glusterfs"
+        study.chosen("other")
+    assert parse(GOOD, "a.toml").chosen(None).alone.label == "glusterfs"
 
 
 # Turns

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pliant.errors import UserError
 from pliant.machine.journal import STATE, Journal, deployments
-
-if TYPE_CHECKING:
-    from pliant.study import Study
 
 study_argument = click.argument("study", type=click.Path(path_type=Path, readable=False))  # `load` says it better
 
@@ -22,18 +18,6 @@ def need_root(what: str) -> None:
     """UserError unless this process may make namespaces and limits."""
     if os.geteuid() != 0:
         raise UserError(f"{what} needs root, to make namespaces, mounts and control groups; run it with sudo")
-
-
-def one_filesystem(study: Study, label: str | None) -> Study:
-    """The study of the file system that is asked for, or of its only one. UserError if it has several, or not that."""
-    labels = [each.label for each in study.filesystems]
-    if label is None and len(labels) > 1:
-        raise UserError(
-            f"{study.file} has {len(labels)} file systems; add --filesystem with one of {', '.join(labels)}"
-        )
-    if label is not None and label not in labels:
-        raise UserError(f'--filesystem "{label}" is not one of the study\'s: {", ".join(labels)}')
-    return study.of(label or labels[0])
 
 
 def chosen(deployment: str | None, how: str = "name one with --id") -> Journal:

@@ -26,8 +26,11 @@ class ScriptFailed(PliantError):
 @click.option("--id", "deployment", help="A cluster that is up; not needed if there is only one.")
 @click.option("--study", type=click.Path(path_type=Path), help="Deploy the cluster of this study for the script.")
 @click.option("--ratio", type=float, default=1.0, show_default=True, help="With --study: its folding ratio.")
+@click.option("--filesystem", help="With --study: which file system, where the study has several.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what the script does.")
-def command(script: Path, deployment: str | None, study: Path | None, ratio: float, quiet: bool) -> None:
+def command(
+    script: Path, deployment: str | None, study: Path | None, ratio: float, filesystem: str | None, quiet: bool
+) -> None:
     """Run SCRIPT, a test script in Python, against a cluster.
 
     In it `cluster` and each node are variables: `client1.succeed("df /mnt/dfs")`, `server1.crash()`. The methods are
@@ -43,7 +46,7 @@ def command(script: Path, deployment: str | None, study: Path | None, ratio: flo
     if study is None:
         _run(code, script, driver.attach(chosen(deployment).id, said))
         return
-    with driver.deploy(study, ratio, said) as cluster:
+    with driver.deploy(study, ratio, said, filesystem) as cluster:
         _run(code, script, cluster)
 
 

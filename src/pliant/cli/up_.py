@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pliant.cli.common import need_root, one_filesystem, study_argument
+from pliant.cli.common import need_root, study_argument
 
 
 @click.command(short_help="Deploy a study's cluster and leave it up.")
@@ -22,7 +22,7 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
     from pliant.preparation import prepare
     from pliant.study import load
 
-    checked = one_filesystem(load(study), filesystem)
+    checked = load(study).chosen(filesystem)
     if ratio not in checked.placements:
         raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
     need_root("deploying a cluster")

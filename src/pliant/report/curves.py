@@ -30,7 +30,7 @@ def figure_files(run: RunAnalysis) -> dict[str, bytes]:
         titles = [metric_title(next(iter(curves.values())).metric) for curves in metrics]
         for kind, paint in _PAINTERS.items():
             painters: list[Painter] = [partial(paint, curves=curves) for curves in metrics]
-            found |= files(f"comparison-{workload}-{kind}", grid(painters, titles, _legend(run)))
+            found |= files(f"comparison-{workload}-{kind}", grid(painters, titles, _legend(run, kind)))
     return found
 
 
@@ -55,7 +55,7 @@ def _by_workload(run: RunAnalysis) -> dict[str, list[_Curves]]:
     return found
 
 
-def _legend(run: RunAnalysis) -> list[Any]:
+def _legend(run: RunAnalysis, kind: str) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -63,7 +63,7 @@ def _legend(run: RunAnalysis) -> list[Any]:
         Line2D([], [], color=colour, marker=marker, ms=5, lw=1.2, mew=0, label=spelled(part.info.name))
         for part, (colour, marker) in zip(run.parts, _styles(len(run.parts)), strict=True)
     ]
-    return [*handles, Patch(color=TOLERATED, label="tolerated loss")]
+    return [*handles, Patch(color=TOLERATED, label="tolerated loss")] if kind == "loss" else handles
 
 
 def _styles(count: int) -> list[tuple[str, str]]:
