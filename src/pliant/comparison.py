@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -226,18 +227,15 @@ def _other(fold: Fold, most: float) -> str:
 
 def _fastest_sentence(comparison: Comparison, hosts: int) -> str:
     rows = [at for metric in comparison.metrics for at in metric.at if at.hosts == hosts]
-    counts = {label: sum(at.fastest == label for at in rows) for label in comparison.filesystems}
-    total = f"{len(rows)} metric{'s' if len(rows) != 1 else ''}"
+    total = f" of {len(rows)} metric{'s' if len(rows) != 1 else ''}"
     parts: list[str] = []
-    for label, count in sorted(counts.items(), key=lambda item: -item[1]):
-        if count:
-            parts.append(
-                f"{spelled(label)} {'' if parts else 'is fastest '}in {count}{'' if parts else f' of {total}'}"
-            )
-    if unclear := sum(at.fastest is None for at in rows):
-        verb = "is" if unclear == 1 else "are"
-        parts.append(f"{unclear}{'' if parts else f' of {total}'} {verb} not told apart")
-    return f"On {hosts} host{'s' if hosts != 1 else ''}, {', '.join(parts)}."
+    alone = Counter(at.fastest for at in rows if at.fastest is not None)
+    for label, count in alone.most_common():
+        parts.append(f"{spelled(label)} {'' if parts else 'is fastest '}in {count}{'' if parts else total}")
+    together = Counter(tuple(f for f in comparison.filesystems if f in at.together) for at in rows if at.together)
+    for labels, count in together.most_common():
+        parts.append(f"{_listed(labels)} are not told apart in {count}{'' if parts else total}")
+    return f"On {hosts} host{'s' if hosts != 1 else ''}, {'; '.join(parts)}."
 
 
 def _listed(labels: Sequence[str]) -> str:

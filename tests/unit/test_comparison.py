@@ -237,7 +237,7 @@ def test_without_intervals_nobody_is_the_fastest():
     found = compare({k: [judge(Series(k, "w", RATE, 0.1, HOSTS, v), 1)] for k, v in values.items()}, 0.1)
     (at,) = found.metrics[0].at
     assert (at.hosts, at.fastest, at.together) == (8, None, ("a", "b"))
-    assert found.fastest_sentences == ("On 8 hosts, 1 of 1 metric is not told apart.",)
+    assert found.fastest_sentences == ("On 8 hosts, a and b are not told apart in 1 of 1 metric.",)
 
 
 def test_machines_are_compared_not_ratios():
@@ -256,7 +256,7 @@ def test_sentences_count_metrics():
     found = verdicts(0.01, glusterfs=(100, 60, 50), moosefs=(50, 59.5, 80))
     assert found.fastest_sentences == (
         "On 8 hosts, GlusterFS is fastest in 1 of 1 metric.",
-        "On 4 hosts, 1 of 1 metric is not told apart.",
+        "On 4 hosts, GlusterFS and MooseFS are not told apart in 1 of 1 metric.",
         "On 2 hosts, MooseFS is fastest in 1 of 1 metric.",
     )
 
