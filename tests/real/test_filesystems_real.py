@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import support
 
-from pliant import engine
 from pliant.cluster import Cluster
 from pliant.machine import facts
 from pliant.machine.process import Completed
+from pliant.preparation import figures_of
 from pliant.study import parse
 
 pytestmark = pytest.mark.real
@@ -57,7 +57,7 @@ def study(kind: str, roles: dict[str, int], options: str = "") -> str:
 def up(text: str) -> Iterator[tuple[Cluster, float]]:
     """A study's cluster, without limits, and the seconds that it took."""
     checked = parse(text, "small.toml")
-    figures, _ = engine.figures_of(checked, facts.look())
+    figures, _ = figures_of(checked, facts.look())
     disk_bytes = checked.platform.host.disk_size
     began = time.monotonic()
     with Cluster.deploy(checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes) as cluster:
