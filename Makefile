@@ -18,7 +18,7 @@ test: setup-tests lint
 	$(PYTEST) tests
 
 test-unit: setup
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit --numprocesses auto --dist loadfile
 
 bench: setup
 	@scripts/setup-bench
