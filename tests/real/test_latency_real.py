@@ -57,5 +57,6 @@ def measured(tmp_path):
                 deployment.limit(limited)
                 between, within = (float(out(deployment, n, *python(ROUND_TRIPS, "10.77.1.1"))) for n in ("b1", "a2"))
                 expected = 4 * LATENCY_S if limited else 0.0
-                assert expected <= between <= expected + 0.003
-                assert within <= 0.003
+                # What a round trip takes without them is this machine's, and in both.
+                assert expected <= between <= expected + 0.003 + 4 * within
+                assert within <= 0.004

@@ -8,6 +8,7 @@
 
 All hosts are asked at the same moment, AT (seconds since the epoch). What counts are LENGTH seconds after WARM_UP_S,
 when what limits let pass at their beginning has passed: a token bucket is full, blk-throttle gives a slice at once.
+Who starts after AT measures nothing, and prints LATE instead.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import time
 
 PORT = 5201
+LATE = "late"
 WARM_UP_S = 0.4
 _FILE_BYTES = 64 << 20
 _REQUEST_S = 0.02
@@ -107,6 +109,9 @@ def disk(at: float, length: float, path: str, rate: float, writing: bool) -> flo
 def main(what: str, at: str, length: str, *rest: str) -> int:
     """Measure one thing and print it."""
     moment, seconds = float(at), float(length)
+    if time.time() > moment:
+        print(LATE)
+        return 0
     if what == "cpu":
         got = cpu(moment, seconds)
     elif what == "receive":
