@@ -66,11 +66,18 @@ def _interrupt(number: int, frame: object) -> None:
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="How often each is measured.")
 @click.option("--json", "file", type=click.Path(path_type=Path), default=Path("build/bench.json"), show_default=True)
 @click.option("--write-docs", type=click.Path(path_type=Path, exists=True), help="Put the table into this document.")
-@click.option("--from-json", type=click.Path(path_type=Path, exists=True), help="Measure nothing: show a former run.")
-def main(only: str, quick: bool, repeats: int, file: Path, write_docs: Path | None, from_json: Path | None) -> None:
+@click.option(
+    "--from-json",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Measure nothing: show a former run, or several, of which each measured other parts.",
+)
+def main(
+    only: str, quick: bool, repeats: int, file: Path, write_docs: Path | None, from_json: tuple[Path, ...]
+) -> None:
     """Measure what the emulation promises and costs. Run it on an otherwise idle machine."""
-    if from_json is not None:
-        results, status = figures.from_json(from_json.read_text()), 0
+    if from_json:
+        results, status = figures.merged([figures.from_json(each.read_text()) for each in from_json]), 0
         Console().print(figures.table(results.figures))
     else:
         results, status = _measure(_chosen(only), only, quick, repeats, file)

@@ -138,6 +138,14 @@ def _figure(content: Mapping[str, Any]) -> Figure:
     return Figure(**{**known, "values": tuple(known["values"])})
 
 
+def merged(runs: Sequence[Results]) -> Results:
+    """Several runs on one machine as one: what they say of it, where they differ, is told of each."""
+    names = dict.fromkeys(name for run in runs for name in run.machine)
+    machine = {name: "; ".join(dict.fromkeys(run.machine.get(name, "") for run in runs)) for name in names}
+    how = {part: text for run in runs for part, text in run.how.items()}
+    return Results(machine, [figure for run in runs for figure in run.figures], how)
+
+
 def table(figures: Iterable[Figure]) -> Table:
     """The table for a terminal."""
     made = Table(*COLUMNS, header_style="bold", expand=False)
