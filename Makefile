@@ -1,7 +1,8 @@
 # make demo    install what is missing, then run studies/quickstart.toml
 # make test    install what is missing, then lint, type-check and run every test (as root)
+# make test-v2 install what is missing, then run real tests on a virtual machine with control groups v2 (as root; slow)
 # make bench   install what is missing, then measure what the emulation promises and costs (as root, about an hour)
-.PHONY: setup setup-tests demo test test-unit bench lint clean
+.PHONY: setup setup-tests demo test test-unit test-v2 bench lint clean
 
 PYTEST = .venv/bin/python -m pytest
 
@@ -19,6 +20,9 @@ test: setup-tests lint
 
 test-unit: setup
 	$(PYTEST) tests/unit --numprocesses auto --dist loadfile
+
+test-v2: setup
+	@scripts/test-v2
 
 bench: setup
 	@scripts/setup-bench

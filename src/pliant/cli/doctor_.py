@@ -28,7 +28,7 @@ def command(as_json: bool) -> int:
 
 
 def _layout(layout: str) -> str:
-    return "v2: implemented, but not tried on a real machine yet" if layout == "v2" else layout
+    return "v2: tried on a virtual machine only; calibration will tell" if layout == "v2" else layout
 
 
 def _usable(driver: type[Filesystem]) -> tuple[bool, str]:
