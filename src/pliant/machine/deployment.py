@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -365,9 +366,12 @@ class Deployment:
             if moved:
                 links = {self._link(name): host for name, host in moved.items()}
                 off = {self._link(name) for name in self.cut | self.down}
-                self._ip(network.attach(links, self.hosts, off))
-                for name, host in moved.items():
-                    self._move(name, host)
+                # At the same time: the one is a program that waits for the kernel, the other are files of the kernel.
+                with ThreadPoolExecutor(1) as pool:
+                    linked = pool.submit(self._ip, network.attach(links, self.hosts, off))
+                    for name, host in moved.items():
+                        self._move(name, host)
+                    linked.result()
             self.placed = dict(placement)
             self._write_diskshare()
 
