@@ -226,6 +226,10 @@ class Composition:
         return tuple(n for n in self.nodes if self.role(n.role).client)
 
 
+class BadOptions(ValueError):
+    """Options that cannot be, as `compose` finds out: a study's mistake is then in its options, not in its counts."""
+
+
 class Filesystem(Protocol):
     """What a driver under `filesystems/` (or in the entry point group `pliant.filesystems`) offers."""
 
@@ -239,7 +243,8 @@ class Filesystem(Protocol):
 
     @staticmethod
     def compose(nodes: tuple[Node, ...], options: Any, seed: int) -> Composition:
-        """The composition for these nodes; raises ValueError (one sentence) for counts that cannot work.
+        """The composition for these nodes; raises ValueError (one sentence) for counts that cannot work, BadOptions
+        for options that cannot.
 
         `seed` is the study's: identities are derived from it (see `identity`), so that a study is the same each time.
         """

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pliant import registry
-from pliant.composition import Composition, Filesystem, Node, Role
+from pliant.composition import BadOptions, Composition, Filesystem, Node, Role
 from pliant.errors import UserError
 from pliant.nodeset import select
 from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
@@ -403,7 +403,7 @@ def _composition(
         nodes = tuple(replace(node, disk_bytes=common.disk_bytes) if node.role in own else node for node in nodes)
         return driver.compose(nodes, options, common.seed)
     except ValueError as error:
-        found.add((*at, "roles"), str(error))
+        found.add((*at, "options" if isinstance(error, BadOptions) else "roles"), str(error))
         return None
 
 

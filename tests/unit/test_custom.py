@@ -182,7 +182,11 @@ STEP = '[[filesystem.options.step]]\nname = "s"\non = "server"\nrun = ["true"]\n
             ROLES.replace("]\nclient = true", "]\nclient = true\nmaximum = 2") + STEP,
             ["filesystem.roles.client: 4 is too large"],
         ),
-        (ROLES + STEP.replace("true", "{{ x }}"), ['step "s": its template cannot be filled in for server1']),
+        (ROLES + STEP + 'after = ["t"]\n', ['filesystem.options: step "s" comes after "t", which is not a step']),
+        (
+            ROLES + STEP.replace("true", "{{ x }}"),
+            ['filesystem.options: step "s": its template cannot be filled in for server1'],
+        ),
     ],
 )
 def test_a_study_with_a_mistake_in_it_says_where(tables, lines):

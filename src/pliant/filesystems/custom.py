@@ -13,7 +13,7 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer, field_validator
 
-from pliant.composition import Command, Composition, File, Identity, Node, Role, Step
+from pliant.composition import BadOptions, Command, Composition, File, Identity, Node, Role, Step
 from pliant.identity import token, uuid
 from pliant.units import Duration
 
@@ -126,8 +126,15 @@ class Custom:
         """Every template filled in, for every node that it is for."""
         for what, role in _roles_named(options):
             if role not in options.role:
-                raise ValueError(f'{what} is for the role "{role}", which is none of {", ".join(options.role)}')
+                raise BadOptions(f'{what} is for the role "{role}", which is none of {", ".join(options.role)}')
         written = _Written(nodes, options, seed)
+        try:
+            return Custom._composition(nodes, options, written)
+        except ValueError as error:
+            raise BadOptions(str(error)) from error
+
+    @staticmethod
+    def _composition(nodes: tuple[Node, ...], options: CustomOptions, written: _Written) -> Composition:
         return Composition(
             filesystem=options.name,
             roles=Custom.roles(options),
@@ -189,7 +196,7 @@ class _Written:
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             said = " ".join(str(error).split())
             hint = "; a secret identity is known in files with secret = true only" if "identities" in text else ""
-            raise ValueError(f"{what}: its template cannot be filled in for {node.name}: {said}{hint}") from error
+            raise BadOptions(f"{what}: its template cannot be filled in for {node.name}: {said}{hint}") from error
 
     def _values(self, node: Node, secret: bool) -> dict[str, Any]:
         known = self.identities[node.name].items()
@@ -230,9 +237,9 @@ class _Written:
         """One step, on the nodes of its roles, or on the first of them."""
         what = f'step "{table.name}"'
         if (table.daemon is None) == (not table.run) and not (table.ready and table.daemon is None):
-            raise ValueError(f"{what} has {'both' if table.run else 'neither'}; write either run or daemon")
+            raise BadOptions(f"{what} has {'both' if table.run else 'neither'}; write either run or daemon")
         if table.expect is not None and table.ready is None:
-            raise ValueError(f"{what} expects something of nothing; write ready, whose output expect is about")
+            raise BadOptions(f"{what} expects something of nothing; write ready, whose output expect is about")
         on = [node for role in _listed(table.on) for node in self.nodes if node.role == role]
         on = on[:1] if table.first else on
         texts = table.run if table.daemon is None else (table.daemon,)

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pliant.composition import Command, Composition, File, Node, Role, Step
+from pliant.composition import BadOptions, Command, Composition, File, Node, Role, Step
 from pliant.units import Duration
 
 MOUNT = "/mnt/dfs"
@@ -81,7 +81,7 @@ class MooseFS:
         """Start the master, the chunkservers once it listens, and mount it; then say how many copies to keep."""
         for table, given in (("master", options.master_options), ("chunkserver", options.chunkserver_options)):
             if own := sorted(set(given) & set(_OWN)):
-                raise ValueError(f"{table}_options: {own[0]} is set by pliant; leave it out")
+                raise BadOptions(f"{table}_options: {own[0]} is set by pliant; leave it out")
         names = {role: [node for node in nodes if node.role == role] for role in ("master", "chunkserver", "client")}
         master, clients = names["master"][0].name, [node.name for node in names["client"]]
         return Composition(
