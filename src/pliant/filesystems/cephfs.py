@@ -170,6 +170,8 @@ _SETTINGS = {
     "mgr_stats_period": "1",
     "mds_beacon_interval": "1",
     "mds_tick_interval": "1",
+    # In the first minute of a monitor nobody else would take over from a metadata server that is gone.
+    "mds_beacon_mon_down_grace": "1",
     "paxos_propose_interval": "0.1",
     "mgr_disabled_modules": _UNWANTED,
     "bluestore_fsck_on_mkfs": "false",
