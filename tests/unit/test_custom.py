@@ -200,7 +200,8 @@ def test_the_worked_example_is_the_one_of_the_documentation():
     documented = (ROOT / "docs/file-systems.md").read_text()
     example = SSHFS[SSHFS.index("[filesystem]") : SSHFS.index("[fold]")].strip()
     assert example in documented
-    assert parse(SSHFS, "sshfs.toml").composition.filesystem == "sshfs"
+    [one] = parse(SSHFS, "sshfs.toml").filesystems
+    assert (one.label, one.table.kind) == ("sshfs", "custom")
 
 
 # A package's own

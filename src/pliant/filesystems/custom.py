@@ -84,7 +84,6 @@ class StepTable(_Table):
 class CustomOptions(_Table):
     """`[filesystem.options]` of a study with a file system of its own."""
 
-    name: str = Field("custom", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$", examples=["my-fs"])
     mount: _Path = Field("/mnt/dfs", examples=["/mnt/dfs"])
     programs: tuple[_Program, ...] = Field((), examples=[["my-server"]])
     packages: tuple[_Program, ...] = Field((), examples=[["my-package"]])
@@ -136,7 +135,7 @@ class Custom:
     @staticmethod
     def _composition(nodes: tuple[Node, ...], options: CustomOptions, written: _Written) -> Composition:
         return Composition(
-            filesystem=options.name,
+            filesystem="custom",
             roles=Custom.roles(options),
             nodes=nodes,
             steps=tuple(written.step(table) for table in options.step),
@@ -177,7 +176,7 @@ class _Written:
 
     def _identities(self, node: Node, seed: int) -> Iterable[tuple[str, Identity]]:
         for name, table in self.options.identity.items():
-            purpose = (self.options.name, name) if table.shared else (self.options.name, name, node.name)
+            purpose = ("custom", name) if table.shared else ("custom", name, node.name)
             make = uuid if table.kind == "uuid" else token
             yield name, Identity(make(seed, *purpose), table.secret)
 
