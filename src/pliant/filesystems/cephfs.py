@@ -284,6 +284,7 @@ class _Cluster:
             "osd_memory_base": str(options.osd_memory_target // 2),
             "osd_memory_cache_min": str(options.osd_memory_target // 8),
             "osd_pool_default_pg_autoscale_mode": "off",
+            "osd_pool_default_size": str(self.copies),
             "osd_class_update_on_start": "false",
             "osd_crush_chooseleaf_type": "1",
             "fuse_disable_pagecache": "false",
@@ -292,6 +293,11 @@ class _Cluster:
         }
         lines = [f"{key} = {value}" for key, value in general.items()]
         return "\n".join(("[global]", *lines, ""))
+
+    @property
+    def copies(self) -> int:
+        """Copies of what is in replicated pools: with an erasure-coded one, that survive what it survives."""
+        return self.options.copies or self.options.survives + 1
 
     # Steps
 
@@ -376,11 +382,10 @@ class _Cluster:
         lines = ["health mute MGR_MODULE_ERROR --sticky"]
         lines += [f"osd new {self.osd_uuid(node)}" for node in self.osds]
         lines += [f"osd pool create metadata {options.metadata_pg_num} {options.metadata_pg_num}"]
-        data, coding = options.erasure
-        copies = options.copies or min(coding + 1, len(self.osds))
+        data, copies = options.erasure[0], self.copies
         if data:
             lines += [
-                f"osd erasure-code-profile set pliant k={data} m={coding} crush-failure-domain=host",
+                f"osd erasure-code-profile set pliant k={data} m={options.erasure[1]} crush-failure-domain=host",
                 f"osd pool create data {options.pg_num} {options.pg_num} erasure pliant",
                 "osd pool set data allow_ec_overwrites true",
                 f"osd pool create first {options.metadata_pg_num} {options.metadata_pg_num}",
