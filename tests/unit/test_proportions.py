@@ -148,7 +148,8 @@ def test_memory_can_be_what_limits():
 def fits(real: Host, scale: float, hosts: int, cores: int, memory_bytes: int) -> bool:
     slice_ = emulated(real, scale, None)
     assert slice_.memory_bytes is not None
-    shrinks = slice_.memory_bytes > DAEMONS_BYTES
+    # Not of the slice, which is in whole MiB: one of 512.5 MiB has not reached the least that there is.
+    shrinks = real.memory_bytes is not None and real.memory_bytes / scale > DAEMONS_BYTES * (1 + 1e-6)
     in_memory = not shrinks or slice_.memory_bytes * hosts <= PROMISED * memory_bytes * (1 + 1e-6)
     return slice_.cores * hosts <= PROMISED * cores * (1 + 1e-6) and in_memory
 
