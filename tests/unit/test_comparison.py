@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sqlite3
 from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ from pliant.errors import UserError
 from pliant.report import write_report
 from pliant.report.terminal import compared
 from pliant.search import schedule
-from pliant.store import Store
+from pliant.store import DATABASE, SCHEMA_VERSION, Store
 from pliant.study import StudyError, parse
 from pliant.verdict import Series, judge
 from pliant.workloads import Metric
@@ -347,6 +348,31 @@ def test_one_file_system_is_reported_without_a_comparison(tmp_path):
     assert "comparison" not in json.loads((tmp_path / "verdict.json").read_text())
     assert 'id="comparison"' not in result.html.read_text()
     assert not list((tmp_path / "figures").glob("comparison*"))
+
+
+def second_version(directory: Path) -> None:
+    """Make a run what the second version of the schema made of it: no column for file systems, one of them in `run`."""
+    info = runs.info().to_json()
+    del info["label"]
+    with sqlite3.connect(directory / DATABASE) as connection:
+        connection.execute("ALTER TABLE trial DROP COLUMN filesystem")
+        connection.execute("UPDATE document SET body = ? WHERE name = 'run'", (json.dumps(info),))
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+
+
+def test_a_run_from_before_there_were_several_is_read_reported_and_continued(tmp_path):
+    runs.make_run(tmp_path)
+    second_version(tmp_path)
+    assert write_report(tmp_path).analysis.filesystem == "GlusterFS"
+    with (tmp_path / "trials.csv").open() as file:
+        assert {row["filesystem"] for row in csv.DictReader(file)} == {"glusterfs"}
+    with Store.open(tmp_path) as store:
+        before = store.trials()
+        added = replace(runs.trial(len(before) + 1, "ior", 1.0, 4, "done"), filesystem="glusterfs")
+        store.end(added)
+        assert store.trials() == [*before, added]
+        assert store._version == SCHEMA_VERSION == 3
 
 
 # The command
