@@ -111,7 +111,7 @@ def run(tmp_path_factory):
     environment = copytree(directory / "site")
     (directory / "jobs").mkdir()
     (directory / "jobs/two.fio").write_text(JOBS)
-    file = study(directory, servers=2, clients=2, cores=0.4, workloads=WORKLOADS)
+    file = study(directory, servers=2, clients=2, cores=0.3, workloads=WORKLOADS)
     text = file.read_text().replace("[filesystem]", "[[filesystem]]", 1).replace("[fold]", REPLICATED, 1)
     file.write_text(text)
     done = pliant("run", file, "--output", directory / "out", env=environment)
@@ -120,10 +120,10 @@ def run(tmp_path_factory):
 
 
 def trials(out: Path) -> dict[str, list[dict[str, str]]]:
-    """The rows of trials.csv by workload."""
+    """The rows of trials.csv by workload; what was not valid, because the machine was busy, was repeated."""
     found: dict[str, list[dict[str, str]]] = {}
     with (out / "trials.csv").open() as file:
-        for row in csv.DictReader(file):
+        for row in (row for row in csv.DictReader(file) if row["state"] != "invalid"):
             found.setdefault(row["workload"], []).append(row)
     return found
 
@@ -138,10 +138,8 @@ def test_every_trial_of_every_workload_on_both_file_systems_is_done(run):
     assert set(rows) == {"random", "jobs", "dd", "copytree"}
     assert all(row["state"] == "done" for many in rows.values() for row in many), done.stderr
     for many in rows.values():
-        each = {(row["filesystem"], row["ratio"]) for row in many}
-        assert each == {
-            (label, ratio) for label in ("glusterfs", "replicated") for ratio in ("1.0", "2.0")
-        } or each == {(label, ratio) for label in ("glusterfs", "replicated") for ratio in ("1", "2")}
+        each = {(row["filesystem"], float(row["ratio"])) for row in many}
+        assert each == {(label, ratio) for label in ("glusterfs", "replicated") for ratio in (1, 2)}
 
 
 def test_fio_has_bandwidth_rate_and_latency_of_both_directions(run):
