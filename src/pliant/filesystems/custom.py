@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer, field_validator
 
 from pliant.composition import BadOptions, Command, Composition, File, Identity, Node, Role, Step
 from pliant.identity import token, uuid
+from pliant.templates import render
 from pliant.units import Duration
 
 _RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z](?:[a-z-]{0,22}[a-z])?$")]
@@ -171,7 +170,6 @@ class _Written:
 
     def __init__(self, nodes: tuple[Node, ...], options: CustomOptions, seed: int) -> None:
         self.nodes, self.options = nodes, options
-        self._jinja = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
         self.identities = {node.name: dict(self._identities(node, seed)) for node in nodes}
 
     def _identities(self, node: Node, seed: int) -> Iterable[tuple[str, Identity]]:
@@ -191,9 +189,9 @@ class _Written:
             "mount": self.options.mount,
         }
         try:
-            return self._jinja.from_string(text).render(context)
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            said = " ".join(str(error).split())
+            return render(text, **context)
+        except ValueError as error:
+            said = str(error)
             hint = "; a secret identity is known in files with secret = true only" if "identities" in text else ""
             raise BadOptions(f"{what}: its template cannot be filled in for {node.name}: {said}{hint}") from error
 
