@@ -91,11 +91,16 @@ JOBS = "[global]\nbs=64k\nsize=1m\n[reader]\nrw=read\n[writer]\nrw=write\nnumjob
 FIO = ("bandwidth", "iops", "latency", "latency_p99")
 
 
+def documented(language: str, part: str) -> str:
+    """The block of docs/workloads.md in that language that has this in it."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (found,) = (text for kind, text in blocks if kind == language and part in text)
+    return found
+
+
 def copytree(directory: Path) -> dict[str, str]:
     """The package that docs/workloads.md shows, installed in a directory; the environment in which it is found."""
-    blocks = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    (code,) = (text for language, text in blocks if language == "python" and "class Copytree" in text)
-    (project,) = (text for language, text in blocks if language == "toml" and "pliant_copytree" in text)
+    code, project = documented("python", "class Copytree"), documented("toml", "pliant_copytree")
     (point,) = re.findall(r'^copytree = "(.*)"$', project, re.MULTILINE)
     info = directory / "pliant_copytree-1.0.dist-info"
     info.mkdir(parents=True)
@@ -111,7 +116,9 @@ def run(tmp_path_factory):
     environment = copytree(directory / "site")
     (directory / "jobs").mkdir()
     (directory / "jobs/two.fio").write_text(JOBS)
-    file = study(directory, servers=2, clients=2, cores=0.3, workloads=WORKLOADS)
+    file = study(
+        directory, servers=2, clients=2, cores=0.3, workloads=WORKLOADS + documented("toml", 'kind = "command"')
+    )
     text = file.read_text().replace("[filesystem]", "[[filesystem]]", 1).replace("[fold]", REPLICATED, 1)
     file.write_text(text)
     done = pliant("run", file, "--output", directory / "out", env=environment)
@@ -135,7 +142,7 @@ def values(rows: list[dict[str, str]], metric: str) -> list[float]:
 def test_every_trial_of_every_workload_on_both_file_systems_is_done(run):
     done, out = run
     rows = trials(out)
-    assert set(rows) == {"random", "jobs", "dd", "copytree"}
+    assert set(rows) == {"random", "jobs", "dd", "copytree", "search"}
     assert all(row["state"] == "done" for many in rows.values() for row in many), done.stderr
     for many in rows.values():
         each = {(row["filesystem"], float(row["ratio"])) for row in many}
@@ -200,6 +207,15 @@ def test_somebody_elses_workload_runs_as_documented(run):
     assert len(values(rows, "files")) == 4
     assert all(value > 1 for value in values(rows, "files"))
     assert {row["unit"] for row in rows} == {"file/s"}
+
+
+def test_the_program_of_the_documentation_is_measured(run):
+    rows = trials(run[1])["search"]
+    found = values(rows, "search_time")
+    assert len(found) == 4
+    assert all(0.001 < seconds < 60 for seconds in found)
+    out = (run[1] / rows[0]["directory"] / "search@client2.out").read_text()
+    assert int(out.split()[0]) > 5, "certificates, copied by another client"
 
 
 def test_each_file_system_was_deployed_and_calibrated(run):
