@@ -16,6 +16,8 @@ from pliant import telemetry, workplace
 from pliant.calibration import TOLERANCE, calibrate_hosts
 from pliant.cluster import Cluster, NotIntact
 from pliant.errors import FatalError, TrialError
+from pliant.faults import Outcome, stalled_s
+from pliant.injection import Injection
 from pliant.machine import facts
 from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.process import CommandFailed, Completed
@@ -23,7 +25,7 @@ from pliant.machine.sampling import EVERY_S
 from pliant.preparation import Prepared
 from pliant.search import Todo, schedule
 from pliant.store import RunInfo, Store
-from pliant.study import Study
+from pliant.study import LabelledWorkload, Study
 from pliant.trial import Trial, TrialState
 from pliant.units import format_size
 from pliant.workloads import Phase, output_name, windows
@@ -55,7 +57,7 @@ class Listener(Protocol):
 def _document(study: Study) -> dict[str, Any]:
     """The study as it was understood, with every default."""
     tables = {"study": study.about, "platform": study.platform, "fold": study.fold}
-    document = {
+    document: dict[str, Any] = {
         name: table.model_dump(mode="json")
         for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
     }
@@ -63,7 +65,11 @@ def _document(study: Study) -> dict[str, Any]:
         {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
         for each in study.filesystems
     ]
-    workloads = [{"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")} for w in study.workloads]
+    workloads = [
+        {"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")}
+        | ({"faults": [table.model_dump(mode="json") for table in w.faults]} if w.faults else {})
+        for w in study.workloads
+    ]
     return {**document, "filesystem": filesystems if filesystems[1:] else filesystems[0], "workload": workloads}
 
 
@@ -96,6 +102,11 @@ def _info(prepared: Prepared) -> RunInfo:
         real_figures=prepared.real_figures,
         disk_caveat=prepared.disk_caveat,
         label=prepared.filesystem,
+        faults={
+            w.label: {"plain": w.plain, "faults": [fault.sentence for fault in prepared.faults(w.label)]}
+            for w in study.workloads
+            if w.faults
+        },
     )
 
 
@@ -217,7 +228,10 @@ class _Runner:
         for index, each in enumerate(todo, 1):
             self.take_turns(each)
             trial = self.persist(each, index, todo)
-            given_up = 0 if trial.state == "done" else given_up + 1
+            if trial.state == "done":
+                given_up = 0
+            elif not self.study.workload(each.workload).faults:  # what fails through a fault is a result
+                given_up += 1
             # All workloads may fail at one ratio, and the study still be worth its time.
             if given_up > len(self.study.labels) + 1:
                 raise FatalError(
@@ -226,13 +240,15 @@ class _Runner:
                 )
 
     def persist(self, each: Todo, index: int, todo: Sequence[Todo]) -> Trial:
-        """The `index`th trial, until it is done or given up."""
+        """The `index`th trial, until it is done or given up; through faults it may fail once, which is a result."""
         states: list[str] = []
+        faults = self.study.workload(each.workload).faults
+        attempts = 1 if faults else _ATTEMPTS
         while True:
             trial = self.once(each, len(states) + 1, index, todo)
             states.append(trial.state)
-            over = trial.state == "done" or states.count("failed") >= _ATTEMPTS or states.count("invalid") >= _INVALID
-            if trial.state == "failed" and not (over and index == len(todo)):
+            over = trial.state == "done" or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
+            if (trial.state == "failed" or faults) and not (over and index == len(todo)):
                 self.recover(trial)
             if over:
                 return trial
@@ -279,30 +295,78 @@ class _Runner:
         target = self.directory / trial.directory
         target.mkdir(parents=True)
         logs = cluster.log_sizes()
-        work = self.prepared.work(trial.workload)
         self.listener.doing("fold and clean")
         cluster.refold(self.study.placements[trial.ratio])
-        cluster.empty(work)
+        cluster.empty(self.prepared.work(trial.workload))
+        injection = self._injection(workload)
         cluster.drop_caches()
         cluster.limit(True)
         phases: dict[str, tuple[float, float]] = {}
         sampled = target / "telemetry.txt"
+        outcome: Outcome | None = None
         try:
             with cluster.deployment.telemetry(sampled):
                 before, began = cluster.deployment.host_cpu_s(), time.monotonic()
-                outputs = self._phases(cluster, target, trial, phases)
+                outputs, failed = self._outputs(cluster, target, trial, phases, injection)
                 duration_s = time.monotonic() - began
                 after = cluster.deployment.host_cpu_s()
+                if injection is not None:
+                    injection.end()
+            if injection is not None:
+                outcome = injection.outcome()
         finally:
+            if injection is not None:
+                injection.abandon()
             cluster.limit(False)
             cluster.keep_logs(target / "logs", logs)
-        metrics = workload.driver.parse(workload.options, outputs)
         used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
+        trial = replace(trial, duration_s=duration_s, host_cpu_s=used)
+        if injection is not None and outcome is not None:
+            trial = self._told(trial, injection, outcome, sampled)
+        if failed:
+            return replace(trial, state="failed", reason=f"through the fault the workload failed: {failed}")
+        metrics = workload.driver.parse(workload.options, outputs)
         usage, reason = self._judge(trial, sampled, phases, operations(phases, outputs))
         state: TrialState = "invalid" if reason else "done"
-        return replace(
-            trial, state=state, reason=reason, duration_s=duration_s, metrics=metrics, host_cpu_s=used, usage=usage
-        )
+        if outcome is not None and not outcome.intact:
+            state, reason = "failed", outcome.problem
+        return replace(trial, state=state, reason=reason, metrics=metrics, usage=usage)
+
+    def _injection(self, workload: LabelledWorkload) -> Injection | None:
+        """What carries out the faults of a trial, with the data that is to survive them; None if there are none."""
+        if not workload.faults or self.cluster is None:
+            return None
+        recovery_s = max(table.recovery for table in workload.faults)
+        injection = Injection(self.cluster, self.prepared.faults(workload.label), recovery_s, self.listener.doing)
+        injection.prepare()
+        return injection
+
+    def _outputs(
+        self,
+        cluster: Cluster,
+        target: Path,
+        trial: Trial,
+        phases: dict[str, tuple[float, float]],
+        injection: Injection | None,
+    ) -> tuple[dict[str, str], str]:
+        """What the phases of a trial printed, and why they failed, if they did and there were faults."""
+        if injection is None:
+            return self._phases(cluster, target, trial, phases), ""
+        injection.begin()
+        try:
+            return self._phases(cluster, target, trial, phases), ""
+        except (TrialError, CommandFailed) as error:
+            return {}, str(error)
+        finally:
+            injection.workload_ended()
+
+    def _told(self, trial: Trial, injection: Injection, outcome: Outcome, sampled: Path) -> Trial:
+        """A trial with what became of it through faults."""
+        clients = [node.name for node in self.study.composition.clients]
+        samples = telemetry.read(sampled.read_text())
+        stalled = stalled_s(samples, clients, injection.began_s, injection.first_s, injection.ended_s)
+        outcome = replace(outcome, stalled_s=None if stalled is None else round(stalled, 2))
+        return replace(trial, fault=outcome.to_json())
 
     def _judge(
         self, trial: Trial, sampled: Path, phases: telemetry.Windows, operations: telemetry.Windows
@@ -364,11 +428,12 @@ class _Runner:
         return {phase.name: job}, (began_s, time.monotonic())
 
     def recover(self, trial: Trial) -> None:
-        """After a failure: deploy anew, so that the next trial does not pay for what became of the last.
+        """After a failure or a fault: deploy anew, so that the next trial does not pay for what became of the last.
 
         A check would not do: half of a distributed file system may be gone, and a file on the other half still be fine.
         """
-        self.listener.note(f"trial {trial.number} failed; deploying the cluster again")
+        why = "failed" if trial.state == "failed" else "went through a fault"
+        self.listener.note(f"trial {trial.number} {why}; deploying the cluster again")
         self.close()
         self.deploy()
 

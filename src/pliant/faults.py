@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pliant.composition import Composition, Node
+from pliant.tables import Name
 from pliant.telemetry import Samples
 from pliant.units import Duration, format_duration
 
@@ -43,7 +44,7 @@ class FaultTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     what: What = Field(examples=["crash"])
-    name: str | None = Field(None, examples=["lost-server"])
+    name: Name | None = Field(None, examples=["lost-server"])
     workload: str | None = Field(None, examples=["ior"])
     node: str | None = Field(None, examples=["server1"])
     role: str | None = Field(None, examples=["server"])
@@ -108,6 +109,18 @@ class Outcome:
         return (
             f"data is not intact: {len(self.wrong)} of {self.files} files that were written before, e.g. {name}: {said}"
         )
+
+    @property
+    def words(self) -> str:
+        """What became of it, in a few words."""
+        parts = ["data intact" if self.intact else f"DATA NOT INTACT ({len(self.wrong)} of {self.files} files)"]
+        if self.stalled_s is not None:
+            parts.append(f"I/O stood still for {self.stalled_s:.1f} s")
+        if self.recovered_s is not None:
+            parts.append(f"well again {self.recovered_s:.1f} s after the healing")
+        else:
+            parts.append(f"not well again within {self.recovery_s:g} s")
+        return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -184,6 +197,30 @@ def clashes(faults: Sequence[Fault]) -> Iterator[str]:
     for first, second in ((a, b) for i, a in enumerate(faults) for b in faults[i + 1 :]):
         if first.node == second.node and (first.heal_s is None or second.at_s <= first.heal_s):
             yield f"{second.node} has two faults at the same time; heal the first before {format_duration(second.at_s)}"
+
+
+def wrong(
+    tables: Mapping[int, FaultTable],
+    compositions: Sequence[Composition],
+    workloads: Sequence[str],
+    seed: int,
+    limit_s: float,
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with the faults of a study, on any of its file systems: (path of the key, sentence), each once."""
+    found: dict[tuple[tuple[str | int, ...], str], None] = {}
+    for composition in compositions:
+        for index, table in tables.items():
+            of_one = problems(table, composition, workloads, limit_s)
+            found |= {(("fault", index, key), sentence): None for key, sentence in of_one}
+    yield from found
+    if found:
+        return
+    for composition in compositions:
+        for workload in workloads:
+            for name, together in grouped(tables.values(), workload).items():
+                for sentence in clashes(chosen(together, composition.nodes, seed)):
+                    found[("fault",), f'"{name}": {sentence}'] = None
+    yield from found
 
 
 def warnings(faults: Sequence[Fault], composition: Composition) -> Iterator[str]:

@@ -39,7 +39,8 @@ class Injection:
         self._digests = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._happen, name="faults", daemon=True)
-        self._began = self._healed = 0.0
+        self.began_s = self.ended_s = self._healed = 0.0
+        """When the workload began and ended, on the monotonic clock."""
         self._happened: dict[int, Fault] = {}
         self._open: dict[int, Fault] = {}
         self._failed: BaseException | None = None
@@ -52,19 +53,27 @@ class Injection:
 
     def begin(self) -> None:
         """Let the faults take place from now on."""
-        self._began = time.monotonic()
+        self.began_s = time.monotonic()
         self._thread.start()
+
+    def workload_ended(self) -> None:
+        """Let no more faults take place, nor be healed, until `end`."""
+        self.ended_s = time.monotonic()
+        self._over.set()
+        self._thread.join()
+
+    def abandon(self) -> None:
+        """Stop waiting for anything: what was begun is left as it is."""
+        self._over.set()
 
     def end(self) -> None:
         """Heal what is not healed yet, each at its time; faults that have not happened do not any more.
 
         Raises TrialError if the workload was over before a fault, and whatever a fault itself failed with.
         """
-        self._over.set()
-        self._thread.join()
         for index, fault in list(self._open.items()):
             if fault.heal_s is not None:
-                time.sleep(max(0.0, self._began + fault.heal_s - time.monotonic()))
+                time.sleep(max(0.0, self.began_s + fault.heal_s - time.monotonic()))
             self._heal(index, fault)
         if self._failed is not None:
             raise TrialError(f"a fault could not be carried out: {self._failed}") from self._failed
@@ -76,7 +85,7 @@ class Injection:
     @property
     def first_s(self) -> float:
         """When the first fault happened, on the monotonic clock."""
-        return self._began + min(fault.at_s for fault in self._happened.values())
+        return self.began_s + min(fault.at_s for fault in self._happened.values())
 
     def outcome(self) -> Outcome:
         """Wait until the data is there and all nodes are well, for `recovery_s` at most, and say how it is then."""
@@ -100,7 +109,7 @@ class Injection:
         events += [(f.heal_s, index, f, False) for index, f in enumerate(self._faults) if f.heal_s is not None]
         try:
             for at_s, index, fault, begins in sorted(events, key=lambda event: event[:2]):
-                if self._over.wait(max(0.0, self._began + at_s - time.monotonic())):
+                if self._over.wait(max(0.0, self.began_s + at_s - time.monotonic())):
                     return
                 if begins:
                     self._break(index, fault)
@@ -112,11 +121,11 @@ class Injection:
     def _break(self, index: int, fault: Fault) -> None:
         act = self._cluster.crash if fault.what == "crash" else self._cluster.block
         act(fault.node)
-        self._happened[index] = replace(fault, at_s=round(time.monotonic() - self._began, 3), heal_s=None)
+        self._happened[index] = replace(fault, at_s=round(time.monotonic() - self.began_s, 3), heal_s=None)
         self._open[index] = fault
 
     def _heal(self, index: int, fault: Fault) -> None:
-        at_s = round(time.monotonic() - self._began, 3)
+        at_s = round(time.monotonic() - self.began_s, 3)
         self._open.pop(index, None)
         self._healed = time.monotonic()
         self._happened[index] = replace(self._happened[index], heal_s=at_s)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from pliant import mpi as mpi_
 from pliant.errors import UserError
+from pliant.faults import Fault, chosen
+from pliant.faults import warnings as fault_warnings
 from pliant.machine import facts
 from pliant.machine.deployment import HostFigures
 from pliant.machine.journal import deployments
@@ -70,7 +72,11 @@ class Prepared:
 
         A file system may place files by their path, so another name would be another experiment.
         """
-        return f"{self.study.composition.mount}/pliant-{label}"
+        return f"{self.study.composition.mount}/pliant-{self.study.workload(label).plain or label}"
+
+    def faults(self, label: str) -> tuple[Fault, ...]:
+        """What happens to which nodes in a workload's trials, in the order of time."""
+        return chosen(self.study.workload(label).faults, self.study.nodes, self.study.about.seed)
 
     @property
     def host_figures(self) -> str:
@@ -218,4 +224,7 @@ def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple
         found.append(
             "with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more"
         )
+    for workload in study.workloads:
+        faults = chosen(workload.faults, study.nodes, study.about.seed)
+        found += [f"{workload.label}: {sentence}" for sentence in fault_warnings(faults, study.composition)]
     return tuple(found)

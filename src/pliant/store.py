@@ -26,9 +26,9 @@ from pliant.savings import PowerModel
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
-SCHEMA_VERSION = 3
-"""1 has no `trial.usage`, 2 no `trial.filesystem`. Reading such a run changes nothing in it; its first new trial
-brings it up to date."""
+SCHEMA_VERSION = 4
+"""1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`. Reading such a run changes nothing in it; its
+first new trial brings it up to date."""
 DATABASE = "results.sqlite"
 CSV_HEADER = (
     "number",
@@ -49,6 +49,9 @@ CSV_HEADER = (
     "better",
     "directory",
     "filesystem",
+    "data_intact",
+    "io_stalled_s",
+    "recovered_s",
 )
 """Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. New ones go last."""
 
@@ -59,7 +62,8 @@ CREATE TABLE trial (
     number INTEGER PRIMARY KEY, workload TEXT NOT NULL, ratio REAL NOT NULL, hosts INTEGER NOT NULL,
     repetition INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL,
     duration_s REAL NOT NULL, reason TEXT NOT NULL, program TEXT NOT NULL, host_cpu_s TEXT NOT NULL,
-    directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}', filesystem TEXT NOT NULL DEFAULT ''
+    directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}', filesystem TEXT NOT NULL DEFAULT '',
+    fault TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE value (
     trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
@@ -101,6 +105,8 @@ class RunInfo:
     disk_caveat: str = ""
     label: str = ""
     """What the file system is called in the study; "" in runs from before studies had several."""
+    faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Workload through faults -> `plain`, the same workload without, and `faults`, a sentence for each."""
 
     @property
     def name(self) -> str:
@@ -124,6 +130,7 @@ class RunInfo:
             },
             "power": asdict(self.power),
             "filesystem_options": dict(self.filesystem_options),
+            "faults": {label: dict(about) for label, about in self.faults.items()},
         }
 
     @staticmethod
@@ -296,8 +303,8 @@ class Store:
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
-_JSON_COLUMNS = ("host_cpu_s", "usage")
-_ADDED = ((2, "usage", "{}"), (3, "filesystem", ""))
+_JSON_COLUMNS = ("host_cpu_s", "usage", "fault")
+_ADDED = ((2, "usage", "{}"), (3, "filesystem", ""), (4, "fault", "{}"))
 """Columns that came with a version of the schema, and what they hold for trials from before."""
 
 
@@ -313,11 +320,15 @@ def write_trials_csv(path: Path, trials: Sequence[Trial], infos: Sequence[RunInf
         ratio = f"{trial.ratio:.10g}"
         head = (trial.number, trial.workload, trial.program, ratio, trial.hosts, trial.repetition, trial.attempt)
         tail = (trial.state, trial.reason, trial.started_at, trial.duration_s, cpu_s)
+        through = [trial.fault.get(name, "") for name in ("intact", "stalled_s", "recovered_s")]
+        fault = ["" if value is None else value for value in through]
         order = [name for name in known if name in trial.metrics] + [n for n in trial.metrics if n not in known]
         for name in order or [""]:
             metric = known.get(name)
             unit, better = (metric.unit, metric.better) if metric else ("", "")
-            writer.writerow((*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label))
+            writer.writerow(
+                (*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *fault)
+            )
     write_atomically(path, out.getvalue().encode())
 
 

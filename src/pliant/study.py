@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pliant import registry
 from pliant.composition import BadOptions, Composition, Filesystem, Node, Role
 from pliant.errors import UserError
+from pliant.faults import FaultTable, grouped, wrong
 from pliant.nodeset import select
 from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
 from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, near, show, unknown_key
@@ -31,7 +32,7 @@ from pliant.workloads import Workload
 
 __all__ = ["LabelledFilesystem", "LabelledWorkload", "Problem", "Study", "StudyError", "load", "parse"]
 
-_KEYS = ("study", "platform", "filesystem", "fold", "workload", "power", "mpi")
+_KEYS = ("study", "platform", "filesystem", "fold", "workload", "fault", "power", "mpi")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -41,6 +42,10 @@ class LabelledWorkload(NamedTuple):
     label: str
     driver: type[Workload]
     options: BaseModel
+    faults: tuple[FaultTable, ...] = ()
+    """What happens to nodes while it runs."""
+    plain: str = ""
+    """With faults: what the same workload is called without."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,7 @@ def parse(text: str, file: str) -> Study:
     filesystems = _filesystems(raw, common, found)
     found.problems += of_fold.problems
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
+    workloads += _through_faults(raw.get("fault", []), workloads, filesystems, about, found)
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
     found.add_all(_across(platform, power))
     mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
@@ -531,6 +537,29 @@ def _workloads(raw: object, misspelt: Iterable[str], found: _Findings) -> tuple[
         if label and driver and options:
             workloads.append(LabelledWorkload(label, driver, options))
     return tuple(workloads)
+
+
+def _through_faults(
+    raw: object,
+    workloads: Sequence[LabelledWorkload],
+    filesystems: Sequence[LabelledFilesystem],
+    about: StudyTable | None,
+    found: _Findings,
+) -> tuple[LabelledWorkload, ...]:
+    """The workloads through faults, after those without: each is one more workload."""
+    if not isinstance(raw, list):
+        found.add(("fault",), "is not a list of tables; write [[fault]], in double brackets")
+        return ()
+    read = {index: _validated(FaultTable, table, ("fault", index), found) for index, table in enumerate(raw)}
+    tables = {index: table for index, table in read.items() if table is not None}
+    labels, compositions = [workload.label for workload in workloads], [fs.composition for fs in filesystems]
+    if about:
+        found.add_all(wrong(tables, compositions, labels, about.seed, about.trial_timeout))
+    return tuple(
+        workload._replace(label=f"{workload.label}+{name}", faults=together, plain=workload.label)
+        for workload in workloads
+        for name, together in grouped(tables.values(), workload.label).items()
+    )
 
 
 def _label(table: Mapping[str, Any], at: KeyPath, found: _Findings) -> str | None:

@@ -35,3 +35,5 @@ class Trial:
     usage: Mapping[str, Any] = field(default_factory=dict)
     filesystem: str = ""
     """The file system's label in the study; empty in runs from before studies had several."""
+    fault: Mapping[str, Any] = field(default_factory=dict)
+    """What became of it through faults: what `faults.Outcome.to_json` says; empty where there were none."""

@@ -110,6 +110,10 @@ def _show(prepared: Sequence[Prepared]) -> None:
     for workload in study.workloads:
         mpi = f", {first.mpi[workload.label].version}" if workload.label in first.mpi else ""
         _row(workload.label, f"{first.program(workload.label)}{mpi}")
+        for each in prepared:
+            on = f" of {each.filesystem}" if len(prepared) > 1 else ""
+            for fault in each.faults(workload.label):
+                print(f"    fault{on}: {fault.sentence}")
     for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
         _row("note", warning)
 

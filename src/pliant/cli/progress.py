@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
+from pliant.faults import Outcome
 from pliant.trial import Trial
 from pliant.units import format_duration
 
@@ -81,6 +82,8 @@ class Display:
             said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in trial.metrics.items())
         else:
             said = f"{trial.state}: {trial.reason}"
+        if trial.fault:
+            said += f"; {Outcome.from_json(trial.fault).words}"
         left = "" if self.live or left_s <= 0 else f"; about {_about(left_s)} left"
         which = f"{self._which(trial)} at ratio {trial.ratio:g}{again}"
         self._say(f"[{number}/{total}] {which}, {trial.duration_s:.1f} s: {said}{left}")

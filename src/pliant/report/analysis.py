@@ -10,6 +10,7 @@ from typing import Any
 
 from pliant.comparison import Comparison, compare
 from pliant.proportions import rescaled
+from pliant.report.faults import FaultReport, fault_reports
 from pliant.report.limits import PhaseLimits, phase_limits, phase_of
 from pliant.report.words import join, metric_title, percent, place, plural
 from pliant.savings import Savings, savings
@@ -37,6 +38,12 @@ class Analysis:
     savings: Savings
     notes: tuple[str, ...]
     limits: tuple[PhaseLimits, ...] = ()
+    faults: tuple[FaultReport, ...] = ()
+
+    @property
+    def plain(self) -> tuple[Verdict, ...]:
+        """The verdicts on workloads without faults: those by which a file system folds, or does not."""
+        return plain(self.info, self.verdicts)
 
     @property
     def filesystem(self) -> str:
@@ -125,6 +132,7 @@ class Analysis:
             "headline": f"{self.headline} {self.beyond}".rstrip(),
             "verdicts": [self._verdict_json(v) for v in self.verdicts],
             "savings": self.savings.to_json(),
+            "faults": [report.to_json() for report in self.faults],
             "notes": list(self.notes),
             "run": self.info.to_json(),
         }
@@ -170,13 +178,18 @@ class RunAnalysis:
         }
 
 
+def plain(info: RunInfo, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """Those of the verdicts that are on workloads without faults."""
+    return tuple(verdict for verdict in verdicts if verdict.workload not in info.faults)
+
+
 def analyse(store: Store) -> RunAnalysis:
     """Judge a run from what its store holds, and from nothing else."""
     infos, trials = store.infos(), store.trials()
     parts = tuple(_analyse(info, [trial for trial in trials if info.has(trial)], store) for info in infos)
     if len(parts) == 1:
         return RunAnalysis(parts, None)
-    return RunAnalysis(parts, compare({part.info.name: part.verdicts for part in parts}, infos[0].max_loss))
+    return RunAnalysis(parts, compare({part.info.name: part.plain for part in parts}, infos[0].max_loss))
 
 
 def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
@@ -187,11 +200,14 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
         for w, metrics in info.metrics.items()
         for m in metrics
     )
-    ratio = recommended_ratio(verdicts)
-    saved = savings(trials, list(info.metrics), info.hosts, ratio, info.power, info.host_cores)
-    notes = tuple(_notes(info, trials, verdicts))
-    limits = phase_limits(info, trials)
-    return Analysis(info, tuple(trials), store.facts(), store.study_toml(), verdicts, values, saved, notes, limits)
+    ratio = recommended_ratio(plain(info, verdicts))
+    workloads = [workload for workload in info.metrics if workload not in info.faults]
+    faults = fault_reports(info, trials, values)
+    saved = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores)
+    lost = [problem for report in faults for problem in report.problems]
+    notes = (*(f"{problem[:1].upper()}{problem[1:]}." for problem in lost), *_notes(info, trials, verdicts))
+    about = (store.facts(), store.study_toml())
+    return Analysis(info, tuple(trials), *about, verdicts, values, saved, notes, phase_limits(info, trials), faults)
 
 
 def _values(trials: Sequence[Trial], workload: str, metric: str, info: RunInfo) -> dict[float, list[float]]:
@@ -250,7 +266,7 @@ def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
 
 
 def _headline(analysis: Analysis) -> str:
-    name, ratio, verdicts = analysis.filesystem, analysis.recommended, analysis.verdicts
+    name, ratio, verdicts = analysis.filesystem, analysis.recommended, analysis.plain
     hosts, tolerated = analysis.info.hosts, percent(analysis.info.max_loss)
     if ratio is None:
         return f"Nothing can be said about {name} yet: the baseline has no done trial."
@@ -270,9 +286,9 @@ def _headline(analysis: Analysis) -> str:
 def _tally(analysis: Analysis, ratio: float) -> str:
     """How the metrics fare at one ratio."""
     by_state: dict[str, list[str]] = {"holds": [], "undecided": [], "breaks": []}
-    for verdict in analysis.verdicts:
+    for verdict in analysis.plain:
         by_state[verdict.at(ratio).state].append(metric_title(verdict.metric))
-    few, total = 3, f" of {plural(len(analysis.verdicts), 'metric')}"
+    few, total = 3, f" of {plural(len(analysis.plain), 'metric')}"
     parts: list[str] = []
     for state, one, many in (("holds", "holds", "hold"), ("breaks", "breaks", "break"), ("undecided", "is", "are")):
         if count := len(by_state[state]):

@@ -25,7 +25,7 @@ def summary(analysis: Analysis) -> RenderableType:
     parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(analysis.beyond)]
     for chunk in chunks:
         parts += ["", _table(analysis, chunk, last=chunk == chunks[-1])]
-    parts += [_legend(analysis), *_limits(analysis), "", _savings(analysis)]
+    parts += [_legend(analysis), *_limits(analysis), "", *_faults(analysis), _savings(analysis)]
     parts += [Text(f"Note: {note}", style="yellow") for note in analysis.notes]
     return Group(*parts)
 
@@ -102,6 +102,14 @@ def _limits(analysis: Analysis) -> Iterator[Text]:
             limit = analysis.limit(verdict, ratio)
             if limit is not None:
                 yield Text(f"{workload} at ratio {ratio:.3g}, where it breaks: {limit.sentence}.")
+
+
+def _faults(analysis: Analysis) -> Iterator[Text]:
+    """What became of each workload through faults, and what they cost it where it was not folded."""
+    for report in analysis.faults:
+        yield Text(report.sentence, style="red" if report.lost else "")
+        if costs := report.costs(BASELINE):
+            yield Text(f"  At ratio 1, without and through it: {costs}.")
 
 
 def _ratio(ratio: float | None) -> str:
