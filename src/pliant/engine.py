@@ -16,7 +16,7 @@ from pliant import telemetry, workplace
 from pliant.calibration import TOLERANCE, calibrate_hosts
 from pliant.cluster import Cluster, NotIntact
 from pliant.errors import FatalError, TrialError
-from pliant.faults import Outcome, stalled_s
+from pliant.faults import Outcome
 from pliant.injection import Injection
 from pliant.machine import facts
 from pliant.machine.cgroup import period_and_quota_us
@@ -24,6 +24,7 @@ from pliant.machine.process import CommandFailed, Completed
 from pliant.machine.sampling import EVERY_S
 from pliant.preparation import Prepared
 from pliant.search import Todo, schedule
+from pliant.stalls import stalled_s
 from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Study
 from pliant.trial import Trial, TrialState

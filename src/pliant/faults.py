@@ -13,12 +13,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pliant.composition import Composition, Node
 from pliant.tables import Name
-from pliant.telemetry import Samples
 from pliant.units import Duration, format_duration
 
 What = Literal["crash", "cut"]
@@ -27,11 +25,6 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "cut": ("is cut off the network", "is plugged in again"),
 }
 """Kind of fault -> what happens to the node, and what heals it, in words."""
-
-_STALL = 0.05
-"""I/O stalls while clients move less than this part of what they moved before the fault ..."""
-_TRAFFIC_BYTE_S = 20_000.0
-"""... or less than this, which a file system's keep-alives and MPI's are."""
 
 
 class FaultTable(BaseModel):
@@ -236,25 +229,6 @@ def warnings(faults: Sequence[Fault], composition: Composition) -> Iterator[str]
         if spare is not None and hit > spare:
             what, back = (f"{hit} {role}s", "they are") if hit > 1 else (f"a {role}", "it is")
             yield f"the file system cannot do without {what}: data will be away until {back} back"
-
-
-def stalled_s(samples: Samples, clients: Sequence[str], begin_s: float, fault_s: float, end_s: float) -> float | None:
-    """For how long the clients' I/O stood still between `fault_s` and `end_s`, in seconds, to a sample's interval.
-
-    That is while they sent and received less than a twentieth of what they did from `begin_s` on until the fault; None
-    if they did nothing then that could be compared. Times are of CLOCK_MONOTONIC.
-    """
-    columns = [f"node/{client}/{way}_bytes" for client in clients for way in ("sent", "received")]
-    time_s, total = samples.time_s, samples.total(*columns)
-    if len(time_s) < 2 or fault_s <= begin_s or end_s <= fault_s:
-        return None
-    before = np.interp([begin_s, fault_s], time_s, total)
-    usual = float(before[1] - before[0]) / (fault_s - begin_s)
-    if usual < _TRAFFIC_BYTE_S:
-        return None
-    edges = np.unique(np.clip(time_s, fault_s, end_s))
-    rates = np.diff(np.interp(edges, time_s, total)) / np.diff(edges)
-    return float(np.diff(edges)[rates < max(_STALL * usual, _TRAFFIC_BYTE_S)].sum())
 
 
 # What a report says

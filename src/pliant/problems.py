@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -302,3 +303,35 @@ _RULES: Mapping[str, _Rule] = {
     "string_too_long": _shorter,
     "string_too_short": _longer,
 }
+
+
+_SYNTAX_HINTS = (
+    ("Invalid value", 'write a text in double quotes, e.g. name = "value"'),
+    ("Expected '='", "write key = value"),
+    ("Expected newline", "write one key = value on a line"),
+    ("Cannot", "write each key and each [table] once"),
+    ("Unclosed array", 'close the list with "]"'),
+    ("Expected ']'", 'close the name of the table with "]"'),
+    ("Illegal character", 'close the text with "\\""'),
+    ("Unterminated", 'close the text with "\\""'),
+)
+
+
+def read_toml(text: str, file: str) -> dict[str, Any]:
+    """The tables of a TOML text; StudyError with line and column if it is none."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = re.fullmatch(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
+        what, line, column = match.groups() if match else (str(error), None, None)
+        if line is None:
+            lines = text.split("\n")
+            line, column = len(lines), len(lines[-1]) + 1
+        hint = next((hint for start, hint in _SYNTAX_HINTS if what.startswith(start)), "see https://toml.io")
+        message = f"line {line}, column {column}: {what[:1].lower()}{what[1:]}; {hint}"
+        raise StudyError([Problem(file, "", " ".join(message.split()))]) from None
+    except RecursionError:
+        raise StudyError([Problem(file, "", "lists or tables are nested too deeply; see docs/study-file.md")]) from None
+    if not raw:
+        raise StudyError([Problem(file, "", "is empty; start from a copy of studies/quickstart.toml")])
+    return raw

@@ -8,8 +8,6 @@ as one `StudyError`. docs/study-file.md documents every key.
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -24,7 +22,7 @@ from pliant.errors import UserError
 from pliant.faults import FaultTable, grouped, wrong
 from pliant.nodeset import select
 from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
-from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, near, show, unknown_key
+from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, near, read_toml, show, unknown_key
 from pliant.savings import PowerModel
 from pliant.tables import FilesystemTable, FoldTable, MpiTable, PlatformTable, PowerTable, StudyTable, checked_name
 from pliant.textfile import read_text
@@ -179,7 +177,7 @@ def load(path: Path) -> Study:
 
 def parse(text: str, file: str) -> Study:
     """Check the text of a study file; `file` is what it is called in problems. Raises StudyError."""
-    raw = _toml(text, file)
+    raw = read_toml(text, file)
     found = _Findings(file)
     for key in raw:
         if key not in _KEYS:
@@ -245,38 +243,6 @@ def _neighbours(path: Path) -> str:
         names = []
     close = get_close_matches(path.name, names, n=1) or names[:1]
     return f'did you mean "{path.parent / close[0]}"?' if close else "write one as docs/study-file.md shows"
-
-
-_SYNTAX_HINTS = (
-    ("Invalid value", 'write a text in double quotes, e.g. name = "value"'),
-    ("Expected '='", "write key = value"),
-    ("Expected newline", "write one key = value on a line"),
-    ("Cannot", "write each key and each [table] once"),
-    ("Unclosed array", 'close the list with "]"'),
-    ("Expected ']'", 'close the name of the table with "]"'),
-    ("Illegal character", 'close the text with "\\""'),
-    ("Unterminated", 'close the text with "\\""'),
-)
-
-
-def _toml(text: str, file: str) -> dict[str, Any]:
-    """The tables of a TOML text; StudyError with line and column if it is none."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        match = re.fullmatch(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
-        what, line, column = match.groups() if match else (str(error), None, None)
-        if line is None:
-            lines = text.split("\n")
-            line, column = len(lines), len(lines[-1]) + 1
-        hint = next((hint for start, hint in _SYNTAX_HINTS if what.startswith(start)), "see https://toml.io")
-        message = f"line {line}, column {column}: {what[:1].lower()}{what[1:]}; {hint}"
-        raise StudyError([Problem(file, "", " ".join(message.split()))]) from None
-    except RecursionError:
-        raise StudyError([Problem(file, "", "lists or tables are nested too deeply; see docs/study-file.md")]) from None
-    if not raw:
-        raise StudyError([Problem(file, "", "is empty; start from a copy of studies/quickstart.toml")])
-    return raw
 
 
 def _table(model: type[_Model], raw: Mapping[str, Any], name: str, found: _Findings) -> _Model | None:

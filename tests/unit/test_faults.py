@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
+from runs import METRICS, make_run, trials
+from study_files import GOOD, edited
 
 from pliant.composition import Composition, Role
-from pliant.faults import Fault, FaultTable, Outcome, Through, chosen, clashes, grouped, problems, stalled_s, warnings
+from pliant.faults import Fault, FaultTable, Outcome, Through, chosen, clashes, grouped, problems, warnings
 from pliant.placement import nodes_for
+from pliant.report import write_report
+from pliant.report.terminal import summary
+from pliant.stalls import stalled_s
+from pliant.study import StudyError, parse
 from pliant.telemetry import Samples
 
 ROLES = (Role("server", disk="/srv/disk"), Role("spare", minimum=0), Role("client", client=True))
@@ -207,3 +216,128 @@ def test_what_a_ratio_came_to():
     many = [outcome(stalled_s=s) for s in (1.0, 3.0, None)] + [outcome(wrong={"a": "x"}, recovered_s=None)]
     assert Through.of(2.0, many, completed=3) == Through(2.0, 4, 3, 3, 3, 2.0, 3.5)
     assert Through.of(2.0, [], completed=0) == Through(2.0, 0, 0, 0, 0, None, None)
+
+
+# In a study
+
+
+FAULT = '\n[[fault]]\nwhat = "crash"\nrole = "server"\nat = "2 s"\n'
+
+
+def refusal(extra: str, *edits: str) -> list[str]:
+    with pytest.raises(StudyError) as refused:
+        parse(edited(*edits) + extra, "a.toml")
+    return str(refused.value).splitlines()
+
+
+def test_each_workload_is_there_with_and_without_the_fault():
+    study = parse(GOOD + FAULT, "a.toml")
+    assert study.labels == ("ior", "mdtest", "ior+crash-server", "mdtest+crash-server")
+    through = study.workload("ior+crash-server")
+    assert (through.plain, through.options) == ("ior", study.workload("ior").options)
+    assert [(each.what, each.at, each.heal, each.recovery) for each in through.faults] == [("crash", 2.0, None, 120.0)]
+    assert study.total_trials == 2 * parse(GOOD, "a.toml").total_trials
+    alone = parse(GOOD + FAULT + 'workload = "mdtest"\nname = "lost"\n', "a.toml")
+    assert alone.labels == ("ior", "mdtest", "mdtest+lost")
+
+
+@pytest.mark.parametrize(
+    ("extra", "line"),
+    [
+        (FAULT + 'heal = "1 s"\n', "a.toml: fault[1].heal: 1 s is not after at = 2 s; both are counted from the "),
+        (FAULT + FAULT.replace("server", "sever"), 'a.toml: fault[2].role: "sever" has no nodes; write one of server'),
+        (FAULT.replace('"crash"', '"burn"'), "a.toml: fault[1].what: "),
+        (FAULT.replace('at = "2 s"\n', ""), "a.toml: fault[1].at: is missing"),
+        (FAULT + "times = 3\n", "a.toml: fault[1].times: "),
+        (FAULT.replace("[[fault]]", "[fault]"), "a.toml: fault: is not a list of tables; write [[fault]]"),
+        (FAULT + FAULT, 'a.toml: fault: "crash-server": server'),
+    ],
+)
+def test_a_study_with_a_fault_that_cannot_be_is_refused(extra, line):
+    edits = ["server = 4 => server = 1", "ratios = [1, 2, 4] => ratios = [1, 2]"] if extra == FAULT + FAULT else []
+    found = refusal(extra, *edits)
+    assert any(each.startswith(line) for each in found), found
+
+
+def test_the_only_client_of_a_study_cannot_crash():
+    [line] = refusal(FAULT.replace("server", "client"), "client = 4 => client = 1")
+    assert line.startswith("a.toml: fault[1].role: client1 is the only client")
+
+
+# In a report
+
+
+SENTENCE = "server2 loses its power 2 s after the workload begins, and starts again at 9 s"
+THROUGH = {"ior+crash-server": {"plain": "ior", "faults": [SENTENCE]}}
+
+
+def run_through_faults(directory, *, wrong=None, unwell=False):
+    """A run of ior, which is 20 % slower through the fault at each ratio."""
+    metrics = {"ior": METRICS["ior"], "ior+crash-server": METRICS["ior"]}
+    plain = [t for t in trials(failures=False) if t.workload == "ior"]
+    many = []
+    for one in plain:
+        many.append(replace(one, number=len(many) + 1))
+        became = outcome(
+            stalled_s=one.ratio, wrong=wrong or {}, recovered_s=None if unwell else 3.0 + one.ratio, recovery_s=60.0
+        )
+        slower = {name: 0.8 * value for name, value in one.metrics.items()}
+        state = "failed" if wrong else "done"
+        keys = {"workload": "ior+crash-server", "metrics": slower, "fault": became.to_json(), "state": state}
+        many.append(replace(one, number=len(many) + 1, reason=became.problem, **keys))
+    return make_run(directory, many, metrics=metrics, faults=THROUGH)
+
+
+def test_a_report_says_what_became_of_data_io_and_metrics(tmp_path):
+    result = write_report(run_through_faults(tmp_path / "run"))
+    document = json.loads((tmp_path / "run/verdict.json").read_text())
+    [told] = document["faults"]
+    assert (told["workload"], told["without"], told["intact"], told["faults"]) == (
+        "ior+crash-server",
+        "ior",
+        True,
+        [SENTENCE],
+    )
+    assert [(r["ratio"], r["trials"], r["intact"], r["stalled_s"], r["recovered_s"]) for r in told["ratios"]] == [
+        (ratio, 3, 3, ratio, 3.0 + ratio) for ratio in (1.0, 2.0, 4.0, 8.0)
+    ]
+    write = told["ratios"][0]["metrics"]["write_bandwidth"]
+    assert write["loss"] == pytest.approx(0.2, abs=0.001)
+    assert "what was written before is intact in all 12 trials" in told["sentence"]
+    assert "I/O stood still for 1.0 to 8.0 s, depending on the ratio" in told["sentence"]
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Through faults" in page
+    assert "3 of 3" in page
+    rows = list(csv.DictReader((tmp_path / "run/trials.csv").read_text().splitlines()))
+    assert {(r["workload"], r["data_intact"]) for r in rows} == {("ior", ""), ("ior+crash-server", "True")}
+    assert {v["workload"] for v in document["verdicts"]} == {"ior", "ior+crash-server"}
+    assert all(v.workload == "ior" for v in result.analysis.plain)
+
+
+def test_workloads_through_faults_do_not_decide_how_far_a_file_system_folds(tmp_path):
+    with_faults = write_report(run_through_faults(tmp_path / "a")).analysis
+    plain = [t for t in trials(failures=False) if t.workload == "ior"]
+    without = write_report(make_run(tmp_path / "b", plain, metrics={"ior": METRICS["ior"]})).analysis
+    assert with_faults.headline == without.headline
+    assert with_faults.savings.ratio == without.savings.ratio
+
+
+def test_lost_data_is_not_hidden(tmp_path):
+    lost = {"witness-3": "has another content"}
+    analysis = write_report(run_through_faults(tmp_path / "run", wrong=lost)).analysis
+    [report] = analysis.faults
+    assert report.sentence.count("DATA IS NOT INTACT in 12 of 12 trials") == 1
+    assert analysis.notes[0] == (
+        "Trial 2: data is not intact: 1 of 32 files that were written before, e.g. witness-3: has another content."
+    )
+    page = (tmp_path / "run/report.html").read_text()
+    assert "DATA IS NOT INTACT" in page
+    assert "0 of 3" in page
+    console = Console(width=200, file=io.StringIO())
+    console.print(summary(analysis))
+    assert "DATA IS NOT INTACT in 12 of 12 trials" in console.file.getvalue()
+
+
+def test_what_was_not_well_in_time_is_said(tmp_path):
+    [report] = write_report(run_through_faults(tmp_path / "run", unwell=True)).analysis.faults
+    assert "not all was well again in time in 12 of 12 trials" in report.sentence

@@ -37,6 +37,7 @@ PURE = (
     "templates",
     "proportions",
     "faults",
+    "stalls",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")
 TOUCHES += ("pliant.platforms", "pliant.steps", "pliant.mpi", "pliant.store")

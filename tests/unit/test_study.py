@@ -40,7 +40,7 @@ def test_what_a_study_offers():
     assert small.text == GOOD
     with pytest.raises(KeyError):
         small.workload("fio")
-    label, driver, options = small.workload("ior")
+    label, driver, options, *_ = small.workload("ior")
     assert (label, driver.name) == ("ior", "ior")
     assert options.model_dump()["block"] == 8 * 2**20
 

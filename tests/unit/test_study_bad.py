@@ -466,7 +466,7 @@ VALUES = st.recursive(
 )
 def test_no_shape_of_file_is_answered_with_a_traceback(raw):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pliant.study._toml", lambda text, file: raw)
+        patch.setattr("pliant.study.read_toml", lambda text, file: raw)
         for problem in problems_of("anything"):
             assert "\n" not in str(problem)
 
@@ -484,7 +484,7 @@ def test_no_value_anywhere_is_answered_with_a_traceback(data):
         table = table[key]
     table[key] = data.draw(VALUES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pliant.study._toml", lambda text, file: raw)
+        patch.setattr("pliant.study.read_toml", lambda text, file: raw)
         try:
             parse("anything", "a.toml")
         except StudyError as refused:
