@@ -354,12 +354,13 @@ class _Runner:
         if injection is None:
             return self._phases(cluster, target, trial, phases), ""
         injection.begin()
+        outputs, failed = dict[str, str](), ""
         try:
-            return self._phases(cluster, target, trial, phases), ""
+            outputs = self._phases(cluster, target, trial, phases)
         except (TrialError, CommandFailed) as error:
-            return {}, str(error)
-        finally:
-            injection.workload_ended()
+            failed = str(error)
+        injection.workload_ended()
+        return outputs, failed
 
     def _told(self, trial: Trial, injection: Injection, outcome: Outcome, sampled: Path) -> Trial:
         """A trial with what became of it through faults."""

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pliant.cluster import Cluster
-from pliant.errors import PliantError, TrialError
+from pliant.errors import TrialError
 from pliant.faults import Fault, Outcome
 from pliant.machine import witness
-from pliant.machine.power import PowerError
 from pliant.machine.process import CommandFailed
 
 FILES = 32
@@ -43,7 +42,7 @@ class Injection:
         """When the workload began and ended, on the monotonic clock."""
         self._happened: dict[int, Fault] = {}
         self._open: dict[int, Fault] = {}
-        self._failed: BaseException | None = None
+        self._failed: Exception | None = None
 
     def prepare(self) -> None:
         """Write the files that are to survive. Raises CommandFailed."""
@@ -115,7 +114,7 @@ class Injection:
                     self._break(index, fault)
                 else:
                     self._heal(index, fault)
-        except (PliantError, PowerError, CommandFailed, OSError) as error:
+        except Exception as error:  # told by `end`, in the thread that waits for it
             self._failed = error
 
     def _break(self, index: int, fault: Fault) -> None:

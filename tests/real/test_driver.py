@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support import listed, pliant, study
@@ -72,6 +73,16 @@ def test_a_script_gets_a_cluster_of_its_own(file, name, tmp_path):
     own = done.stdout.strip()
     assert own not in ("", name)
     assert own not in [each["id"] for each in listed()]
+
+
+def test_the_script_in_the_documentation_works(name, tmp_path):
+    page = (Path(__file__).parents[2] / "docs/cluster.md").read_text()
+    text = page.partition("```python\n# copies.py")[2].partition("```")[0]
+    script = tmp_path / "copies.py"
+    script.write_text(f"# copies.py{text}start_all()\ncluster.refold(1)\n")
+    done = pliant("driver", script, "--id", name)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(": passed in") == 3
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,24 @@ def test_the_only_client_of_a_study_cannot_crash():
     assert line.startswith("a.toml: fault[1].role: client1 is the only client")
 
 
+@pytest.mark.parametrize(
+    ("volume", "servers", "spare"),
+    [
+        ("distribute", 4, 0),
+        ("replicate 2", 4, 1),
+        ("replicate 3", 3, 1),
+        ("replicate 3 arbiter 1", 3, 1),
+        ("replicate 5", 5, 2),
+        ("disperse 4+2", 6, 2),
+        ("disperse 3", 3, 1),
+    ],
+)
+def test_how_many_servers_glusterfs_can_do_without(volume, servers, spare):
+    edits = [f'volume = "distribute" => volume = "{volume}"', f"server = 4 => server = {servers}"]
+    study = parse(edited(*edits, "ratios = [1, 2, 4] => ratios = [1]"), "a.toml")
+    assert study.composition.spare == {"server": spare}
+
+
 # In a report
 
 

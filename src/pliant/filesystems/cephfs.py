@@ -87,6 +87,11 @@ class CephOptions(BaseModel):
         """OSDs that may be lost without losing data."""
         return self.width - (1 if self.copies else self.erasure[0])
 
+    @property
+    def spare(self) -> int:
+        """OSDs that may be away while data can be read and written: Ceph's default pool min_size leaves so many."""
+        return self.copies // 2 if self.copies else self.erasure[1] - 1
+
 
 def _pool(text: str) -> tuple[str | None, ...]:
     match = _POOL.fullmatch(text)
@@ -143,6 +148,7 @@ class CephFS:
             unmount={client: (Command(("umount", MOUNT)),) for client in cluster.clients},
             clean={node.name: (cluster.purged(node),) for node in cluster.metadata},
             kernel=("fuse",),
+            spare={"osd": options.spare, "monitor": (sum(node.role == "monitor" for node in nodes) - 1) // 2},
         )
 
 

@@ -71,6 +71,15 @@ class GlusterOptions(BaseModel):
         return max(1, copies, data + redundancy)
 
     @property
+    def spare(self) -> int:
+        """Servers of a set that may be away while all data can be read and written: three copies or more want most of
+        their bricks (cluster.quorum-type auto)."""
+        copies, _, data, redundancy = (int(group) if group else 0 for group in _match(self.volume).groups())
+        if copies:
+            return 1 if copies == 2 else (copies - 1) // 2
+        return redundancy or (1 if data else 0)
+
+    @property
     def create_arguments(self) -> tuple[str, ...]:
         """The volume type as `gluster volume create` takes it."""
         copies, arbiters, data, redundancy = _match(self.volume).groups()
@@ -128,6 +137,7 @@ class GlusterFS:
             health=_health(servers, clients, options),
             unmount={client: (Command(("umount", MOUNT)),) for client in clients},
             kernel=("fuse",),
+            spare={"server": options.spare},
         )
 
 

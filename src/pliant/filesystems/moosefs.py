@@ -98,6 +98,7 @@ class MooseFS:
             health=_health(master, names["chunkserver"], clients),
             unmount={client: (Command(("umount", MOUNT)),) for client in clients},
             kernel=("fuse",),
+            spare={"master": 0, "chunkserver": options.goal - 1},
         )
 
 
