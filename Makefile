@@ -18,7 +18,7 @@ demo: setup
 test: setup-tests lint
 	$(PYTEST) tests
 
-test-unit: setup
+test-unit: setup-tests
 	$(PYTEST) tests/unit --numprocesses auto --dist loadfile
 
 test-v2: setup

@@ -145,6 +145,18 @@ def waves(steps: Sequence[Step]) -> list[tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
+class NixOS:
+    """What NixOS has of a file system, for `export`: everything else is taken from the steps."""
+
+    packages: tuple[str, ...]
+    """Attributes of nixpkgs that have its programs."""
+    settings: Mapping[str, Mapping[str, bool | int | str]]
+    """Role -> option -> value: {"server": {"services.glusterfs.enable": True}}."""
+    units: Mapping[str, str]
+    """Step -> the service, made by these options, that carries it out."""
+
+
+@dataclass(frozen=True)
 class Composition:
     """A file system ready to be deployed on named nodes. `mount` is where the clients see it."""
 
@@ -174,6 +186,8 @@ class Composition:
     until what was deleted is gone from the servers as well."""
     kernel: tuple[str, ...] = ()
     """File systems that the machine's kernel must have: "fuse"."""
+    nixos: NixOS | None = None
+    """What NixOS has of it; None if it is not known how to run it there."""
     spare: Mapping[str, int] = field(default_factory=dict)
     """Role -> how many of its nodes may be away, whichever they are, and all data still be there to read and write. A
     role that is not in it: nothing is known."""

@@ -63,6 +63,14 @@ def test_a_script_runs_against_a_cluster_that_is_up(name, tmp_path):
     assert "client1: must succeed: echo hello" in done.stderr
 
 
+def test_the_script_of_an_exported_project_runs(file, name, tmp_path):
+    project = tmp_path / "project"
+    assert pliant("export", "nixos-compose", file, "-o", project).returncode == 0
+    done = pliant("driver", project / "test.py", "--id", name)
+    assert done.returncode == 0, done.stderr
+    assert "subtest: what one client writes, another reads: passed in" in done.stderr
+
+
 def test_a_script_gets_a_cluster_of_its_own(file, name, tmp_path):
     script = tmp_path / "test.py"
     script.write_text('client1.succeed("mountpoint /mnt/dfs")\nprint(cluster.id)\nserver.succeed("false")\n')

@@ -37,6 +37,7 @@ PURE = (
     "templates",
     "proportions",
     "faults",
+    "export",
     "stalls",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")

@@ -23,6 +23,7 @@ COMMANDS = {
     "refold": "Change the folding ratio of a cluster that is up.",
     "reset": "Return a cluster to what it was after its deployment.",
     "down": "Remove what is up, or what a crash left.",
+    "export": "Write a study's cluster as a project of another system.",
     "doctor": "Say what this machine can do, and what to install.",
 }
 """Command -> one line for `--help`, so that it is shown without importing any of them."""

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from pliant.composition import Command, Composition, Node, Role, Step
+from pliant.composition import Command, Composition, NixOS, Node, Role, Step
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/brick"
@@ -137,6 +137,7 @@ class GlusterFS:
             health=_health(servers, clients, options),
             unmount={client: (Command(("umount", MOUNT)),) for client in clients},
             kernel=("fuse",),
+            nixos=NixOS(("glusterfs",), {"server": {"services.glusterfs.enable": True}}, {"glusterd": "glusterd"}),
             spare={"server": options.spare},
         )
 
