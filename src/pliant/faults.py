@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pliant.composition import Composition, Node
+from pliant.problems import show
 from pliant.tables import Name
 from pliant.units import Duration, format_duration
 
@@ -156,7 +157,7 @@ def problems(
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with a fault on a file system: (key, sentence)."""
     if table.workload is not None and table.workload not in workloads:
-        yield "workload", f'"{table.workload}" is not a workload of the study; write one of {", ".join(workloads)}'
+        yield "workload", f"{show(table.workload)} is not a workload of the study; write one of {', '.join(workloads)}"
     roles = {role.name: [n for n in composition.nodes if n.role == role.name] for role in composition.roles}
     hit: Sequence[Node] = ()
     if (table.node is None) == (table.role is None):
@@ -165,11 +166,14 @@ def problems(
         hit = roles.get(table.role, ())
         if not hit:
             have = [name for name, nodes in roles.items() if nodes]
-            yield "role", f'"{table.role}" has no nodes; write one of {", ".join(have)}'
+            yield "role", f"{show(table.role)} has no nodes; write one of {', '.join(have)}"
     else:
         hit = [node for node in composition.nodes if node.name == table.node]
         if not hit:
-            yield "node", f'"{table.node}" is not a node; the nodes are {", ".join(n.name for n in composition.nodes)}'
+            yield (
+                "node",
+                f"{show(table.node)} is not a node; the nodes are {', '.join(n.name for n in composition.nodes)}",
+            )
     clients = composition.clients
     if hit and table.what == "crash" and len(clients) == 1 and all(node in clients for node in hit):
         yield (

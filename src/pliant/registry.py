@@ -12,6 +12,7 @@ from typing import Any
 
 from pliant.composition import Filesystem
 from pliant.errors import UserError
+from pliant.problems import show
 from pliant.workloads import Workload
 
 _FILESYSTEMS = "pliant.filesystems"
@@ -53,7 +54,7 @@ def _load(group: str, word: str, name: str) -> Any:
     if name not in found:
         close = get_close_matches(name, found, n=1)
         hint = f'did you mean "{close[0]}"? ' if close else ""
-        raise UserError(f'"{name}" is not a {word}; {hint}write one of {", ".join(sorted(found))}')
+        raise UserError(f"{show(name)} is not a {word}; {hint}write one of {', '.join(sorted(found))}")
     point = found[name]
     try:
         driver = point.load()

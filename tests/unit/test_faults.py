@@ -94,6 +94,7 @@ def test_a_fault_that_can_be():
         ({"role": "monitor"}, "role", '"monitor" has no nodes; write one of server, client'),
         ({"role": "spare"}, "role", '"spare" has no nodes'),
         ({"node": "server4"}, "node", '"server4" is not a node'),
+        ({"node": "\n"}, "node", '" " is not a node'),
         ({"role": "server", "heal": "2 s"}, "heal", "2 s is not after at = 2 s"),
         ({"role": "server", "heal": "1 s"}, "heal", "counted from the workload's beginning"),
         ({"role": "server", "at": "60 s"}, "at", "after study.trial_timeout"),
@@ -321,8 +322,8 @@ def test_a_report_says_what_became_of_data_io_and_metrics(tmp_path):
     ]
     write = told["ratios"][0]["metrics"]["write_bandwidth"]
     assert write["loss"] == pytest.approx(0.2, abs=0.001)
-    assert "what was written before is intact in all 12 trials" in told["sentence"]
-    assert "I/O stood still for 1.0 to 8.0 s, depending on the ratio" in told["sentence"]
+    assert "what was written before is intact in each of 12 trials" in told["sentence"]
+    assert "I/O stood still for 1.0 to 8.0 s; all was well again 4.0 to 11.0 s after the healing" in told["sentence"]
     page = (tmp_path / "run/report.html").read_text()
     assert "Through faults" in page
     assert "3 of 3" in page
@@ -344,7 +345,7 @@ def test_lost_data_is_not_hidden(tmp_path):
     lost = {"witness-3": "has another content"}
     analysis = write_report(run_through_faults(tmp_path / "run", wrong=lost)).analysis
     [report] = analysis.faults
-    assert report.sentence.count("DATA IS NOT INTACT in 12 of 12 trials") == 1
+    assert report.sentence.count("DATA IS NOT INTACT in each of 12 trials") == 1
     assert analysis.notes[0] == (
         "Trial 2: data is not intact: 1 of 32 files that were written before, e.g. witness-3: has another content."
     )
@@ -353,9 +354,9 @@ def test_lost_data_is_not_hidden(tmp_path):
     assert "0 of 3" in page
     console = Console(width=200, file=io.StringIO())
     console.print(summary(analysis))
-    assert "DATA IS NOT INTACT in 12 of 12 trials" in console.file.getvalue()
+    assert "DATA IS NOT INTACT in each of 12 trials" in console.file.getvalue()
 
 
 def test_what_was_not_well_in_time_is_said(tmp_path):
     [report] = write_report(run_through_faults(tmp_path / "run", unwell=True)).analysis.faults
-    assert "not all was well again in time in 12 of 12 trials" in report.sentence
+    assert "not all was well again in time in each of 12 trials" in report.sentence

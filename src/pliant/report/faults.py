@@ -62,15 +62,20 @@ class FaultReport:
         parts = [self._data, *self._times]
         incomplete = self.trials - sum(each.completed for each in self.ratios)
         if incomplete:
-            parts.append(f"the workload itself failed in {incomplete} of {plural(self.trials, 'trial')}")
+            parts.append(f"the workload itself failed in {self._of(incomplete)}")
         return f"{self.workload} ({join(self.happens)}): {'; '.join(parts)}."
 
     @property
     def _data(self) -> str:
         if self.lost:
-            return f"DATA IS NOT INTACT in {self.lost} of {plural(self.trials, 'trial')}"
-        every = "the trial" if self.trials == 1 else f"all {self.trials} trials"
-        return f"what was written before is intact in {every}"
+            return f"DATA IS NOT INTACT in {self._of(self.lost)}"
+        return f"what was written before is intact in {self._of(self.trials)}"
+
+    def _of(self, count: int) -> str:
+        """So many of the trials."""
+        if self.trials == 1:
+            return "the trial"
+        return f"{'each' if count == self.trials else count} of {plural(self.trials, 'trial')}"
 
     @property
     def _times(self) -> list[str]:
@@ -80,7 +85,7 @@ class FaultReport:
         if recovered := [each.recovered_s for each in self.ratios if each.recovered_s is not None]:
             found.append(f"all was well again {_range(recovered)} after the healing")
         if ill := self.trials - sum(each.recovered for each in self.ratios):
-            found.append(f"not all was well again in time in {ill} of {plural(self.trials, 'trial')}")
+            found.append(f"not all was well again in time in {self._of(ill)}")
         return found
 
     def at(self, ratio: float) -> list[Change]:
@@ -151,4 +156,4 @@ def _median(
 
 def _range(seconds: Sequence[float]) -> str:
     low, high = f"{min(seconds):.1f}", f"{max(seconds):.1f}"
-    return f"{low} s" if low == high else f"{low} to {high} s, depending on the ratio,"
+    return f"{low} s" if low == high else f"{low} to {high} s"
