@@ -133,8 +133,19 @@ def calibrate_hosts(
 
 
 def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
-    got = _together(deployment, {node: ["cpu"] for node in nodes})
-    return Delivered("cpu", deployment.figures.cores, {_host(deployment, node): value for node, value in got.items()})
+    """What each host used while a process on it never waits: the daemons of its nodes take their part of it as well."""
+    rates: dict[str, float] = {}
+
+    def watch(at: float) -> None:
+        time.sleep(max(0.0, at + calibrate.WARM_UP_S - time.time()))
+        began, before = time.monotonic(), deployment.host_cpu_s()
+        time.sleep(_LENGTH_S)
+        length_s, after = time.monotonic() - began, deployment.host_cpu_s()
+        rates.update({host: (after[host] - before[host]) / length_s for host in before})
+
+    _together(deployment, {node: ["cpu"] for node in nodes}, watch=watch)
+    hosts = dict.fromkeys(_host(deployment, node) for node in nodes)
+    return Delivered("cpu", deployment.figures.cores, {host: rates[host] for host in hosts})
 
 
 def _nic(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
@@ -173,15 +184,16 @@ def _together(
     programs: Mapping[str, Sequence[str]],
     beside: Mapping[str, Sequence[str]] | None = None,
     length_s: float = _LENGTH_S,
+    watch: Callable[[float], None] = lambda at: None,
 ) -> dict[str, float]:
     """What programs of `machine.calibrate` in nodes print, begun at the same moment; those `beside` do not count.
 
-    The moment is further away each time one of them started too late for it.
+    The moment is further away each time one of them started too late for it; `watch` is told of it beforehand.
     """
     jobs = [*programs.items(), *(beside or {}).items()]
     for patience in _PATIENCE:
         lead_s = patience * (_START_S + _START_NODE_S * len(jobs))
-        said = _printed(deployment, jobs, lead_s, length_s)
+        said = _printed(deployment, jobs, lead_s, length_s, watch)
         if calibrate.LATE not in said:
             return dict(zip(programs, map(float, said), strict=False))
     raise FatalError(
@@ -190,7 +202,11 @@ def _together(
 
 
 def _printed(
-    deployment: Deployment, jobs: Sequence[tuple[str, Sequence[str]]], lead_s: float, length_s: float
+    deployment: Deployment,
+    jobs: Sequence[tuple[str, Sequence[str]]],
+    lead_s: float,
+    length_s: float,
+    watch: Callable[[float], None],
 ) -> list[str]:
     """What each of the programs (node, arguments) prints, begun in so many seconds; LATE from one is enough."""
     at = time.time() + lead_s
@@ -201,6 +217,7 @@ def _printed(
         log = Path(logs, f"calibrate-{number}.log")
         log.unlink(missing_ok=True)
         running.append((node, deployment.popen(node, argv, log), log))
+    watch(at)
     until = at + 20 + 10 * length_s
     failed = ""
     for node, process, log in running:
