@@ -143,7 +143,7 @@ def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
         length_s, after = time.monotonic() - began, deployment.host_cpu_s()
         rates.update({host: (after[host] - before[host]) / length_s for host in before})
 
-    _together(deployment, {node: ["cpu"] for node in nodes}, watch=watch)
+    _together(deployment, {}, {node: ["cpu"] for node in nodes}, watch=watch)
     hosts = dict.fromkeys(_host(deployment, node) for node in nodes)
     return Delivered("cpu", deployment.figures.cores, {host: rates[host] for host in hosts})
 

@@ -16,12 +16,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import pliant
 from pliant.composition import Composition
@@ -38,6 +38,8 @@ from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
 from pliant.placement import Placement
 from pliant.steps import Runner, execute, last_lines, poll
+
+_Result = TypeVar("_Result")
 
 TRIAL_MARK = "PLIANT_TRIAL"
 """Environment variable of the processes of a trial, by which what a failed one left can be found."""
@@ -210,8 +212,7 @@ class Cluster:
             for command in unmount[client]:
                 execute(self, client, command, timeout_s)
 
-        with ThreadPoolExecutor(min(32, len(unmount) or 1)) as pool:
-            list(pool.map(one, unmount))
+        _everywhere(one, unmount)
 
     def health(self, timeout_s: float = 10.0) -> dict[str, Health]:
         """Ask every node that can say so, all at the same time, whether its part of the file system works."""
@@ -224,8 +225,7 @@ class Cluster:
                 return Health(node, False, str(error))
             return Health(node, True)
 
-        with ThreadPoolExecutor(min(32, len(asked) or 1)) as pool:
-            return {health.node: health for health in pool.map(one, asked)}
+        return {health.node: health for health in _everywhere(one, asked)}
 
     # Folding
 
@@ -272,8 +272,7 @@ class Cluster:
             for command in clean[node]:
                 poll(self, {node: command}, until, threading.Event())
 
-        with ThreadPoolExecutor(min(32, len(clean) or 1)) as pool:
-            list(pool.map(one, clean))
+        _everywhere(one, clean)
 
     def drop_caches(self, timeout_s: float = 600.0) -> None:
         """Write back and empty the page cache: one serves every host, so what was written would be read from memory.
@@ -352,6 +351,12 @@ class Cluster:
                     for name in sorted(names)
                     if (path := Path(directory, name)).is_file() and not path.is_symlink()
                 )
+
+
+def _everywhere(do: Callable[[str], _Result], nodes: Collection[str]) -> list[_Result]:
+    """What `do` gives for each of the nodes, asked at the same time; raises the first error."""
+    with ThreadPoolExecutor(min(32, len(nodes) or 1)) as pool:
+        return list(pool.map(do, nodes))
 
 
 def _of_trial(error: CommandFailed, timeout_s: float) -> TrialError:

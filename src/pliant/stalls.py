@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pliant.telemetry import Samples
+from pliant.telemetry import TRAFFIC_BYTE_S, Samples
 
 _STALL = 0.05
-"""I/O stalls while clients move less than this part of what they moved before the fault ..."""
-_TRAFFIC_BYTE_S = 20_000.0
-"""... or less than this, which a file system's keep-alives and MPI's are."""
+"""I/O stalls while clients move less than this part of what they moved before the fault, or less than keep-alives are
+(`telemetry.TRAFFIC_BYTE_S`)."""
 
 
 def stalled_s(samples: Samples, clients: Sequence[str], begin_s: float, fault_s: float, end_s: float) -> float | None:
@@ -26,8 +25,8 @@ def stalled_s(samples: Samples, clients: Sequence[str], begin_s: float, fault_s:
         return None
     before = np.interp([begin_s, fault_s], time_s, total)
     usual = float(before[1] - before[0]) / (fault_s - begin_s)
-    if usual < _TRAFFIC_BYTE_S:
+    if usual < TRAFFIC_BYTE_S:
         return None
     edges = np.unique(np.clip(time_s, fault_s, end_s))
     rates = np.diff(np.interp(edges, time_s, total)) / np.diff(edges)
-    return float(np.diff(edges)[rates < max(_STALL * usual, _TRAFFIC_BYTE_S)].sum())
+    return float(np.diff(edges)[rates < max(_STALL * usual, TRAFFIC_BYTE_S)].sum())

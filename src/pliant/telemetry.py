@@ -51,7 +51,7 @@ single interval of 0.2 s is up to a quarter off."""
 
 _ACTIVE = 0.05
 """A phase's active time is from the first to the last interval with this part of its highest rate of traffic ..."""
-_TRAFFIC_BYTE_S = 20_000.0
+TRAFFIC_BYTE_S = 20_000.0
 """... of nodes' links and disks, if it is so much or more on average (keep-alives and a file system's initialisation in
 the background are less; twenty small files a second are more); else with that part of its highest CPU use."""
 
@@ -344,7 +344,7 @@ class _Active:
         traffic = [f"node/{node}/{what}" for node in nodes for what in ("sent_bytes", "read_bytes", "written_bytes")]
         total = samples.total(*traffic)
         rates = whole.rates(total, 0.0)
-        if whole.amount(total) < _TRAFFIC_BYTE_S * (end_s - begin_s):
+        if whole.amount(total) < TRAFFIC_BYTE_S * (end_s - begin_s):
             rates = whole.rates(samples.total(*(f"host/{host}/cpu_s" for host in placement)), 0.0)
         if rates.max() <= 0:
             return whole

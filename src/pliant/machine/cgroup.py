@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -259,6 +259,16 @@ def _unified(root: Path) -> Cgroups:
     if lacking := [name for name in CONTROLLERS if name not in has]:
         raise CgroupError(f"cgroup v2 at {root} has no controller {', '.join(lacking)}; enable it in the group above")
     return CgroupV2(root)
+
+
+def kill_all(find: Callable[[], Iterable[int]], until: float) -> list[int]:
+    """Kill what `find` finds until it finds nothing; what is left at a moment of `time.monotonic`, in order."""
+    while found := sorted(find()):
+        if time.monotonic() > until:
+            return found
+        kill(found)
+        time.sleep(0.005)
+    return []
 
 
 def kill(pids: list[int]) -> None:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from . import disks
-from .cgroup import kill
+from . import disks, view
+from .cgroup import kill_all
 from .deployment import Deployment
 from .process import CommandFailed, alive, environment, run
 
@@ -105,12 +105,8 @@ def _processes(deployment: Deployment, node: str) -> list[int]:
 
 def _end(deployment: Deployment, node: str, deadline_s: float) -> None:
     """Kill a node's processes until none is left but its init."""
-    until = time.monotonic() + deadline_s
-    while found := _processes(deployment, node):
-        if time.monotonic() > until:
-            raise CommandFailed(["kill"], 1, "", f"processes {found} do not die", node)
-        kill(found)
-        time.sleep(0.005)
+    if left := kill_all(lambda: _processes(deployment, node), time.monotonic() + deadline_s):
+        raise CommandFailed(["kill"], 1, "", f"processes {left} do not die", node)
 
 
 def _stop_disk(deployment: Deployment, node: str) -> None:
@@ -132,7 +128,7 @@ def _tidy(deployment: Deployment, node: str) -> None:
     """What a machine does without when it is switched on: dead mounts, and what was in memory. Mounts its disk anew."""
     live = deployment.nodes[node]
     mountinfo = (deployment.root(node).parent / "mountinfo").read_text()
-    mounts = [(line.split()[4], line.partition(" - ")[2].split()[0]) for line in mountinfo.splitlines()]
+    mounts = view.mounts(mountinfo)
     for target, kind in reversed(mounts):
         if kind.startswith(_REMOTE):
             _inside(deployment, node, ["umount", "--lazy", "--", target.encode().decode("unicode_escape")])

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,11 +68,7 @@ def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str
     mounts = sum(_read(f"/proc/{pid}/mountinfo").count("\n") for pid in inits)
     images = disks.attached(journal.directory)
     until = time.monotonic() + 20
-    while left := [pid for group in groups for pid in cgroups.pids(group) if alive(pid)]:
-        if time.monotonic() > until:
-            raise TeardownError(f"deployment {journal.id}: processes {sorted(left)} do not die")
-        cgroup.kill(left)
-        time.sleep(0.01)
+    _end(journal.id, lambda: [pid for group in groups for pid in cgroups.pids(group) if alive(pid)], until)
     _unmount(journal.directory)
     disks.detach(journal.directory, cgroups)
     written = [journal.directory / name for name in ("nodes", "disks", "logs", "enter.d", "scratch")]
@@ -128,16 +124,18 @@ def _kill(deployment: str, cgroups: cgroup.Cgroups, deadline_s: float = 20.0) ->
     The second finds what was started and had not yet joined; a process of our own ancestry is spared.
     """
     spared = _ancestry()
-    until = time.monotonic() + deadline_s
-    while True:
+
+    def find() -> set[int]:
         inside = [pid for pid in cgroups.pids(f"pliant-{deployment}") if alive(pid)]
-        found = set(inside or marked(MARK, deployment)) - spared
-        if not found:
-            return
-        if time.monotonic() > until:
-            raise TeardownError(f"deployment {deployment}: processes {sorted(found)} do not die")
-        cgroup.kill(sorted(found))
-        time.sleep(0.01)
+        return set(inside or marked(MARK, deployment)) - spared
+
+    _end(deployment, find, time.monotonic() + deadline_s)
+
+
+def _end(deployment: str, find: Callable[[], Iterable[int]], until: float) -> None:
+    """Kill what is found of a deployment until nothing is; TeardownError if something is left."""
+    if left := cgroup.kill_all(find, until):
+        raise TeardownError(f"deployment {deployment}: processes {left} do not die")
 
 
 def _remove_groups(deployment: str, cgroups: cgroup.Cgroups) -> None:

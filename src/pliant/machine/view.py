@@ -24,7 +24,7 @@ def layers(mountinfo: str) -> tuple[str, ...]:
     left_out = (*HIDDEN, *_ELSEWHERE, *_CONTAINERS)
     found = {
         target
-        for target, kind in _mounts(mountinfo)
+        for target, kind in mounts(mountinfo)
         # An overlay's options cannot hold these characters in a path.
         if kind in _LAYERED and not _below(target, left_out) and not set(target) & set("\\:,")
     }
@@ -34,7 +34,7 @@ def layers(mountinfo: str) -> tuple[str, ...]:
 def to_show(paths: Iterable[str], mountinfo: str) -> tuple[str, ...]:
     """Those of the paths that a node would not see: hidden, or on a file system that is no layer."""
     seen = set(layers(mountinfo))
-    targets = [target for target, _ in _mounts(mountinfo)]
+    targets = [target for target, _ in mounts(mountinfo)]
     found = []
     for path in paths:
         mount = max((target for target in targets if _below(path, (target,))), key=len, default="/")
@@ -43,7 +43,7 @@ def to_show(paths: Iterable[str], mountinfo: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _mounts(mountinfo: str) -> list[tuple[str, str]]:
+def mounts(mountinfo: str) -> list[tuple[str, str]]:
     """(mount point, file system) of each mount."""
     return [(line.split()[4], line.partition(" - ")[2].split()[0]) for line in mountinfo.splitlines()]
 
