@@ -275,3 +275,11 @@ def test_what_cannot_be_exported(tmp_path, argv, text, said):
     assert isinstance(result.exception, UserError)
     assert said in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "s.toml").write_text(GOOD)
+    result = export(str(tmp_path / "s.toml"), "-o", str(tmp_path / "s.toml" / "sub"))
+    assert isinstance(result.exception, UserError)
+    assert "cannot write the project" in str(result.exception)
+    assert (tmp_path / "s.toml").read_text() == GOOD

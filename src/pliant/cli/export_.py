@@ -33,8 +33,11 @@ def nixos_compose(study: Path, output: Path, flavour: str, filesystem: str | Non
     if output.exists() and not (output / MARK).is_file() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} was not written by pliant; choose another directory with --output")
     shutil.rmtree(output / "roles", ignore_errors=True)  # roles that the study no longer has
-    for name, text in files.items():
-        path = output / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    try:
+        for name, text in files.items():
+            path = output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the project to {output}: {error.strerror}; choose another --output") from error
     print(f"{output}: {len(files)} files; README.md says how to build it")
