@@ -27,6 +27,8 @@ ATTEMPTS = 3
 _LENGTH_S = 1.0
 _NIC_BITS = 40e6
 """... or as long as this takes to pass, 5 s at most: of a slow stream single drops would show."""
+_LATE_S = 0.5
+"""For how much longer a process keeps a host's CPU busy than that is looked at from outside, which may begin late."""
 _START_S = 0.3
 """Time for the programs to start, and for each node as much again as starting one takes beside the others."""
 _START_NODE_S = 0.05
@@ -143,7 +145,8 @@ def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
         length_s, after = time.monotonic() - began, deployment.host_cpu_s()
         rates.update({host: (after[host] - before[host]) / length_s for host in before})
 
-    _together(deployment, {}, {node: ["cpu"] for node in nodes}, watch=watch)
+    # They go on for longer than it is looked at: whoever looks may be late.
+    _together(deployment, {}, {node: ["cpu"] for node in nodes}, _LENGTH_S + _LATE_S, watch)
     hosts = dict.fromkeys(_host(deployment, node) for node in nodes)
     return Delivered("cpu", deployment.figures.cores, {host: rates[host] for host in hosts})
 

@@ -298,7 +298,7 @@ def test_an_interrupt_during_a_removal_waits_for_it_and_is_not_forgotten(tmp_pat
         for _ in range(3):
             os.killpg(running.process.pid, signal.SIGINT)
             time.sleep(0.03)
-        assert running.wait() == 130
+        assert running.wait() == 130, running.said
         assert running.said.rstrip().endswith("interrupted")
         assert "Traceback" not in running.said
     nothing_left(before)
