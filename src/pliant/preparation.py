@@ -13,8 +13,8 @@ from pliant.faults import Fault, chosen
 from pliant.faults import warnings as fault_warnings
 from pliant.machine import facts
 from pliant.machine.deployment import HostFigures
-from pliant.machine.journal import deployments
 from pliant.machine.process import CommandFailed, run
+from pliant.machine.promised import promised
 from pliant.platforms.emulated import Budget, host_figures, overdrawn
 from pliant.proportions import Host
 from pliant.study import LabelledWorkload, Problem, Study, StudyError
@@ -109,12 +109,7 @@ def figures_of(study: Study, machine: facts.Facts) -> tuple[HostFigures, float]:
 
 def promises() -> list[Budget]:
     """What the deployments that are up on this machine have been promised."""
-    found = []
-    for journal in deployments():
-        content = journal.read("promise.json")
-        if content is not None:
-            found.append(Budget(**content))
-    return found
+    return [Budget(**content) for content in promised()]
 
 
 def prepare(study: Study) -> tuple[Prepared, ...]:

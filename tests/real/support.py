@@ -98,6 +98,17 @@ def attempts(measure: Callable[[], float], low: float, high: float, times: int =
 # The machine
 
 
+def _everything() -> set[str]:
+    """Every deployment of which there is a journal or a control group."""
+    with contextlib.suppress(cgroup.CgroupError):
+        return {each.id for each in deployments()} | {each.removeprefix("pliant-") for each in cgroup.probe().groups()}
+    return set()
+
+
+BEFORE = _everything()
+"""What was there before the tests, up or left by a crash: none of theirs."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What pliant could leave on a machine, each thing in words."""
@@ -147,8 +158,9 @@ def nothing_left(before: Snapshot, timeout_s: float = 10.0) -> None:
 
 
 def _others() -> set[str]:
-    """Deployments of somebody else who works on this machine: their makers live and do not come from this process."""
-    found = set()
+    """Deployments of somebody else on this machine: their makers live and do not come from this process, or they were
+    there before the tests were."""
+    found = set(BEFORE)
     for journal in deployments():
         owner = journal.owner()
         if owner is not None and owner.alive and os.getpid() not in _ancestors(owner.pid):

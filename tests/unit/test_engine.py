@@ -15,7 +15,7 @@ from study_files import edited
 from pliant import engine, preparation
 from pliant import mpi as mpi_
 from pliant.errors import FatalError, TrialError, UserError
-from pliant.machine import facts
+from pliant.machine import facts, promised
 from pliant.machine.journal import Journal
 from pliant.machine.process import Completed
 from pliant.machine.together import Together
@@ -152,12 +152,19 @@ def test_deployments_that_are_up_count(machine):
         prepare(study())
 
 
-def test_promises_are_read_from_every_journal(tmp_path, monkeypatch):
-    first, second, third = (Journal.create("x", state=tmp_path) for _ in range(3))
+def test_promises_are_read_from_every_journal_of_what_still_runs(tmp_path, monkeypatch):
+    first, second, third, left = (Journal.create("x", state=tmp_path) for _ in range(4))
     first.write("promise.json", {"cores": 1.6, "memory_bytes": 8, "disk_bytes": 4})
     third.write("promise.json", {"cores": 0.4, "memory_bytes": 1, "disk_bytes": 0})
-    monkeypatch.setattr(preparation, "deployments", lambda: [first, second, third])
+    left.write("promise.json", {"cores": 0.2, "memory_bytes": 1, "disk_bytes": 0})
+    gone = left.read("owner.json") | {"started": 1}
+    left.write("owner.json", gone)
+    monkeypatch.setattr(promised.journal, "deployments", lambda: [first, second, third, left])
     assert preparation.promises() == [Budget(1.6, 8, 4), Budget(0.4, 1, 0)]
+    # Its maker is dead, and its nodes live.
+    monkeypatch.setattr(promised, "_pids", lambda name: [1] if name == left.id else [])
+    assert preparation.promises() == [Budget(1.6, 8, 4), Budget(0.4, 1, 0), Budget(0.2, 1, 0)]
+    assert len(promised.promised(apart_from=first.id)) == 2
 
 
 FIGURES = 'cores = 0.2 \\n nic = "200 Mbit/s" \\n disk = "60 MB/s" \\n memory = "1 GiB"'

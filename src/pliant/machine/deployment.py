@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from . import cgroup, disks, diskshare, launch, network, sampler, sampling, teardown, view
-from .journal import Journal, deployments
+from .journal import Journal
 from .process import CommandFailed, Completed, alive, environment, run
+from .promised import PROMISE, promised
 from .together import Job, Together, run_together
 
 DISK_RATE = 0.985
@@ -120,7 +121,7 @@ class Deployment:
             "memory_bytes": self.figures.memory_bytes * hosts,
             "disk_bytes": sum(request.disk_bytes for request in requests),
         }
-        self.journal.write("promise.json", promise)
+        self.journal.write(PROMISE, promise)
         self.journal.note(make="cgroup", group=self.group)
         self.cgroups.make(self.group)
         self._spare_others()
@@ -170,10 +171,10 @@ class Deployment:
 
         Its hosts have no limits while it deploys or cleans up; without any, others' trials would not get their CPU.
         """
-        promised = [content["cores"] for j in deployments() if j.id != self.id and (content := j.read("promise.json"))]
+        taken = [content["cores"] for content in promised(apart_from=self.id)]
         own = self.figures.cores * self.hosts
-        left = max(own, len(os.sched_getaffinity(0)) - sum(promised))
-        self.cgroups.limit_cpu(self.group, left if promised else None)
+        left = max(own, len(os.sched_getaffinity(0)) - sum(taken))
+        self.cgroups.limit_cpu(self.group, left if taken else None)
 
     def _write_enter(self) -> None:
         """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
