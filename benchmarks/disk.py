@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pliant.machine.deployment import Deployment
 
 from .figures import Figure
-from .machine import MIB, WIDE, Bench, bring_up, drop_caches, made, parsed, promise, request, together
+from .machine import MIB, WIDE, Bench, bring_up, drop_caches, made, parsed, promise, request, together, version
 
 HOW = """In nodes with a disk of their own (ext4 on a loop device), sizes so that each takes about 5 s, on a quiet
 machine and, for reading, after `echo 3 > drop_caches` and only of what was written before. dd: `dd if=/dev/zero bs=1M
@@ -176,4 +176,5 @@ def _together(
     """MB/s of all commands together; `cold`: from disk, nothing of it in memory."""
     if cold:
         drop_caches()
+        version("fio", "--version")  # in memory again: several would wait for it, and not begin at the same moment
     return sum(rate(text) for text in together(deployment, commands).values())

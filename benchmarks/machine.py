@@ -247,6 +247,7 @@ def parsed(text: str) -> Any:
 def version(*argv: str) -> str:
     """The first line that a program says of itself."""
     try:
-        return (run(argv, timeout_s=20, env=environment()).stdout.splitlines() or [""])[0].strip()
+        done = run(argv, timeout_s=20, env=environment())
+        return ((done.stdout or done.stderr).splitlines() or [""])[0].strip()
     except CommandFailed:
         return ""
