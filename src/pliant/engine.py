@@ -1,4 +1,4 @@
-"""Runs a study: schedule -> cluster -> trials -> store. Every trial is stored the moment it ends."""
+"""Runs a study: search -> cluster -> trials -> store. Every trial is stored the moment it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.process import CommandFailed, Completed
 from pliant.machine.sampling import EVERY_S
 from pliant.preparation import Prepared
-from pliant.search import Todo, schedule
+from pliant.search import Schedule, Search, Todo, schedule
 from pliant.stalls import stalled_s
 from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Study
@@ -46,7 +46,7 @@ class Listener(Protocol):
         """What is going on now, within a deployment or a trial."""
 
     def begins(self, trial: Trial, number: int, total: int, left_s: float) -> None:
-        """A trial begins, the `number`th of `total`."""
+        """A trial begins, the `number`th of `total`, which may be an estimate too."""
 
     def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """A trial has ended and is stored."""
@@ -145,12 +145,12 @@ def run(prepared: Sequence[Prepared], directory: Path, listener: Listener) -> Pa
     """
     study = prepared[0].all_of_it
     labels = [each.filesystem for each in prepared]
-    todo = schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed, labels)
+    search = Schedule(schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed, labels))
     infos = [_info(each) for each in prepared]
     with Store.create(directory, study.text, _document(study), infos, _facts(prepared)) as store:
         runner = _Runner(prepared, store, directory, listener)
         try:
-            runner.all(todo)
+            runner.all(search)
         finally:
             runner.close()
     return directory
@@ -168,6 +168,8 @@ class _Runner:
         self.spent: dict[tuple[str, str, float], list[float]] = {}
         self.deploying_s: list[float] = []
         self.number = 0
+        self.over: list[Trial] = []
+        self.began = time.monotonic()
 
     @property
     def study(self) -> Study:
@@ -181,7 +183,7 @@ class _Runner:
 
     def take_turns(self, todo: Todo) -> None:
         """Have the file system of a trial deployed: one alone once; several anew for each pass, one after the other."""
-        turn = (todo.filesystem, todo.repetition if self.several else 0)
+        turn = (todo.filesystem, todo.turn if self.several else 0)
         if turn == self.turn and self.cluster is not None:
             return
         self.close()
@@ -223,15 +225,15 @@ class _Runner:
                 self.cluster.close()
                 self.cluster = None
 
-    def all(self, todo: Sequence[Todo]) -> None:
+    def all(self, search: Search) -> None:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
         given_up = 0
-        for index, each in enumerate(todo, 1):
-            self.take_turns(each)
-            trial = self.persist(each, index, todo)
+        while (todo := search.next(self.over, time.monotonic() - self.began)) is not None:
+            self.take_turns(todo)
+            trial = self.persist(todo, search)
             if trial.state == "done":
                 given_up = 0
-            elif not self.study.workload(each.workload).faults:  # what fails through a fault is a result
+            elif not self.study.workload(todo.workload).faults:  # what fails through a fault is a result
                 given_up += 1
             # All workloads may fail at one ratio, and the study still be worth its time.
             if given_up > len(self.study.labels) + 1:
@@ -240,41 +242,45 @@ class _Runner:
                     f"that were not valid; the last: {trial.reason}"
                 )
 
-    def persist(self, each: Todo, index: int, todo: Sequence[Todo]) -> Trial:
-        """The `index`th trial, until it is done or given up; through faults it may fail once, which is a result."""
+    def persist(self, todo: Todo, search: Search) -> Trial:
+        """A trial until it is over: done or given up; through faults it may fail once, which is a result."""
         states: list[str] = []
-        faults = self.study.workload(each.workload).faults
-        attempts = 1 if faults else _ATTEMPTS
+        faults = self.study.workload(todo.workload).faults
+        attempts, number = 1 if faults else _ATTEMPTS, len(self.over) + 1
         while True:
-            trial = self.once(each, len(states) + 1, index, todo)
+            trial = self.once(todo, len(states) + 1, number, search.left(self.over))
             states.append(trial.state)
             over = trial.state == "done" or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
-            if (trial.state == "failed" or faults) and not (over and index == len(todo)):
+            if over:
+                self.over.append(trial)
+            left = search.left(self.over)
+            self.listener.ended(trial, number, len(self.over) + len(left), self.estimate(left))
+            if (trial.state == "failed" or faults) and left:
                 self.recover(trial)
             if over:
                 return trial
 
-    def once(self, each: Todo, attempt: int, index: int, todo: Sequence[Todo]) -> Trial:
-        """One attempt at the `index`th trial, stored before it begins and the moment it ends."""
+    def once(self, todo: Todo, attempt: int, number: int, left: Sequence[Todo]) -> Trial:
+        """One attempt at the `number`th trial, stored before it begins and when it ends; `left` begins with it."""
         self.number += 1
-        placement = self.study.placements[each.ratio]
-        which = f"{each.filesystem}-" if self.several else ""
-        where = Path("trials") / f"{self.number:04d}-{which}{each.workload}-ratio{each.ratio:g}"
+        placement = self.study.placements[todo.ratio]
+        which = f"{todo.filesystem}-" if self.several else ""
+        where = Path("trials") / f"{self.number:04d}-{which}{todo.workload}-ratio{todo.ratio:g}"
         trial = Trial(
             number=self.number,
-            workload=each.workload,
-            ratio=each.ratio,
+            workload=todo.workload,
+            ratio=todo.ratio,
             hosts=len(placement.hosts),
-            repetition=each.repetition,
+            repetition=todo.repetition,
             attempt=attempt,
             state="running",
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            program=self.prepared.program(each.workload),
+            program=self.prepared.program(todo.workload),
             directory=str(where),
-            filesystem=each.filesystem,
+            filesystem=todo.filesystem,
         )
         self.store.begin(trial)
-        self.listener.begins(trial, index, len(todo), self.estimate(todo[index - 1 :]))
+        self.listener.begins(trial, number, number - 1 + len(left), self.estimate(left))
         began = time.monotonic()
         try:
             trial = self.measure(trial)
@@ -283,9 +289,8 @@ class _Runner:
         except BaseException:
             self.store.end(replace(trial, state="failed", reason="interrupted"))
             raise
-        self.spent.setdefault((each.filesystem, each.workload, each.ratio), []).append(time.monotonic() - began)
+        self.spent.setdefault((todo.filesystem, todo.workload, todo.ratio), []).append(time.monotonic() - began)
         self.store.end(trial)
-        self.listener.ended(trial, index, len(todo), self.estimate(todo[index:]))
         return trial
 
     def measure(self, trial: Trial) -> Trial:
@@ -448,7 +453,7 @@ class _Runner:
             alike = [s for (_, workload, _), times in self.spent.items() if workload == each.workload for s in times]
             known = same or alike or everything
             total += mean(known) if known else _GUESS_S
-        turns = {(each.filesystem, each.repetition) for each in left} - {self.turn} if self.several else ()
+        turns = {(each.filesystem, each.turn) for each in left} - {self.turn} if self.several else ()
         return total + len(turns) * (mean(self.deploying_s) if self.deploying_s else 0.0)
 
 

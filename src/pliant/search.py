@@ -1,24 +1,73 @@
-"""Which trial to run next. Pure.
+"""Which trial to run next. Pure: the same trials that ended give the same next one, so that a run can be resumed.
 
-Every repetition is a pass over all ratios in an order of its own, the baseline among them, so that a drift of the
-machine falls on folded and unfolded trials alike (randomised complete blocks: Fisher, "The Design of Experiments",
-1935).
+Every repetition of the grid is a pass over all ratios in an order of its own, the baseline among them, so that a drift
+of the machine falls on folded and unfolded trials alike (randomised complete blocks: Fisher, "The Design of
+Experiments", 1935).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from pliant.trial import Trial
 
 
 class Todo(NamedTuple):
-    """A trial to be run: a workload's label, a ratio, which repetition it is, from 1, and a file system's label."""
+    """A trial to be run: a workload's label, a ratio, which repetition it is, from 1, and a file system's label.
+
+    Where several file systems take turns, trials of one `turn` share a deployment.
+    """
 
     workload: str
     ratio: float
     repetition: int
     filesystem: str = ""
+    turn: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, float, int]:
+        """What tells it from every other trial of a run."""
+        return self.filesystem, self.workload, self.ratio, self.repetition
+
+
+def key_of(trial: Trial) -> tuple[str, str, float, int]:
+    """The `Todo.key` that a trial was an attempt at."""
+    return trial.filesystem, trial.workload, trial.ratio, trial.repetition
+
+
+class Search(Protocol):
+    """Says which trial is next. `over` is the last attempt at each trial that is over, done or given up, in order."""
+
+    def next(self, over: Sequence[Trial], spent_s: float = 0.0) -> Todo | None:
+        """The next trial after those, or None if nothing is left; `spent_s` is how long the run has taken so far."""
+
+    def left(self, over: Sequence[Trial]) -> Sequence[Todo]:
+        """The trials still to come, the next one first, as far as that can be said: what follows may change it."""
+
+    def skipped(self, over: Sequence[Trial]) -> Sequence[Todo]:
+        """The first repetition of what needed no trial at all."""
+
+
+class Schedule:
+    """A search that was fixed beforehand: these trials, whatever comes of them."""
+
+    def __init__(self, todo: Sequence[Todo]) -> None:
+        self._todo = tuple(todo)
+
+    def next(self, over: Sequence[Trial], spent_s: float = 0.0) -> Todo | None:
+        """See Search."""
+        return next(iter(self.left(over)), None)
+
+    def left(self, over: Sequence[Trial]) -> Sequence[Todo]:
+        """See Search."""
+        known = {key_of(trial) for trial in over}
+        return [todo for todo in self._todo if todo.key not in known]
+
+    def skipped(self, over: Sequence[Trial]) -> Sequence[Todo]:
+        """See Search."""
+        return ()
 
 
 def schedule(
@@ -37,6 +86,6 @@ def schedule(
         for filesystem in turn:
             for ratio in chance.sample(list(ratios), len(ratios)):
                 order = chance.sample(list(workloads), len(workloads))
-                todo += [Todo(workload, ratio, repetition, filesystem) for workload in order]
+                todo += [Todo(workload, ratio, repetition, filesystem, repetition) for workload in order]
         turn.reverse()
     return todo

@@ -20,7 +20,7 @@ from pliant.machine.journal import Journal
 from pliant.machine.process import Completed
 from pliant.machine.together import Together
 from pliant.platforms.emulated import Budget
-from pliant.search import Todo
+from pliant.search import Schedule, Todo
 from pliant.store import RunInfo
 from pliant.study import StudyError, load, parse
 from pliant.trial import Trial
@@ -479,7 +479,7 @@ def test_what_is_left_is_estimated_from_the_trials_most_alike(runner):
 
 def test_trials_that_work_run_once(runner, monkeypatch):
     runs(runner, monkeypatch, True, True)
-    runner.all([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)])
+    runner.all(Schedule([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)]))
     assert runner.store.states == [("ior", 1, "done"), ("mdtest", 1, "done")]
     first, second = runner.store.trials.values()
     assert (first.hosts, second.hosts) == (8, 4)
@@ -488,7 +488,7 @@ def test_trials_that_work_run_once(runner, monkeypatch):
 
 def test_a_trial_that_fails_is_kept_and_tried_once_more(runner, monkeypatch):
     runs(runner, monkeypatch, TrialError("no answer"), True, TrialError("a"), TrialError("b"), True)
-    runner.all([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1), Todo("ior", 4.0, 1)])
+    runner.all(Schedule([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1), Todo("ior", 4.0, 1)]))
     assert runner.store.states == [
         ("ior", 1, "failed"),
         ("ior", 2, "done"),
@@ -504,14 +504,14 @@ def test_a_study_in_which_everything_fails_ends_early(runner, monkeypatch):
     with pytest.raises(
         FatalError, match=r"^4 trials in a row were given up, each after 2 failures or 4 .*; the last: no 7$"
     ):
-        runner.all([Todo("ior", 1.0, n) for n in range(1, 40)])
+        runner.all(Schedule([Todo("ior", 1.0, n) for n in range(1, 40)]))
 
 
 def test_a_trial_that_was_not_valid_is_repeated_on_the_same_cluster(runner, monkeypatch):
     outcomes = iter(["invalid", "invalid", "done"])
     monkeypatch.setattr(engine._Runner, "measure", lambda self, trial: replace(trial, state=next(outcomes)))
     monkeypatch.setattr(engine._Runner, "recover", lambda self, trial: pytest.fail("nothing was broken"))
-    runner.all([Todo("ior", 1.0, 1)])
+    runner.all(Schedule([Todo("ior", 1.0, 1)]))
     assert runner.store.states == [("ior", 1, "invalid"), ("ior", 2, "invalid"), ("ior", 3, "done")]
 
 
@@ -519,14 +519,14 @@ def test_a_machine_that_is_never_quiet_ends_a_study(runner, monkeypatch):
     busy = lambda self, trial: replace(trial, state="invalid", reason="no idle CPU")  # noqa: E731
     monkeypatch.setattr(engine._Runner, "measure", busy)
     with pytest.raises(FatalError, match=r"4 trials in a row were given up.*not valid; the last: no idle CPU"):
-        runner.all([Todo("ior", 1.0, n) for n in range(1, 40)])
+        runner.all(Schedule([Todo("ior", 1.0, n) for n in range(1, 40)]))
     assert runner.store.states[:5] == [("ior", n, "invalid") for n in (1, 2, 3, 4, 1)]
 
 
 def test_an_interrupted_trial_is_kept_as_failed(runner, monkeypatch):
     runs(runner, monkeypatch, True, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        runner.all([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)])
+        runner.all(Schedule([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)]))
     assert runner.store.states == [("ior", 1, "done"), ("mdtest", 1, "failed")]
     assert runner.store.trials[2].reason == "interrupted"
 

@@ -8,7 +8,8 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.search import Todo, schedule
+from pliant.search import Schedule, Todo, schedule
+from pliant.trial import Trial
 
 labels = st.lists(st.sampled_from(["ior", "mdtest", "small", "large", "fio"]), min_size=1, max_size=4, unique=True)
 ratios = st.sets(st.sampled_from([1.5, 2.0, 3.0, 4.0, 8.0, 16.0]), max_size=5).map(lambda more: [1.0, *sorted(more)])
@@ -19,7 +20,7 @@ repetitions = st.integers(1, 6)
 @given(labels, ratios, repetitions, seeds)
 def test_each_trial_is_there_once(workloads, ratios, repetitions, seed):
     todo = schedule(workloads, ratios, repetitions, seed)
-    wanted = {Todo(w, r, n) for w in workloads for r in ratios for n in range(1, repetitions + 1)}
+    wanted = {Todo(w, r, n, turn=n) for w in workloads for r in ratios for n in range(1, repetitions + 1)}
     assert Counter(todo) == Counter(wanted)
 
 
@@ -65,3 +66,22 @@ def test_every_ratio_comes_first_about_as_often():
     assert all(60 <= first[ratio] <= 140 for ratio in (1, 2, 4, 8))
     order = Counter(next(iter(b)).workload for _, b in groupby(todo, key=lambda each: (each.repetition, each.ratio)))
     assert 700 <= order["a"] <= 900
+
+
+def over(todo: Todo, state="done", number=1) -> Trial:
+    """What became of a trial."""
+    return Trial(number, todo.workload, todo.ratio, 1, todo.repetition, 1, state, "", filesystem=todo.filesystem)
+
+
+def test_a_schedule_goes_on_where_it_was_left():
+    todo = schedule(["a", "b"], [1, 2], 2, 1, ["x", "y"])
+    search, ended = Schedule(todo), []
+    while (following := search.next(ended)) is not None:
+        assert search.left(ended)[0] == following == Schedule(todo).next(ended)
+        ended.append(over(following, "failed" if len(ended) == 3 else "done"))
+    assert [(t.filesystem, t.workload, t.ratio, t.repetition) for t in ended] == [each.key for each in todo]
+    assert not search.left(ended)
+    assert not search.skipped(ended)
+    # Whichever of them are over, and in whichever order: what is left is the rest, in order.
+    some = [over(each) for each in (todo[5], todo[0], todo[9])]
+    assert search.left(some) == [each for n, each in enumerate(todo) if n not in (0, 5, 9)]
