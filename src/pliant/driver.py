@@ -25,6 +25,7 @@ from pliant.cluster import Cluster, Health
 from pliant.driven import Driven, Failed
 from pliant.errors import UserError
 from pliant.machine.journal import Journal, deployments
+from pliant.machine.promised import running
 from pliant.study import Study, load
 from pliant.workplace import Workplace
 
@@ -153,8 +154,8 @@ def names(driver: Driver) -> dict[str, Any]:
 
 
 def attach(deployment: str | None = None, said: Callable[[str], None] = say) -> Driver:
-    """The cluster of that id, or the only one that `pliant up` left. It stays when the script ends. UserError."""
-    found = [journal.id for journal in deployments()]
+    """The cluster of that id, or the only one that runs. It stays when the script ends. UserError."""
+    found = [journal.id for journal in (deployments() if deployment else running())]
     if deployment is None and len(found) != 1:
         raise UserError(f"{len(found)} deployments are up ({', '.join(found) or 'none'}); name one by its id")
     chosen = deployment or found[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from support import FIGURES, deployed, out, python, request, until
 
 from pliant.cluster import visible
+from pliant.machine import network, teardown
 from pliant.machine.journal import Journal
 from pliant.machine.process import CommandFailed
 from pliant.machine.teardown import remove
@@ -245,6 +247,26 @@ def test_a_deployment_that_could_not_be_made_can_be_removed(srv):
     requests = [request("a", 1), request("b", 2, disk="/etc/passwd", disk_bytes=32 << 20)]
     with pytest.raises(CommandFailed, match="b"), deployed(requests, {"a": 1, "b": 1}):
         pass
+
+
+def test_what_is_left_of_a_link_does_not_hinder_the_node_that_comes_after(monkeypatch):
+    """The kernel removes a dead node's link when it finds the time."""
+    requests = [request("server1", 1), request("server2", 2)]
+    with deployed(requests, {"server1": 1, "server2": 2}) as deployment:
+        removed = teardown.remove_nodes
+
+        def slowly(*arguments):
+            gone = removed(*arguments)
+            enter = ["nsenter", "--target", str(deployment.fabric_pid), "--net"]
+            add = ["ip", "link", "add", network.link(2), "type", "veth", "peer", "late"]
+            until(
+                lambda: subprocess.run([*enter, *add], capture_output=True).returncode == 0, "a link like the old one"
+            )
+            return gone
+
+        monkeypatch.setattr(teardown, "remove_nodes", slowly)
+        deployment.renew(requests, ())
+        assert out(deployment, "server2", "cat", "/sys/class/net/eth0/operstate").strip() == "up"
 
 
 def test_removing_twice_is_fine():

@@ -10,6 +10,7 @@ import click
 
 from pliant.errors import UserError
 from pliant.machine.journal import STATE, Journal, deployments
+from pliant.machine.promised import running
 
 study_argument = click.argument("study", type=click.Path(path_type=Path, readable=False))  # `load` says it better
 
@@ -21,9 +22,13 @@ def need_root(what: str) -> None:
 
 
 def chosen(deployment: str | None, how: str = "name one with --id") -> Journal:
-    """The deployment of that id, or the only one that is up. UserError if that is not one; `how` to name one."""
+    """The deployment of that id, or the only one that runs, or that there is. UserError if that is not one.
+
+    `how` says how to name one.
+    """
     found = deployments()
     if deployment is None:
+        found = running() or found
         if len(found) == 1:
             return found[0]
         said = (

@@ -24,6 +24,7 @@ import socket
 import stat
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +136,7 @@ class _Netlink:
     """A conversation with the kernel about the links of one network namespace: that in which it was opened."""
 
     _REQUEST, _ACK, _CREATE, _EXCL = 0x1, 0x4, 0x400, 0x200
-    _NEWLINK, _NEWADDR, _ERROR = 16, 20, 2
+    _NEWLINK, _DELLINK, _NEWADDR, _ERROR = 16, 17, 20, 2
     UP = 0x1
 
     def __init__(self) -> None:
@@ -166,14 +167,22 @@ class _Netlink:
         return struct.pack("=BxHiII", 0, 0, index, flags, flags)
 
     def add_veth(self, name: str, bridge: int, peer: str, peer_pid: int) -> None:
-        """A pair of links: `name` here, up and in a bridge, and `peer`, down, in the namespace of a process."""
+        """A pair of links: `name` here, up and in a bridge, and `peer`, down, in the namespace of a process.
+
+        The kernel takes its time to remove the links of a node that has gone: its own, of the same name, goes now.
+        """
         name_, master, info, netns = 3, 10, 18, 19  # IFLA_*
         kind, data, veth_peer = 1, 2, 1  # IFLA_INFO_*, VETH_INFO_PEER
         one = self.attribute
         other = self._link(0, 0) + one(name_, peer) + one(netns, peer_pid)
         about = one(kind, "veth") + one(data, one(veth_peer, other))
         body = self._link(0, self.UP) + one(name_, name) + one(master, bridge) + one(info, about)
-        self._ask(self._NEWLINK, self._CREATE | self._EXCL, body, f"link {name}")
+        try:
+            self._ask(self._NEWLINK, self._CREATE | self._EXCL, body, f"link {name}")
+        except FileExistsError:
+            with suppress(OSError):  # it went meanwhile
+                self._ask(self._DELLINK, 0, self._link(0, 0) + one(name_, name), f"link {name}")
+            self._ask(self._NEWLINK, self._CREATE | self._EXCL, body, f"link {name}")
 
     def set_up(self, index: int) -> None:
         """Switch a link on."""

@@ -1,4 +1,4 @@
-"""What the deployments on this machine were promised of it, for those who want to have a share beside them."""
+"""Which deployments on this machine still run, and what they were promised of it, for those who come beside them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ PROMISE = "promise.json"
 """Where a deployment writes down what it was promised: cores, memory_bytes, disk_bytes, of all its hosts together."""
 
 
+def running() -> list[journal.Journal]:
+    """The deployments of which something still runs, oldest first: the maker, or a process in a control group."""
+    return [
+        each
+        for each in journal.deployments()
+        if ((owner := each.owner()) is not None and owner.alive) or _pids(each.id)
+    ]
+
+
 def promised(apart_from: str = "") -> list[dict[str, Any]]:
-    """What was promised to the deployments of which something still runs: the maker, or a process in a control group.
+    """What was promised to the deployments that run.
 
     What is left of others (a crash, a reboot) takes no CPU and no memory; the disk that it has filled is not free any
     more, and it will not fill more.
     """
-    running: list[dict[str, Any]] = []
-    for each in journal.deployments():
-        owner = each.owner()
-        if each.id != apart_from and ((owner is not None and owner.alive) or _pids(each.id)):
-            running += [content] if (content := each.read(PROMISE)) else []
-    return running
+    found = [each.read(PROMISE) for each in running() if each.id != apart_from]
+    return [content for content in found if content]
 
 
 def _pids(deployment: str) -> list[int]:
