@@ -15,21 +15,27 @@ import json
 import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pliant.artefacts import sync_directory
+from pliant.digest import canonical, sha256
 from pliant.errors import FatalError, UserError
 from pliant.savings import PowerModel
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
-SCHEMA_VERSION = 4
-"""1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`. Reading such a run changes nothing in it; its
-first new trial brings it up to date."""
+SCHEMA_VERSION = 5
+"""1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`, 4 no `trial.key`, `trial.reused`,
+`trial.proved` and no digests. Reading such a run changes nothing in it; its first new trial brings it up to date."""
 DATABASE = "results.sqlite"
+_DIGEST = "digest"
+"""The document that has the digest of all others, and of the facts."""
+_HEADER_BYTES = 100
 CSV_HEADER = (
     "number",
     "workload",
@@ -52,6 +58,8 @@ CSV_HEADER = (
     "data_intact",
     "io_stalled_s",
     "recovered_s",
+    "key",
+    "reused",
 )
 """Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. New ones go last."""
 
@@ -63,7 +71,8 @@ CREATE TABLE trial (
     repetition INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL,
     duration_s REAL NOT NULL, reason TEXT NOT NULL, program TEXT NOT NULL, host_cpu_s TEXT NOT NULL,
     directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}', filesystem TEXT NOT NULL DEFAULT '',
-    fault TEXT NOT NULL DEFAULT '{}'
+    fault TEXT NOT NULL DEFAULT '{}', key TEXT NOT NULL DEFAULT '', reused TEXT NOT NULL DEFAULT '',
+    proved TEXT NOT NULL DEFAULT '[]', digest TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE value (
     trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
@@ -151,6 +160,12 @@ class RunInfo:
         )
 
 
+def holds_run(directory: Path) -> bool:
+    """Whether there is a run's database; an empty one is what older versions left when they were killed at once."""
+    path = directory / DATABASE
+    return path.is_file() and path.stat().st_size > 0
+
+
 class Store:
     """The database of one run. One process writes; others may read at the same time. Also a context manager.
 
@@ -169,32 +184,48 @@ class Store:
         study: Mapping[str, Any],
         infos: Sequence[RunInfo],
         facts: Mapping[str, str],
+        more: Mapping[str, str] | None = None,
     ) -> Store:
-        """A new store in `directory`, made if it is not there; `infos` has one element for each file system.
+        """A new store in `directory`, made if it is not there; `infos` has one element for each file system, `more` are
+        documents that only `document` reads.
 
-        UserError if there is a run already.
+        UserError if there is a run already. It appears as a whole: a run that is killed here leaves none.
         """
         path = directory / DATABASE
-        if path.exists():
+        if holds_run(directory):
             raise UserError(f"{directory} already holds a run; choose another directory")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the run directory {directory}: {error.strerror}") from error
-        store = cls(directory, _connect(path, "rwc"))
         documents = {
+            **(more or {}),
             "study.toml": study_toml,
             "study": json.dumps(study),
             "run": json.dumps([i.to_json() for i in infos]),
         }
-        with store._writing() as cursor:
-            # Schema and version in one transaction: a run that was killed here is an empty file, not half a run.
+        made = directory / f".{DATABASE}.new"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for left in directory.glob(f".{DATABASE}.new*"):
+                left.unlink()
+        except OSError as error:
+            raise UserError(f"cannot make the run directory {directory}: {error.strerror}") from error
+        try:
+            with cls(directory, _connect(made, "rwc")) as store:
+                store._fill(documents, facts)
+            made.replace(path)
+            sync_directory(directory)
+        except OSError as error:
+            raise FatalError(f"cannot write to {path}: {error.strerror}") from error
+        finally:
+            made.unlink(missing_ok=True)
+        return cls(directory, _connect(path, "rw"))
+
+    def _fill(self, documents: Mapping[str, str], facts: Mapping[str, str]) -> None:
+        with self._writing() as cursor:
             for statement in _SCHEMA.split(";"):
                 cursor.execute(statement)
             cursor.executemany("INSERT INTO document VALUES (?, ?)", documents.items())
             cursor.executemany("INSERT INTO fact VALUES (?, ?)", facts.items())
+            _seal(cursor)
             cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        return store
 
     @classmethod
     def open(cls, directory: Path) -> Store:
@@ -202,9 +233,38 @@ class Store:
         path = directory / DATABASE
         if not path.is_file():
             raise UserError(f"{directory} holds no run: there is no {DATABASE} in it")
-        connection = _connect(path, "rw" if os.access(path, os.W_OK) else "ro")
+        return cls._checked(directory, _connect(path, "rw" if os.access(path, os.W_OK) else "ro"))
+
+    @classmethod
+    def look(cls, directory: Path, patience_s: float = 2.0) -> Store:
+        """The store as it was at one moment, in memory: who runs the study never waits for who looks, nor notices.
+
+        The file is read as it is, and counts if no transaction was under way before or after, and none in between: each
+        changes the counter in the file's header (https://www.sqlite.org/fileformat.html#file_change_counter). A
+        journal that stays is what a crash left, and is for `open` to take back. Raises UserError as `open` does.
+        """
+        path, journal = directory / DATABASE, directory / f"{DATABASE}-journal"
+        until = time.monotonic() + patience_s
+        while path.is_file() and time.monotonic() < until:
+            if not journal.exists():
+                before, content = path.stat(), path.read_bytes()
+                after = path.stat()
+                with path.open("rb") as file:
+                    same = file.read(_HEADER_BYTES) == content[:_HEADER_BYTES]
+                still = (before.st_ino, before.st_mtime_ns, before.st_size) == (
+                    after.st_ino,
+                    after.st_mtime_ns,
+                    after.st_size,
+                )
+                if same and still and not journal.exists():
+                    return cls._checked(directory, _in_memory(content, path))
+            time.sleep(0.002)
+        return cls.open(directory)
+
+    @classmethod
+    def _checked(cls, directory: Path, connection: sqlite3.Connection) -> Store:
         try:
-            _check(connection, path)
+            _check(connection, directory / DATABASE)
         except UserError:
             connection.close()
             raise
@@ -247,6 +307,39 @@ class Store:
         """Keep one more fact, or correct one."""
         with self._writing() as cursor:
             cursor.execute("INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = ?2", (name, value))
+            _seal(cursor)
+
+    def document(self, name: str) -> str:
+        """A document of the run by its name; "" if it has none of that name, as those of older versions."""
+        row = self._connection.execute("SELECT body FROM document WHERE name = ?", (name,)).fetchone()
+        return "" if row is None else str(row[0])
+
+    def set_documents(self, documents: Mapping[str, str]) -> None:
+        """Keep documents, in place of those of the same names."""
+        with self._writing() as cursor:
+            cursor.executemany("INSERT OR REPLACE INTO document VALUES (?, ?)", documents.items())
+            _seal(cursor)
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Strike trials that say nothing, with all that is known of them."""
+        with self._writing() as cursor:
+            cursor.executemany("DELETE FROM trial WHERE number = ?", [(number,) for number in numbers])
+
+    def changed(self) -> list[str]:
+        """What is not as it was written, by the digests beside it, a sentence without a full stop each.
+
+        Nothing is known of what older versions wrote.
+        """
+        path = self.directory / DATABASE
+        found = []
+        written = self.document(_DIGEST)
+        if written and written != _digest_of_documents(self._connection.cursor()):
+            found.append(f"{path}: what it says of the run was changed")
+        digests = dict(self._connection.execute("SELECT number, digest FROM trial")) if self._version > 4 else {}
+        for trial in self.trials():
+            if digests.get(trial.number) and digests[trial.number] != _digest_of_trial(trial):
+                found.append(f"{path}: trial {trial.number} was changed")
+        return found
 
     def infos(self) -> tuple[RunInfo, ...]:
         """What the run is, for analysis: one element for each file system, in the study's order."""
@@ -259,13 +352,12 @@ class Store:
 
     def study_toml(self) -> str:
         """The study file, byte for byte."""
-        return self._document("study.toml")
+        return self.document("study.toml")
 
     def _document(self, name: str) -> str:
-        row = self._connection.execute("SELECT body FROM document WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            raise UserError(f"{self.directory / DATABASE} is damaged: it does not say what the run was")
-        return str(row[0])
+        if body := self.document(name):
+            return body
+        raise UserError(f"{self.directory / DATABASE} is damaged: it does not say what the run was")
 
     @property
     def _version(self) -> int:
@@ -277,11 +369,11 @@ class Store:
             for since, name, empty in _ADDED:
                 if version < since:
                     cursor.execute(f"ALTER TABLE trial ADD COLUMN {name} TEXT NOT NULL DEFAULT '{empty}'")
-                    cursor.execute(f"PRAGMA user_version = {since}")
+            cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             cursor.execute("DELETE FROM value WHERE trial = ?", (trial.number,))
-            marks = ", ".join("?" * len(_TRIAL_COLUMNS))
-            columns = ", ".join(_TRIAL_COLUMNS)
-            cursor.execute(f"INSERT OR REPLACE INTO trial ({columns}) VALUES ({marks})", _columns(trial))
+            row = (*_columns(trial), _digest_of_trial(trial))
+            columns, marks = ", ".join((*_TRIAL_COLUMNS, "digest")), ", ".join("?" * len(row))
+            cursor.execute(f"INSERT OR REPLACE INTO trial ({columns}) VALUES ({marks})", row)
             values = [(trial.number, name, float(value)) for name, value in trial.metrics.items()]
             cursor.executemany("INSERT INTO value VALUES (?, ?, ?)", values)
 
@@ -303,8 +395,16 @@ class Store:
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
-_JSON_COLUMNS = ("host_cpu_s", "usage", "fault")
-_ADDED = ((2, "usage", "{}"), (3, "filesystem", ""), (4, "fault", "{}"))
+_JSON_COLUMNS = ("host_cpu_s", "usage", "fault", "proved")
+_ADDED = (
+    (2, "usage", "{}"),
+    (3, "filesystem", ""),
+    (4, "fault", "{}"),
+    (5, "key", ""),
+    (5, "reused", ""),
+    (5, "proved", "[]"),
+    (5, "digest", ""),
+)
 """Columns that came with a version of the schema, and what they hold for trials from before."""
 
 
@@ -322,12 +422,13 @@ def write_trials_csv(path: Path, trials: Sequence[Trial], infos: Sequence[RunInf
         tail = (trial.state, trial.reason, trial.started_at, trial.duration_s, cpu_s)
         through = [trial.fault.get(name, "") for name in ("intact", "stalled_s", "recovered_s")]
         fault = ["" if value is None else value for value in through]
+        about = (*fault, trial.key, trial.reused)
         order = [name for name in known if name in trial.metrics] + [n for n in trial.metrics if n not in known]
         for name in order or [""]:
             metric = known.get(name)
             unit, better = (metric.unit, metric.better) if metric else ("", "")
             writer.writerow(
-                (*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *fault)
+                (*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *about)
             )
     write_atomically(path, out.getvalue().encode())
 
@@ -369,11 +470,37 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise UserError(f"{path} was written by a newer pliant (schema {version}; this one reads {SCHEMA_VERSION})")
 
 
+def _in_memory(content: bytes, path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        if content:  # of an empty file there is nothing to take over
+            connection.deserialize(content)
+        return connection
+    except sqlite3.Error as error:
+        connection.close()
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _digest_of_documents(cursor: sqlite3.Cursor) -> str:
+    documents = cursor.execute("SELECT name, body FROM document WHERE name <> ?", (_DIGEST,)).fetchall()
+    return sha256(canonical([dict(documents), cursor.execute("SELECT name, value FROM fact").fetchall()]))
+
+
+def _digest_of_trial(trial: Trial) -> str:
+    return sha256(json.dumps(trial.to_json(), sort_keys=True).encode())
+
+
+def _seal(cursor: sqlite3.Cursor) -> None:
+    """Write down the digest of all documents and facts as they are now; for `Store.changed`."""
+    cursor.execute("INSERT OR REPLACE INTO document VALUES (?, ?)", (_DIGEST, _digest_of_documents(cursor)))
+
+
 def _columns(trial: Trial) -> tuple[Any, ...]:
-    row = {name: getattr(trial, name) for name in _TRIAL_COLUMNS}
-    return tuple((row | {name: json.dumps(dict(row[name])) for name in _JSON_COLUMNS}).values())
+    document = trial.to_json()
+    return tuple(json.dumps(document[n]) if n in _JSON_COLUMNS else document[n] for n in _TRIAL_COLUMNS)
 
 
 def _trial(row: Sequence[Any], metrics: Mapping[str, float]) -> Trial:
     named = dict(zip(_TRIAL_COLUMNS, row, strict=True))
-    return Trial(**named | {name: json.loads(named[name]) for name in _JSON_COLUMNS} | {"metrics": metrics})
+    read = {name: json.loads(named[name]) for name in _JSON_COLUMNS}
+    return Trial(**named | read | {"metrics": metrics, "proved": tuple(read["proved"])})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-TrialState = Literal["running", "done", "failed", "invalid"]
+TrialState = Literal["todo", "running", "done", "failed", "invalid", "skipped"]
+"""Those that are stored have begun: `todo` is still to come, `skipped` needed no trial; both follow from the search."""
+INTERRUPTED = "interrupted"
+"""The reason of a trial that was cut short by the user: it says nothing, and is repeated when the run goes on."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,26 @@ class Trial:
     """The file system's label in the study; empty in runs from before studies had several."""
     fault: Mapping[str, Any] = field(default_factory=dict)
     """What became of it through faults: what `faults.Outcome.to_json` says; empty where there were none."""
+    key: str = ""
+    """The digest of all that determined it (`determined.key_of`); empty in runs from before there were keys."""
+    reused: str = ""
+    """The run that measured it, and when, if it was taken from the store; "" for what this run measured itself."""
+    proved: tuple[str, ...] = ()
+    """In the workflow `verified`: what was proved of its reset and of its data, a sentence each."""
+
+    @property
+    def half(self) -> bool:
+        """Whether it never came to an end: it counts for nothing."""
+        return self.state == "running" or (self.state == "failed" and self.reason == INTERRUPTED)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; a metric that is no number becomes null."""
+        metrics = {name: value + 0.0 if math.isfinite(value) else None for name, value in self.metrics.items()}
+        exact = {"ratio": float(self.ratio), "duration_s": float(self.duration_s)}
+        return {**asdict(self), **exact, "metrics": metrics, "proved": list(self.proved)}
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> Trial:
+        """The inverse of `to_json`; TypeError, KeyError or ValueError for what is not one."""
+        metrics = {name: math.nan if value is None else float(value) for name, value in document["metrics"].items()}
+        return Trial(**{**document, "metrics": metrics, "proved": tuple(document["proved"])})

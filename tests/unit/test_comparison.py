@@ -351,11 +351,11 @@ def test_one_file_system_is_reported_without_a_comparison(tmp_path):
 
 
 def second_version(directory: Path) -> None:
-    """Make a run what the second version of the schema made of it: no column for file systems or faults."""
+    """Make a run what the second version of the schema made of it: no column for file systems, faults or keys."""
     info = runs.info().to_json()
     del info["label"]
     with sqlite3.connect(directory / DATABASE) as connection:
-        for added in ("filesystem", "fault"):
+        for added in ("filesystem", "fault", "key", "reused", "proved", "digest"):
             connection.execute(f"ALTER TABLE trial DROP COLUMN {added}")
         connection.execute("UPDATE document SET body = ? WHERE name = 'run'", (json.dumps(info),))
         connection.execute("PRAGMA user_version = 2")

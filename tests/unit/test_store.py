@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -71,6 +72,8 @@ def test_any_trial_comes_back(tmp_path_factory, metrics, cpu, reason, usage):
     with Store.create(tmp_path_factory.mktemp("run"), "", {}, [runs.info()], {}) as store:
         store.end(trial)
         assert store.trials() == [trial]
+        assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+        assert store.changed() == []
 
 
 # What the first version of pliant made, word for word.
@@ -287,6 +290,90 @@ def test_another_process_reads_while_one_writes(tmp_path):
         for number in range(1, 20):
             writer.end(runs.trial(number, "ior", 1.0, 1, "done"))
             assert len(reader.trials()) == number
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE value SET value = value + 0.001 WHERE trial = 3 AND rowid % 2", "trial 3 was changed"),
+        ("UPDATE trial SET state = 'done' WHERE state = 'failed'", "trial [0-9]+ was changed"),
+        ("UPDATE trial SET proved = '[\"all well\"]' WHERE number = 2", "trial 2 was changed"),
+        ("UPDATE fact SET value = '6.19' WHERE name = 'kernel'", "what it says of the run was changed"),
+        ("UPDATE document SET body = '' WHERE name = 'study.toml'", "what it says of the run was changed"),
+        ("DELETE FROM document WHERE name = 'study'", "what it says of the run was changed"),
+    ],
+)
+def test_what_was_changed_by_hand_is_found(tmp_path, statement, said):
+    runs.make_run(tmp_path)
+    with Store.open(tmp_path) as store:
+        assert store.changed() == []
+        store._connection.execute(statement)
+        (found,) = store.changed()
+    assert re.fullmatch(f"{tmp_path}/{DATABASE}: {said}", found)
+
+
+def test_trials_that_say_nothing_are_struck(tmp_path):
+    runs.make_run(tmp_path)
+    with Store.open(tmp_path) as store:
+        before = store.trials()
+        store.forget([before[-1].number, 2])
+        assert store.trials() == [trial for trial in before[:-1] if trial.number != 2]
+        assert store._connection.execute("SELECT count(*) FROM value WHERE trial = 2").fetchone() == (0,)
+
+
+def test_documents_are_kept_beside_the_run(tmp_path):
+    with Store.create(tmp_path, "", {}, [runs.info()], {}, {"conditions": "{}"}) as store:
+        store.set_documents({"finished": "now", "conditions": "[]"})
+        assert (store.document("conditions"), store.document("finished"), store.document("no")) == ("[]", "now", "")
+        assert store.changed() == []
+
+
+def test_a_run_whose_making_was_killed_is_made_again(tmp_path):
+    (tmp_path / DATABASE).touch()
+    (tmp_path / f".{DATABASE}.new").write_bytes(b"half")
+    (tmp_path / f".{DATABASE}.new-journal").write_bytes(b"of it")
+    runs.make_run(tmp_path)
+    assert stored(tmp_path) == runs.trials()
+    assert [path.name for path in tmp_path.iterdir()] == [DATABASE]
+
+
+def test_who_looks_sees_whole_transactions_and_is_not_waited_for(tmp_path):
+    """Each trial that is done has its metric; a reader that holds its lock for ever would stop the writer."""
+    runs.make_run(tmp_path, [])
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    argv = [sys.executable, "-c", WRITER, str(tmp_path), here]
+    looked = []
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as writer:
+        writer.stdout.readline()
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            with Store.look(tmp_path) as store:
+                looked.append(store.trials())
+        held = Store.look(tmp_path)
+        held._connection.execute("BEGIN")
+        seen = held.trials()
+        writer.stdout.readline()
+        for _ in range(3):
+            assert writer.stdout.readline(), "it goes on"
+        assert held.trials() == seen
+        held.close()
+        writer.send_signal(signal.SIGKILL)
+    lengths = [len(trials) for trials in looked]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > lengths[0]
+    for trials in looked:
+        assert all(t.metrics == {"write_bandwidth": t.number} for t in trials if t.state == "done")
+        assert [t.state for t in trials[:-1]] == ["done"] * (len(trials) - 1)
+    with Store.look(tmp_path) as store, Store.open(tmp_path) as writer:
+        assert store.trials() == writer.trials()
+
+
+@pytest.mark.parametrize(("damage", "words"), [(damage_missing, "holds no run"), (damage_text, "not a database")])
+def test_to_look_at_what_cannot_be_read(tmp_path, damage, words):
+    runs.make_run(tmp_path)
+    damage(tmp_path / DATABASE)
+    with pytest.raises(UserError, match=words):
+        Store.look(tmp_path)
 
 
 def test_csv_has_one_row_for_each_trial_and_metric(tmp_path):
