@@ -21,7 +21,7 @@ test: setup-tests lint
 test-unit: setup-tests
 	$(PYTEST) tests/unit --numprocesses auto --dist loadfile
 
-test-v2: setup
+test-v2: setup-tests
 	@scripts/test-v2
 
 bench: setup

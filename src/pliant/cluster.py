@@ -26,7 +26,7 @@ from typing import Self, TypeVar
 import pliant
 from pliant.composition import Composition
 from pliant.errors import PliantError, TrialError
-from pliant.machine import cgroup, power
+from pliant.machine import cgroup, facts, power
 from pliant.machine.deployment import Deployment, HostFigures, NodeFile, NodeRequest
 from pliant.machine.journal import STATE, Journal
 from pliant.machine.launch import upper
@@ -88,6 +88,7 @@ class Cluster:
         CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
         """
         cgroups = cgroup.probe()
+        facts.load_filesystems(composition.kernel)  # nodes have no way to the machine's modules
         journal = Journal.create(title or composition.filesystem, keep=keep)
         deployment = Deployment(journal, cgroups, figures)
         cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs)

@@ -144,16 +144,32 @@ def waves(steps: Sequence[Step]) -> list[tuple[str, ...]]:
     return order
 
 
+Setting = bool | int | str | Sequence["Setting"] | Mapping[str, "Setting"]
+"""The value of an option."""
+
+
 @dataclass(frozen=True)
 class NixOS:
     """What NixOS has of a file system, for `export`: everything else is taken from the steps."""
 
     packages: tuple[str, ...]
     """Attributes of nixpkgs that have its programs."""
-    settings: Mapping[str, Mapping[str, bool | int | str]]
+    settings: Mapping[str, Mapping[str, Setting]]
     """Role -> option -> value: {"server": {"services.glusterfs.enable": True}}."""
     units: Mapping[str, str]
     """Step -> the service, made by these options, that carries it out."""
+    common: Mapping[str, Setting] = field(default_factory=dict)
+    """Option -> value, on nodes of all roles."""
+    provides: tuple[str, ...] = ()
+    """Steps that these options take care of, with nothing left to do."""
+    files: tuple[str, ...] = ()
+    """Files that these options write."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Words of commands, and owners of files, that are others there."""
+    users: Mapping[str, str] = field(default_factory=dict)
+    """Step -> who carries it out there, where that is not root."""
+    own: bool = False
+    """Whether nixpkgs has not got it, so that the user names who has."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +202,8 @@ class Composition:
     until what was deleted is gone from the servers as well."""
     kernel: tuple[str, ...] = ()
     """File systems that the machine's kernel must have: "fuse"."""
+    one_per_kernel: tuple[str, ...] = ()
+    """Roles of which one kernel can carry a single node."""
     nixos: NixOS | None = None
     """What NixOS has of it; None if it is not known how to run it there."""
     spare: Mapping[str, int] = field(default_factory=dict)

@@ -136,12 +136,8 @@ def _prepare(study: Study, machine: facts.Facts) -> Prepared:
         raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
     if machine.cgroups_error:
         raise UserError(f"hosts cannot be emulated here: {machine.cgroups_error}")
+    _need_kernel(study)
     _need_programs(study)
-    if unknown := facts.missing_filesystems(study.composition.kernel):
-        kinds = ", ".join(unknown)
-        raise UserError(
-            f"this machine's kernel has no {kinds}: modprobe {' '.join(unknown)}, or use a kernel that has it"
-        )
     clients = tuple(node.name for node in study.composition.clients)
     tools = {w.label: Toolbox(python=sys.executable, program=_program(w), clients=clients) for w in study.workloads}
     versions = facts.package_versions(study.composition.packages)
@@ -150,6 +146,22 @@ def _prepare(study: Study, machine: facts.Facts) -> Prepared:
         _rehearse(workload, tools[workload.label])
     mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
     return replace(prepared, mpi=mpis)
+
+
+def _need_kernel(study: Study) -> None:
+    """UserError if this machine's kernel cannot be what the file system's nodes need; they all share it."""
+    composition = study.composition
+    if unknown := facts.missing_filesystems(composition.kernel):
+        raise UserError(
+            f"{study.filesystem.kind} requires {' and '.join(unknown)} of the kernel, which this machine's has not: "
+            f"{facts.loading(unknown)}, or use a kernel that has it"
+        )
+    for role in composition.one_per_kernel:
+        if study.filesystem.roles.get(role, 0) > 1:
+            raise UserError(
+                f"a kernel carries one {role} of {study.filesystem.kind}, and all nodes share this machine's: "
+                f"take {role} = 1 in [filesystem.roles], or machines of their own (pliant export nixos-compose)"
+            )
 
 
 def _need_programs(study: Study) -> None:

@@ -109,7 +109,19 @@ def test_a_kernel_without_the_file_systems_that_are_needed(machine):
     machine.kernel = ()
     with pytest.raises(UserError) as refused:
         prepare(study())
-    assert str(refused.value) == "this machine's kernel has no fuse: modprobe fuse, or use a kernel that has it"
+    said = "glusterfs requires fuse of the kernel, which this machine's has not: modprobe -a fs-fuse, or use a kernel"
+    assert str(refused.value) == f"{said} that has it"
+
+
+def test_what_a_kernel_carries_once_is_refused_twice(machine):
+    text = edited(
+        'kind = "glusterfs" => kind = "orangefs"',
+        'volume = "distribute" => sync_data = true',
+        "client = 4 => client = 4",
+    )
+    machine.kernel = ("pvfs2",)
+    with pytest.raises(UserError, match="a kernel carries one client of orangefs, and all nodes share this machine's"):
+        prepare(parse(text, "study.toml"))
 
 
 def test_versions_of_packages_are_in_the_facts(machine):

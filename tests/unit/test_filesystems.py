@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -45,9 +46,13 @@ ALL = [
     ("cephfs", {"monitor": 1, "osd": 3, "client": 2}, {}),
     ("cephfs", {"monitor": 3, "manager": 2, "metadata": 3, "osd": 5, "client": 2}, {"active_metadata": 2}),
     ("cephfs", {"monitor": 1, "osd": 3, "client": 1}, {"pool": "erasure 2+1"}),
+    ("nfs", {"server": 1, "client": 2}, {}),
+    ("orangefs", {"server": 3, "client": 1}, {}),
+    ("beegfs", {"management": 1, "metadata": 1, "storage": 2, "client": 2}, {}),
     ("custom", {"server": 1, "client": 2}, SSHFS),
 ]
-BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat"}
+KERNEL = {"nfs": ("nfs4", "nfsd"), "orangefs": ("pvfs2",), "beegfs": ("beegfs",)}
+BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat", "grep"}
 
 
 @pytest.fixture(params=ALL, ids=lambda each: f"{each[0]}-{sum(each[1].values())}")
@@ -83,7 +88,7 @@ def test_every_program_is_declared_and_only_the_users_own_commands_meet_a_shell(
         assert "sh" not in programs
     assert composition.packages
     assert composition.version
-    assert composition.kernel == ("fuse",)
+    assert composition.kernel == KERNEL.get(kind, ("fuse",))
 
 
 def test_a_node_that_starts_again_keeps_what_it_has(each):
@@ -114,6 +119,78 @@ def test_the_same_seed_gives_the_same_and_another_does_not(each):
     assert compose(kind, counts, **options) == composition
     if composition.identities and any(composition.identities.values()):
         assert compose(kind, counts, seed=2, **options).identities != composition.identities
+
+
+# Those of the kernel
+
+
+def test_nfs():
+    composition = compose("nfs", {"server": 1, "client": 2}, threads=16, export="async", mount_options=["nconnect=4"])
+    assert [list(wave) for wave in plan.waves(composition.steps)] == [
+        ["state"],
+        ["records", "mountd"],
+        ["serve"],
+        ["mount"],
+    ]
+    assert commands(composition, "state", "server1") == [
+        "mkdir -p /run/rpc_pipefs /var/lib/nfs/nfsdcld",
+        "mount -t rpc_pipefs rpc_pipefs /run/rpc_pipefs",
+        "mount -t nfsd nfsd /proc/fs/nfsd",
+        "exportfs -ra",
+    ]
+    assert commands(composition, "serve", "server1") == ["rpc.nfsd --no-nfs-version 3 --nfs-version 4.2 16"]
+    assert commands(composition, "mount", "client2") == [
+        "mkdir -p /mnt/dfs",
+        "mount -t nfs4 -o vers=4.2,nconnect=4 server1:/ /mnt/dfs",
+    ]
+    (exports,) = composition.files["server1"]
+    assert exports.content == "/srv/export *(rw,async,no_root_squash,no_subtree_check,fsid=0)\n"
+    assert any("loses" in warning for warning in composition.warnings)
+    with pytest.raises(ValidationError):
+        compose("nfs", {"server": 1, "client": 1}, mount_options=["a b"])
+
+
+def test_orangefs():
+    composition = compose("orangefs", {"server": 2, "client": 1}, sync_data=True)
+    assert [list(wave) for wave in plan.waves(composition.steps)] == [
+        ["prepare", "client"],
+        ["format"],
+        ["server"],
+        ["mount"],
+    ]
+    assert commands(composition, "format", "server2") == ["pvfs2-server -f /etc/orangefs/server.conf -a server2"]
+    assert commands(composition, "mount", "client1")[1] == "mount -t pvfs2 tcp://server1:3334/orangefs /mnt/dfs"
+    (config,) = composition.files["server2"]
+    assert "Alias server2 tcp://server2:3334\n" in config.content
+    assert "TroveSyncMeta yes\nTroveSyncData yes\n" in config.content
+    ranges = [tuple(map(int, found)) for found in re.findall(r"Range server\d (\d+)-(\d+)", config.content)]
+    assert len(ranges) == 4
+    assert ranges[0][0] == 3
+    assert all(one[1] + 1 == other[0] for one, other in itertools.pairwise(ranges))
+    assert ranges[-1][1] < 2**63
+    assert composition.one_per_kernel == ("client",)
+
+
+def test_beegfs():
+    composition = compose("beegfs", {"management": 1, "metadata": 2, "storage": 3, "client": 2})
+    assert [list(wave) for wave in plan.waves(composition.steps)] == [
+        ["prepare", "helper"],
+        ["management"],
+        ["metadata", "storage"],
+        ["mount"],
+        ["layout"],
+    ]
+    assert commands(composition, "storage", "storage3") == [
+        "beegfs-storage cfgFile=/etc/beegfs/beegfs-storage.conf runDaemonized=false"
+    ]
+    (layout,) = commands(composition, "layout", "client1")
+    assert "--numtargets=3 --chunksize=512k /mnt/dfs" in layout
+    files = {file.path: file for file in composition.files["storage2"]}
+    secret = files["/etc/beegfs/conn.auth"]
+    assert (secret.mode, secret.secret) == (0o600, True)
+    assert "sysMgmtdHost = management1\n" in files["/etc/beegfs/beegfs-storage.conf"].content
+    with pytest.raises(ValueError, match="not a power of two"):
+        compose("beegfs", {"management": 1, "metadata": 1, "storage": 1, "client": 1}, chunk_kib=100)
 
 
 # MooseFS

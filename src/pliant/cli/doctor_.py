@@ -44,10 +44,10 @@ def _usable(driver: type[Filesystem]) -> tuple[bool, str]:
         return True, "what it needs follows from the study"
     counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
     composition = driver.compose(nodes_for(counts), options, 0)
+    if unknown := facts.missing_filesystems(composition.kernel):
+        return False, f"the kernel has no {', '.join(unknown)}: {facts.loading(unknown)}"
     if facts.missing(composition.programs):
         return False, f"apt-get install {' '.join(composition.packages)}"
-    if unknown := facts.missing_filesystems(composition.kernel):
-        return False, f"the kernel has no {', '.join(unknown)}: modprobe {' '.join(unknown)}"
     return True, facts.version(composition.version) if composition.version else ""
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from pliant.composition import Command, Composition, File, Identity, Node, Role, Step
+from pliant.composition import Command, Composition, File, Identity, NixOS, Node, Role, Setting, Step
 from pliant.identity import derive, uuid
 from pliant.units import Size
 
@@ -148,6 +148,7 @@ class CephFS:
             unmount={client: (Command(("umount", MOUNT)),) for client in cluster.clients},
             clean={node.name: (cluster.purged(node),) for node in cluster.metadata},
             kernel=("fuse",),
+            nixos=cluster.nixos(),
             spare={"osd": options.spare, "monitor": (sum(node.role == "monitor" for node in nodes) - 1) // 2},
         )
 
@@ -252,8 +253,8 @@ class _Cluster:
         """Keys with what they are allowed, as ceph-authtool(8) has them."""
         lines = []
         for entity, kind in entities.items():
-            lines += [f"[{entity}]", f"\tkey = {self.key(entity)}"]
-            lines += [f'\tcaps {service} = "{caps}"' for service, caps in _CAPS[kind].items()]
+            lines += [f"[{entity}]", f"  key = {self.key(entity)}"]
+            lines += [f'  caps {service} = "{caps}"' for service, caps in _CAPS[kind].items()]
         return "\n".join((*lines, ""))
 
     def files(self, node: Node) -> tuple[File, ...]:
@@ -272,15 +273,23 @@ class _Cluster:
 
     def configuration(self) -> str:
         """ceph.conf, the same everywhere."""
-        options = self.options
         general = {
             "fsid": self.fsid,
             "mon_host": ",".join(node.address for node in self.monitors),
             "mon_initial_members": ",".join(node.name for node in self.monitors),
-            "keyring": _KEYRING,
             "auth_cluster_required": "cephx",
             "auth_service_required": "cephx",
             "auth_client_required": "cephx",
+            **self.settings(),
+        }
+        lines = [f"{key} = {value}" for key, value in general.items()]
+        return "\n".join(("[global]", *lines, ""))
+
+    def settings(self) -> dict[str, str]:
+        """What ceph.conf says beside who the cluster is."""
+        options = self.options
+        return {
+            "keyring": _KEYRING,
             "ms_bind_ipv4": "true",
             "ms_bind_ipv6": "false",
             "mon_data": f"{STORE}/$id",
@@ -297,8 +306,18 @@ class _Cluster:
             **_SETTINGS,
             **options.settings,
         }
-        lines = [f"{key} = {value}" for key, value in general.items()]
-        return "\n".join(("[global]", *lines, ""))
+
+    def nixos(self) -> NixOS:
+        """NixOS's own services for Ceph's daemons wait for keys where these daemons do not look for them: so of
+        `services.ceph` there is the configuration, and the daemons are those of the steps."""
+        options: dict[str, Setting] = {
+            "services.ceph.enable": True,
+            "services.ceph.global.fsid": self.fsid,
+            "services.ceph.global.monHost": ",".join(node.name for node in self.monitors),
+            "services.ceph.global.monInitialMembers": ",".join(node.name for node in self.monitors),
+            "services.ceph.extraConfig": self.settings(),
+        }
+        return NixOS(("ceph",), settings={}, units={}, common=options, files=(_CONFIG,))
 
     @property
     def copies(self) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pliant.composition import BadOptions, Command, Composition, File, Node, Role, Step
+from pliant.composition import BadOptions, Command, Composition, File, NixOS, Node, Role, Step
 from pliant.units import Duration
 
 MOUNT = "/mnt/dfs"
@@ -37,6 +37,7 @@ _CHUNKSERVER = {
     # Reading what is stored again and again, to see whether it is intact, is work beside the workload.
     "HDD_TEST_SPEED": "0",
 }
+_EXPORTS = ("* / rw,alldirs,admin,maproot=0:0", "* . rw")
 _OWN = ("DATA_PATH", "WORKING_USER", "WORKING_GROUP", "EXPORTS_FILENAME", "HDD_CONF_FILENAME", "MASTER_HOST")
 
 
@@ -98,8 +99,33 @@ class MooseFS:
             health=_health(master, names["chunkserver"], clients),
             unmount={client: (Command(("umount", MOUNT)),) for client in clients},
             kernel=("fuse",),
+            nixos=_nixos(master, options),
             spare={"master": 0, "chunkserver": options.goal - 1},
         )
+
+
+def _nixos(master: str, options: MooseOptions) -> NixOS:
+    base = "services.moosefs"
+    return NixOS(
+        packages=("moosefs",),
+        common={f"{base}.masterHost": master},
+        settings={
+            "master": {
+                f"{base}.master.enable": True,
+                f"{base}.master.exports": _EXPORTS,
+                f"{base}.master.settings": {**_COMMON, **_MASTER, **options.master_options},
+            },
+            "chunkserver": {
+                f"{base}.chunkserver.enable": True,
+                f"{base}.chunkserver.hdds": [_CHUNKS],
+                f"{base}.chunkserver.settings": {**_COMMON, **_CHUNKSERVER, **options.chunkserver_options},
+            },
+            "client": {f"{base}.client.enable": True},
+        },
+        units={"master": "mfs-master", "chunkserver": "mfs-chunkserver"},
+        files=tuple(f"{_CONFIG}/{name}.cfg" for name in ("mfsmaster", "mfsexports", "mfschunkserver", "mfshdd")),
+        words={"--owner=mfs": "--owner=moosefs", "--group=mfs": "--group=moosefs", "mfs:mfs": "moosefs:moosefs"},
+    )
 
 
 def _settings(*tables: dict[str, str]) -> str:
@@ -112,7 +138,7 @@ def _files(master: str, chunkservers: list[Node], options: MooseOptions) -> dict
     found: dict[str, tuple[File, ...]] = {
         master: (
             File(f"{_CONFIG}/mfsmaster.cfg", _settings(_COMMON, _MASTER, options.master_options)),
-            File(f"{_CONFIG}/mfsexports.cfg", "* / rw,alldirs,admin,maproot=0:0\n* . rw\n"),
+            File(f"{_CONFIG}/mfsexports.cfg", "".join(f"{line}\n" for line in _EXPORTS)),
             File(f"{DATA}/metadata.mfs", "MFSM NEW", owner="mfs:mfs"),
         )
     }

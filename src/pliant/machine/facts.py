@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def missing_filesystems(names: tuple[str, ...]) -> list[str]:
     """Those of the file systems that the kernel neither has nor would load a module for (alias fs-NAME)."""
     known = _read("/proc/filesystems").split()
     return [name for name in names if name not in known and not _loadable(f"fs-{name}")]
+
+
+def loading(names: Sequence[str]) -> str:
+    """How a user would have the kernel load the modules of file systems, by their aliases."""
+    return f"modprobe -a {' '.join(f'fs-{name}' for name in names)}"
+
+
+def load_filesystems(names: tuple[str, ...]) -> None:
+    """Have the kernel load the modules of file systems that it has as modules; raises CommandFailed."""
+    known = _read("/proc/filesystems").split()
+    for name in names:
+        if name not in known:
+            run(["modprobe", f"fs-{name}"], timeout_s=30).check()
 
 
 def _loadable(alias: str) -> bool:

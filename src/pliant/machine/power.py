@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from . import disks, view
+from . import disks, kernel, view
 from .cgroup import kill_all
 from .deployment import Deployment
 from .process import CommandFailed, alive, environment, run
@@ -23,8 +23,8 @@ _EXT4_IOC_SHUTDOWN = 0x8004587D
 _NO_FLUSH = 2
 """EXT4_GOING_FLAGS_NOLOGFLUSH, fs/ext4/ext4.h: from now on nothing more reaches the disk, not even the journal."""
 
-_REMOTE = ("fuse", "nfs", "ceph", "lustre", "beegfs", "pvfs2", "9p", "cifs")
-"""Beginnings of the kinds of mounts that are of no use once the processes behind them have gone."""
+_REMOTE = ("fuse", "nfs", "rpc_pipefs", "ceph", "lustre", "beegfs", "pvfs2", "9p", "cifs")
+"""Beginnings of the kinds of mounts that are of no use once what is behind them has gone."""
 
 _VOLATILE = ("/run", "/tmp", "/dev/shm")
 """Directories of a node that a machine finds empty when it is switched on."""
@@ -104,7 +104,8 @@ def _processes(deployment: Deployment, node: str) -> list[int]:
 
 
 def _end(deployment: Deployment, node: str, deadline_s: float) -> None:
-    """Kill a node's processes until none is left but its init."""
+    """Stop what the kernel serves for a node, and kill its processes until none is left but its init."""
+    kernel.stop_servers([deployment.nodes[node].pid])
     if left := kill_all(lambda: _processes(deployment, node), time.monotonic() + deadline_s):
         raise CommandFailed(["kill"], 1, "", f"processes {left} do not die", node)
 

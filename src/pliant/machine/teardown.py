@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroup, disks
+from . import cgroup, disks, kernel
 from .journal import Journal
 from .process import MARK, alive, marked, run, start_time
 
@@ -68,7 +68,12 @@ def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str
     mounts = sum(_read(f"/proc/{pid}/mountinfo").count("\n") for pid in inits)
     images = disks.attached(journal.directory)
     until = time.monotonic() + 20
-    _end(journal.id, lambda: [pid for group in groups for pid in cgroups.pids(group) if alive(pid)], until)
+
+    def find() -> list[int]:
+        return [pid for group in groups for pid in cgroups.pids(group) if alive(pid)]
+
+    _let_go(find)
+    _end(journal.id, find, until)
     _unmount(journal.directory)
     disks.detach(journal.directory, cgroups)
     written = [journal.directory / name for name in ("nodes", "disks", "logs", "enter.d", "scratch")]
@@ -129,7 +134,14 @@ def _kill(deployment: str, cgroups: cgroup.Cgroups, deadline_s: float = 20.0) ->
         inside = [pid for pid in cgroups.pids(f"pliant-{deployment}") if alive(pid)]
         return set(inside or marked(MARK, deployment)) - spared
 
+    _let_go(find)
     _end(deployment, find, time.monotonic() + deadline_s)
+
+
+def _let_go(find: Callable[[], Iterable[int]], deadline_s: float = 10.0) -> None:
+    """End what the kernel does for nodes: clients before their server, which they may need a last time."""
+    cgroup.kill_all(lambda: kernel.clients(find()), time.monotonic() + deadline_s)
+    kernel.stop_servers(find())
 
 
 def _end(deployment: str, find: Callable[[], Iterable[int]], until: float) -> None:
