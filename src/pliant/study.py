@@ -24,13 +24,22 @@ from pliant.nodeset import select
 from pliant.placement import Placement, explicit, hosts_for, nodes_for, place
 from pliant.problems import KeyPath, Problem, StudyError, dotted, explain, near, read_toml, show, unknown_key
 from pliant.savings import PowerModel
-from pliant.tables import FilesystemTable, FoldTable, MpiTable, PlatformTable, PowerTable, StudyTable, checked_name
+from pliant.tables import (
+    FilesystemTable,
+    FoldTable,
+    MpiTable,
+    NixosComposeTable,
+    PlatformTable,
+    PowerTable,
+    StudyTable,
+    checked_name,
+)
 from pliant.textfile import read_text
 from pliant.workloads import Workload
 
 __all__ = ["LabelledFilesystem", "LabelledWorkload", "Problem", "Study", "StudyError", "load", "parse"]
 
-_KEYS = ("study", "platform", "filesystem", "fold", "workload", "fault", "power", "mpi")
+_KEYS = ("study", "platform", "filesystem", "fold", "workload", "fault", "power", "mpi", "nixos_compose")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -75,6 +84,7 @@ class Study:
     fold: FoldTable
     power: PowerTable
     mpi: MpiTable
+    nixos_compose: NixosComposeTable
     workloads: tuple[LabelledWorkload, ...]
     most_nodes: int
     """The nodes of the file system that has most: so many hosts are promised something, whichever is deployed."""
@@ -194,7 +204,8 @@ def parse(text: str, file: str) -> Study:
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
     found.add_all(_across(platform, power))
     mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
-    if found.problems or not (about and platform and filesystems and fold and power and mpi):
+    nxc = _table(NixosComposeTable, {"nixos_compose": {}} | raw, "nixos_compose", found)
+    if found.problems or not (about and platform and filesystems and fold and power and mpi and nxc):
         raise StudyError(found.problems)
     return Study(
         file=file,
@@ -205,6 +216,7 @@ def parse(text: str, file: str) -> Study:
         fold=fold,
         power=power,
         mpi=mpi,
+        nixos_compose=nxc,
         workloads=workloads,
         most_nodes=max(len(each.composition.nodes) for each in filesystems),
     )

@@ -11,7 +11,16 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pliant import catalogue, proportions
@@ -277,3 +286,21 @@ class MpiTable(_Table):
         if path is not None and (not path.startswith("/") or not path.isprintable()):
             raise ValueError(f'{show(path)} is not an absolute path; write e.g. "/usr/bin/mpiexec"')
         return path
+
+
+_FlakeRef = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+]*:[A-Za-z0-9._~/?=&%+-]+$", max_length=300)]
+
+
+class NixosComposeTable(_Table):
+    """[nixos_compose]: what `pliant export nixos-compose` builds with, as references of flakes."""
+
+    nixpkgs: _FlakeRef = Field("github:NixOS/nixpkgs/23.05", examples=["github:NixOS/nixpkgs/23.05"])
+    """The flavours of NixOS Compose are made for this release."""
+    nxc: _FlakeRef = Field(
+        "git+https://gitlab.inria.fr/nixos-compose/nixos-compose.git?rev=0c994a91ec163c051d8ef48e4ca5ba11766926c9"
+    )
+    disk: Literal["file", "directory"] = Field("file", examples=["file"])
+    """What a node's disk is where no partition is set aside for it: a file with its own file system, or a directory."""
+    filesystem: _FlakeRef | None = Field(None, examples=["github:me/beegfs-nix"])
+    """Where a file system comes from that nixpkgs has not: its default overlay has a package of that name, its default
+    NixOS module the kernel's part."""

@@ -14,6 +14,7 @@ from pliant.cli.common import study_argument
 
 if TYPE_CHECKING:
     from pliant.preparation import Prepared
+    from pliant.study import Study
     from pliant.workloads import Phase
 
 
@@ -21,11 +22,17 @@ if TYPE_CHECKING:
 @study_argument
 @click.option("--plan", is_flag=True, help="Also show every command that it would run, node by node.")
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
-def command(study: Path, plan: bool, as_json: bool) -> None:
+@click.option(
+    "--deployment", type=click.Path(path_type=Path), help="Only see whether a deployment file of nxc is of it."
+)
+def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> None:
     """Check STUDY, a study file, and show what it would do: placements, promises, trials. Touches nothing."""
     from pliant.preparation import prepare
     from pliant.study import load
 
+    if deployment is not None:
+        _compare(load(study), deployment)
+        return
     prepared = prepare(load(study))
     if as_json:
         documents = [_document(each) for each in prepared]
@@ -39,6 +46,20 @@ def command(study: Path, plan: bool, as_json: bool) -> None:
         _show_commands(each)
     if not plan:
         print("  `--plan` shows every command")
+
+
+def _compare(study: Study, deployment: Path) -> None:
+    """Say that what nxc deployed is the study's cluster, or raise UserError."""
+    from pliant import nxc
+    from pliant.errors import UserError
+    from pliant.textfile import read_text
+
+    try:
+        text = read_text(deployment, "deployment file")
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {deployment}: {error}") from error
+    found = nxc.read(text, str(deployment), study.nodes)
+    print(f"{deployment}: {len(found)} nodes of nxc are those of the study")
 
 
 def _document(prepared: Prepared) -> dict[str, Any]:
@@ -101,6 +122,9 @@ def _show(prepared: Sequence[Prepared]) -> None:
         _row("scale", f"{first.scale:g}{chosen}; CPU, NIC and disk are divided by it, memory is not")
     _row("a host", first.host_figures)
     _row("promised", _promised(max(prepared, key=lambda each: len(each.study.nodes))))
+    for each in prepared:
+        if disks := _disks(each):
+            _row("disks", disks)
     many = f"{len(prepared)} file systems x " if len(prepared) > 1 else ""
     grid = f"{many}{len(study.labels)} workloads x {len(study.ratios)} ratios x {study.about.repetitions} repetitions"
     _row("trials", f"{study.total_trials}: {grid}")
@@ -128,6 +152,21 @@ def _counts(prepared: Prepared) -> str:
     options = ", ".join(f"{key} {shorten(str(value), 60, placeholder=' ...')}" for key, value in given)
     kind = study.filesystem.kind if label == study.filesystem.kind else f"{label}, {study.filesystem.kind}"
     return f"{kind}: {counts}{f'; {options}' if options else ''}"
+
+
+def _disks(prepared: Prepared) -> str:
+    """Which nodes have a disk, where, and what it is; "" if none has."""
+    from pliant.units import format_size
+
+    study = prepared.study
+    where = [
+        f"{role.name} {role.disk}"
+        for role in study.composition.roles
+        if role.disk and any(node.role == role.name for node in study.nodes)
+    ]
+    size = format_size(study.platform.host.disk_size)
+    elsewhere = f"exported to NixOS Compose: a {study.nixos_compose.disk}, or Grid'5000's partition for users' data"
+    return f"{', '.join(where)}; {size} each, a file with its own ext4 ({elsewhere})" if where else ""
 
 
 def _promised(prepared: Prepared) -> str:

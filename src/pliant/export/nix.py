@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*", re.ASCII)
 _KEYWORDS = frozenset(("assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with"))
@@ -23,9 +23,13 @@ class Lines:
     """A text of several lines, such as a script."""
 
     text: str
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """What stands in the text for the value of a name of the expression around it -> that name."""
 
 
-Value = bool | int | str | Raw | Lines | Sequence["Value"] | Mapping[str, "Value"]
+Key = str | tuple[str, ...]
+"""An attribute or an option: its path with dots, or in parts where a part may have a dot in it."""
+Value = bool | int | str | Raw | Lines | Sequence["Value"] | Mapping[Key, "Value"] | Mapping[str, "Value"]
 
 
 def string(text: str) -> str:
@@ -44,22 +48,34 @@ def name(text: str) -> str:
     return text if _NAME.fullmatch(text) and text not in _KEYWORDS else string(text)
 
 
-def path(option: str) -> str:
+def path(option: Key) -> str:
     """An option's path: its parts are joined by dots."""
-    return ".".join(name(part) for part in option.split("."))
+    return ".".join(name(part) for part in (option.split(".") if isinstance(option, str) else option))
 
 
-def lines(text: str, indent: str) -> str:
-    """An indented string. Where Nix would strip or change something of it, it is one in double quotes instead."""
-    inside = indent + "  "
+def lines(text: str, indent: str, marks: Mapping[str, str] | None = None) -> str:
+    """An indented string. Where Nix would strip or change something of it, it is one in double quotes instead.
+
+    `marks` are as those of `Lines`.
+    """
+    inside, marks = indent + "  ", marks or {}
+    bare = _replaced(text, dict.fromkeys(marks, "x"))
     # A single quote before an escape would become a part of it.
-    plain = "'${" not in text and all(each == "\n" or each.isprintable() for each in text)
-    rows = text.split("\n")
+    plain = not any(f"'{begin}" in text for begin in ("${", *marks))
+    plain = plain and all(each == "\n" or each.isprintable() for each in bare)
+    rows = bare.split("\n")
+    values = {mark: f"${{{each}}}" for mark, each in marks.items()}
     if not plain or rows[-1] or any(row != row.strip() and not row.strip() for row in rows) or rows[0][:1] in ("", " "):
-        return string(text)
+        return _replaced(string(text), values)
     escaped = text[:-1].replace("''", "'''").replace("${", "''${")
     body = "".join(f"{inside}{row}\n" if row else "\n" for row in escaped.split("\n"))
-    return f"''\n{body}{indent}''"
+    return _replaced(f"''\n{body}{indent}''", values)
+
+
+def _replaced(text: str, values: Mapping[str, str]) -> str:
+    for old, new in values.items():
+        text = text.replace(old, new)
+    return text
 
 
 def expression(value: Value, indent: str = "") -> str:
@@ -74,7 +90,7 @@ def expression(value: Value, indent: str = "") -> str:
     if isinstance(value, Raw):
         return value.text
     if isinstance(value, Lines):
-        return lines(value.text, indent)
+        return lines(value.text, indent, value.marks)
     if isinstance(value, Mapping):
         if not value:
             return "{ }"
