@@ -22,8 +22,8 @@ from pliant.machine import facts
 from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.process import CommandFailed, Completed
 from pliant.machine.sampling import EVERY_S
-from pliant.preparation import Prepared
-from pliant.search import Schedule, Search, Todo, schedule
+from pliant.preparation import Prepared, search_of
+from pliant.search import Search, Todo
 from pliant.stalls import stalled_s
 from pliant.store import RunInfo, Store
 from pliant.study import LabelledWorkload, Study
@@ -87,8 +87,10 @@ def _info(prepared: Prepared) -> RunInfo:
         platform=study.platform.kind,
         workflow="dev",
         seed=study.about.seed,
-        repetitions=study.about.repetitions,
+        repetitions=study.about.most,
         max_loss=study.fold.max_loss,
+        search=study.about.search,
+        indifference=study.fold.zone,
         hosts={ratio: len(placement.hosts) for ratio, placement in study.placements.items()},
         metrics={w.label: w.driver.metrics(w.options) for w in study.workloads},
         roles=dict(study.filesystem.roles),
@@ -143,9 +145,7 @@ def run(prepared: Sequence[Prepared], directory: Path, listener: Listener) -> Pa
 
     On an interruption (KeyboardInterrupt) or a failure what was measured is kept there, and the cluster is removed.
     """
-    study = prepared[0].all_of_it
-    labels = [each.filesystem for each in prepared]
-    search = Schedule(schedule(study.labels, study.ratios, study.about.repetitions, study.about.seed, labels))
+    study, search = prepared[0].all_of_it, search_of(prepared)
     infos = [_info(each) for each in prepared]
     with Store.create(directory, study.text, _document(study), infos, _facts(prepared)) as store:
         runner = _Runner(prepared, store, directory, listener)

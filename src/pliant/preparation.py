@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pliant import mpi as mpi_
+from pliant.adaptive import Adaptive, Question
+from pliant.bound import client_rate, expected_break
 from pliant.errors import UserError
 from pliant.faults import Fault, chosen
 from pliant.faults import warnings as fault_warnings
@@ -17,6 +19,7 @@ from pliant.machine.process import CommandFailed, run
 from pliant.machine.promised import promised
 from pliant.platforms.emulated import Budget, host_figures, overdrawn
 from pliant.proportions import Host
+from pliant.search import Schedule, Search, Within, schedule
 from pliant.study import LabelledWorkload, Problem, Study, StudyError
 from pliant.workloads import Phase, Toolbox
 
@@ -74,6 +77,18 @@ class Prepared:
         """
         return f"{self.study.composition.mount}/pliant-{self.study.workload(label).plain or label}"
 
+    @property
+    def expected_break(self) -> float | None:
+        """The smallest ratio at which NICs and disks leave clients too little; None if they do at none."""
+        study, figures = self.study, self.figures
+        clients = [node.name for node in study.composition.clients]
+        servers = [node.name for node in study.nodes if study.composition.role(node.role).disk]
+        rates = {
+            ratio: client_rate(placement, clients, servers, figures.nic_bit_s / 8, figures.disk_byte_s)
+            for ratio, placement in study.placements.items()
+        }
+        return expected_break(rates, study.fold.max_loss)
+
     def faults(self, label: str) -> tuple[Fault, ...]:
         """What happens to which nodes in a workload's trials, in the order of time."""
         return chosen(self.study.workload(label).faults, self.study.nodes, self.study.about.seed)
@@ -93,6 +108,30 @@ class Prepared:
     def disk_caveat(self) -> str:
         """What must be known of the real host's disk rate; "" if it is that of its very disk, or the study's own."""
         return self.study.platform.host.disk_caveat
+
+
+def search_of(prepared: Sequence[Prepared]) -> Search:
+    """What says which trials a study runs: those of its grid, or those that its search wants."""
+    study, labels = prepared[0].all_of_it, [each.filesystem for each in prepared]
+    about, fold = study.about, study.fold
+    search: Search
+    if about.adaptive and study.ratios[1:]:
+        search = Adaptive(
+            Question(
+                metrics={w.label: w.driver.metrics(w.options) for w in study.workloads if not w.faults},
+                ratios=study.ratios,
+                filesystems=labels,
+                max_loss=fold.max_loss,
+                indifference=fold.zone,
+                most=about.most,
+                seed=about.seed,
+                fixed={w.label: about.fixed for w in study.workloads if w.faults},
+                start={each.filesystem: each.expected_break or study.ratios[-1] for each in prepared},
+            )
+        )
+    else:
+        search = Schedule(schedule(study.labels, study.ratios, about.fixed, about.seed, labels))
+    return Within(search, about.budget_trials, about.budget_s)
 
 
 def _host(figures: HostFigures) -> Host:
@@ -227,7 +266,7 @@ def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple
             f"the hosts are promised {share:.0%} of this machine's CPU, which leaves little for the kernel's own work; "
             f"up to 90 % is safer"
         )
-    if study.about.repetitions < 2:
+    if study.about.most < 2:
         found.append(
             "with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more"
         )

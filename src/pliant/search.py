@@ -13,6 +13,9 @@ from typing import NamedTuple, Protocol
 
 from pliant.trial import Trial
 
+Key = tuple[str, str, float, int]
+"""What tells a trial from every other of a run: file system, workload, ratio, repetition."""
+
 
 class Todo(NamedTuple):
     """A trial to be run: a workload's label, a ratio, which repetition it is, from 1, and a file system's label.
@@ -27,12 +30,12 @@ class Todo(NamedTuple):
     turn: int = 0
 
     @property
-    def key(self) -> tuple[str, str, float, int]:
-        """What tells it from every other trial of a run."""
+    def key(self) -> Key:
+        """See Key."""
         return self.filesystem, self.workload, self.ratio, self.repetition
 
 
-def key_of(trial: Trial) -> tuple[str, str, float, int]:
+def key_of(trial: Trial) -> Key:
     """The `Todo.key` that a trial was an attempt at."""
     return trial.filesystem, trial.workload, trial.ratio, trial.repetition
 
@@ -47,7 +50,30 @@ class Search(Protocol):
         """The trials still to come, the next one first, as far as that can be said: what follows may change it."""
 
     def skipped(self, over: Sequence[Trial]) -> Sequence[Todo]:
-        """The first repetition of what needed no trial at all."""
+        """The next repetition of whatever is neither decided nor needed any more."""
+
+
+class Within:
+    """A search that ends when it has run so many trials, or for so many seconds. Trials that are under way end."""
+
+    def __init__(self, search: Search, trials: int | None, seconds: float | None) -> None:
+        self._search, self._trials, self._seconds = search, trials, seconds
+
+    def next(self, over: Sequence[Trial], spent_s: float = 0.0) -> Todo | None:
+        """See Search."""
+        late = self._seconds is not None and spent_s >= self._seconds
+        return None if late or self._room(over) == 0 else self._search.next(over, spent_s)
+
+    def left(self, over: Sequence[Trial]) -> Sequence[Todo]:
+        """See Search."""
+        return self._search.left(over)[: self._room(over)]
+
+    def skipped(self, over: Sequence[Trial]) -> Sequence[Todo]:
+        """See Search."""
+        return self._search.skipped(over)
+
+    def _room(self, over: Sequence[Trial]) -> int | None:
+        return None if self._trials is None else max(0, self._trials - len(over))
 
 
 class Schedule:

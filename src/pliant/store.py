@@ -114,6 +114,10 @@ class RunInfo:
     disk_caveat: str = ""
     label: str = ""
     """What the file system is called in the study; "" in runs from before studies had several."""
+    search: str = "grid"
+    """How trials were chosen: "grid", so many of each, or "adaptive", `repetitions` of each at most."""
+    indifference: float = 0.0
+    """So many points to each side of `max_loss` a ratio may be called either way."""
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Workload through faults -> `plain`, the same workload without, and `faults`, a sentence for each."""
 

@@ -165,8 +165,11 @@ class Study:
 
     @property
     def total_trials(self) -> int:
-        """How many trials the full grid has, without retries: file systems x workloads x ratios x repetitions."""
-        return len(self.filesystems) * len(self.workloads) * len(self.ratios) * self.about.repetitions
+        """How many trials there are at most, without retries; a search needs a few more of the baseline."""
+        searched = self.about.most * sum(1 for each in self.workloads if not each.faults)
+        fixed = self.about.fixed * sum(1 for each in self.workloads if each.faults)
+        most = len(self.filesystems) * len(self.ratios) * (searched + fixed)
+        return most if self.about.budget_trials is None else min(most, self.about.budget_trials)
 
     def workload(self, label: str) -> LabelledWorkload:
         """The workload that is called `label`; KeyError if there is none."""
@@ -202,7 +205,7 @@ def parse(text: str, file: str) -> Study:
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
     workloads += _through_faults(raw.get("fault", []), workloads, filesystems, about, found)
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
-    found.add_all(_across(platform, power))
+    found.add_all(_across(platform, power, fold))
     mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
     nxc = _table(NixosComposeTable, {"nixos_compose": {}} | raw, "nixos_compose", found)
     if found.problems or not (about and platform and filesystems and fold and power and mpi and nxc):
@@ -281,8 +284,12 @@ def _validated(
         return None
 
 
-def _across(platform: PlatformTable | None, power: PowerTable | None) -> Iterable[tuple[KeyPath, str]]:
+def _across(
+    platform: PlatformTable | None, power: PowerTable | None, fold: FoldTable | None
+) -> Iterable[tuple[KeyPath, str]]:
     """What is wrong with keys that are right by themselves."""
+    if fold and fold.zone_problem:
+        yield ("fold", "indifference"), fold.zone_problem
     if platform and platform.host.scale_problem:
         yield ("platform", "host", "scale"), platform.host.scale_problem
     try:

@@ -33,12 +33,15 @@ from pliant.units import (
     Duration,
     Fraction,
     Power,
+    Share,
     Size,
     format_bit_rate,
     format_byte_rate,
     format_duration,
+    format_fraction,
     format_power,
     format_size,
+    parse_duration,
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}", re.ASCII)
@@ -90,14 +93,53 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+GRID_REPETITIONS, MOST_REPETITIONS = 3, 25
+
+
+def _checked_budget(value: object) -> object:
+    """A budget as it may be written: a duration as text, or a number of trials."""
+    if isinstance(value, str):
+        return parse_duration(value)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f'{show(value)} is no budget; write a duration, e.g. "20 min", or a number of trials')
+    return value
+
+
 class StudyTable(_Table):
-    """[study]: what it is called, and how often each trial is repeated."""
+    """[study]: what it is called, how trials are chosen, and how many there may be."""
 
     name: Name = Field(examples=["glusterfs-quickstart"])
     description: str = Field("")
-    repetitions: int = Field(3, ge=1, le=1000, examples=[3])
+    search: Literal["adaptive", "grid"] = Field("adaptive", examples=["adaptive"])
+    repetitions: int | None = Field(None, ge=1, le=1000, examples=[3])
+    budget: Annotated[int | float | None, BeforeValidator(_checked_budget)] = Field(None, examples=["20 min"])
     seed: int = Field(1, ge=0, le=2**63 - 1, examples=[1])
     trial_timeout: Duration = Field(600.0, examples=["10 min"])
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether what was measured decides what is measured next."""
+        return self.search == "adaptive"
+
+    @property
+    def most(self) -> int:
+        """How often a workload runs at a ratio: in a grid so often, else at most."""
+        return self.repetitions or (MOST_REPETITIONS if self.adaptive else GRID_REPETITIONS)
+
+    @property
+    def fixed(self) -> int:
+        """How often a workload runs at a ratio that is not searched, as it goes through faults."""
+        return min(self.most, GRID_REPETITIONS) if self.adaptive else self.most
+
+    @property
+    def budget_trials(self) -> int | None:
+        """How many trials there may be; None for any number."""
+        return self.budget if isinstance(self.budget, int) else None
+
+    @property
+    def budget_s(self) -> float | None:
+        """After how many seconds no trial begins; None for never."""
+        return self.budget if isinstance(self.budget, float) else None
 
 
 def _checked_scale(value: object) -> object:
@@ -230,13 +272,31 @@ class FilesystemTable(_Table):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+INDIFFERENCE = 0.05
+
+
 class FoldTable(_Table):
     """[fold]: the folding ratios, ascending from 1, how nodes are placed, and the loss that is tolerated."""
 
     ratios: tuple[Annotated[float, Field(ge=1)], ...] = Field(min_length=1, max_length=64, examples=[[1, 2, 4]])
     strategy: str = Field("spread", examples=["spread"])
     max_loss: Annotated[Fraction, AfterValidator(_below_all)] = Field(0.1, examples=["10 %"])
+    indifference: Share | None = Field(None, examples=["5 %"])
     placement: dict[str, list[list[str]]] = Field(default_factory=dict)
+
+    @property
+    def zone(self) -> float:
+        """So far to each side of the tolerated loss a ratio may be called either way."""
+        return min(INDIFFERENCE, self.max_loss / 2) if self.indifference is None else self.indifference
+
+    @property
+    def zone_problem(self) -> str:
+        """What is wrong with the zone, if anything."""
+        most = min(self.max_loss, 0.99 - self.max_loss)
+        if self.zone <= most:
+            return ""
+        wide = f"reaches {format_fraction(self.zone)} to each side of max_loss, {format_fraction(self.max_loss)}"
+        return f'{wide}, and a loss is more than nothing and less than all; write "{format_fraction(most)}" or less'
 
     @field_validator("strategy")
     @classmethod

@@ -95,6 +95,12 @@ def parse_fraction(text: str) -> float:
     return float(number / 100)
 
 
+def parse_share(text: str) -> float:
+    """As `parse_fraction`, but "0 %" is one too."""
+    number, unit = _split(text, "percentage", "5 %")
+    return 0.0 if number == 0 and unit == "%" else parse_fraction(text)
+
+
 def _split(text: str, kind: str, example: str) -> tuple[Exact, str]:
     """The exact number and the unit (perhaps empty) that `text` is made of."""
     match = _QUANTITY.fullmatch(text)
@@ -306,6 +312,8 @@ Size = Annotated[int, BeforeValidator(_written(parse_size, "64 MiB"))]
 """A size, in bytes."""
 Fraction = Annotated[float, BeforeValidator(_written(parse_fraction, "10 %"))]
 """A fraction of 1, written as a percentage."""
+Share = Annotated[float, BeforeValidator(_written(parse_share, "5 %"))]
+"""A fraction of 1 that may be nothing, written as a percentage."""
 Duration = Annotated[float, BeforeValidator(_written(parse_duration, "20 min"))]
 """A duration, in seconds."""
 Power = Annotated[float, BeforeValidator(_written(parse_power, "95 W"))]

@@ -2,54 +2,54 @@
 
 The method, for one metric of one workload:
 
-* **Loss.** `1 - median(folded) / median(baseline)`, with the sign turned where lower is better, so that positive is
-  worse.
-* **Intervals.** Residual bootstrap on log values (Davison & Hinkley, *Bootstrap Methods and their Application*, 1997,
-  sections 3.2-3.3; Efron & Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 6 and 9). A bootstrap of
-  the three values of one ratio is far too narrow, so the residuals of all ratios are pooled: each about its ratio's
-  mean of logs, inflated by sqrt(n / (n - 1)). From that pool every ratio is drawn again, as many values as it has;
-  the spread of the resampled medians, and of their difference to the baseline's, is the standard error. The interval
-  is the estimate plus or minus Student's quantile, at the pooled degrees of freedom, times it: symmetric in logs, so
-  it always contains the estimate and no factor of scale matters.
-* **Unequal noise.** Pooling assumes that all ratios are equally noisy in relative terms. Where Bartlett's test
-  (*Proc. R. Soc. A* 160, 1937) doubts that at the 10 % level, only the shape of the noise is pooled; each ratio keeps
-  its own scale, and the degrees of freedom are Welch's (*Biometrika* 34, 1947). That costs width, most of all with
-  few repetitions.
+* **Loss.** `1 - folded / baseline`, with the sign turned where lower is better, so that positive is worse. Folded and
+  baseline are levels of log values, compared as near in time as the machine's drift demands: `pliant.levels`, which
+  also says how noise and outliers are treated.
+* **Intervals.** Where the number of trials was fixed beforehand, Student's. Where a search looked after every trial,
+  those of a confidence sequence, which are true at every look at once: `pliant.sequential`.
 * **Several ratios.** A reader looks at all k folded ratios of a metric. "Holds" and "breaks" are one-sided claims,
   and only one of them can be wrong at a ratio, as in tests of equivalence (Berger & Hsu, *Statistical Science* 11,
   1996); so each side of each loss interval gets (1 - confidence) / k (Bonferroni), and never more than the usual half
   of 1 - confidence. Thus, at 95 %, all states of a metric are right in at least 95 % of studies, and each loss
-  interval by itself covers at least 95 % (simulated in tests/unit/test_verdict.py). Claims that *all* metrics hold
+  interval by itself covers at least 95 % (simulated in benchmarks/simulate_search.py). Claims that *all* metrics hold
   need no further correction (Berger, *Technometrics* 24, 1982).
-* **What that costs.** With three repetitions, four ratios and 5 % noise a loss interval is about 12 points wide to
-  each side: a tolerated loss of 10 % is then often "undecided". More repetitions, or a quieter machine, decide;
-  nothing else.
-* **What is assumed.** Trials of a ratio are exchangeable (run in random, interleaved order) and noise is
-  multiplicative. A single repetition everywhere gives no residual: no interval, no claim.
+* **Indifference.** Losses near the tolerated one take for ever to be told from it. Within the indifference zone around
+  it (Bechhofer, *Ann. Math. Stat.* 25, 1954) it does not matter which state a ratio gets: it `holds` if its loss is at
+  most the tolerated one and shown to be below the zone's upper end, and `breaks` if it is more and shown to be above
+  the lower end. With a zone of nothing the whole interval is on one side of the tolerated loss.
+* **What is assumed.** Noise is multiplicative, and trials are run in an order that has nothing to do with their result.
+  A single trial at a ratio is no claim, nor is a single repetition everywhere: it shows no noise.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr
 
+from pliant.levels import Difference, Drift, Levels
+from pliant.sequential import expected, grid, hope, margin, once, whenever
+from pliant.trial import Trial
 from pliant.workloads import Metric
 
 State = Literal["holds", "breaks", "undecided"]
 BASELINE = 1.0
-RESAMPLES = 10_000
-UNEQUAL_NOISE_LEVEL = 0.10
+FEWEST = 2
+"""Trials of a ratio without which nothing is claimed of it: one that went wrong must not be all there is."""
+DOUBT = 1 / 3
+"""How likely it may be that a ratio that a search passes over is not as those that it is passed over for."""
 METHOD = (
-    "difference of medians of log values; residual bootstrap pooled over ratios, Student's quantile; "
-    "Bonferroni over the folded ratios of a metric"
+    "levels of log values, with the machine's drift taken out and outliers drawn in; variances of the ratios moderated "
+    "by each other; Bonferroni over the folded ratios of a metric"
 )
+INTERVALS = {
+    False: "Student's quantile, for a number of trials fixed beforehand",
+    True: "confidence sequence of the mixture t-test, valid after every trial",
+}
 SPELLING = {
     "glusterfs": "GlusterFS",
     "cephfs": "CephFS",
@@ -59,16 +59,15 @@ SPELLING = {
     "orangefs": "OrangeFS",
 }
 
-_Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Series:
     """The values of one metric: `values` maps a ratio to its done trials' values in time order.
 
     Ratio 1 is the baseline. `hosts` maps each planned ratio to its number of hosts; ratios without values are reported
-    as such. `max_loss` is a fraction. Raises ValueError for a value that is not a positive finite number: it has no
-    logarithm.
+    as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `sequential` says that a
+    search looked at the values before it went on. Raises ValueError for a value that is not a positive finite number:
+    it has no logarithm.
     """
 
     filesystem: str
@@ -77,6 +76,12 @@ class Series:
     max_loss: float
     hosts: Mapping[float, int]
     values: Mapping[float, Sequence[float]]
+    numbers: Mapping[float, Sequence[int]] = field(default_factory=dict)
+    """The trials' numbers, in the places of their values; without, the nth values of all ratios follow each other."""
+    indifference: float = 0.0
+    sequential: bool = False
+    most: int | None = None
+    """How many trials of a ratio there will be at most, for a search."""
 
     def __post_init__(self) -> None:
         for ratio, values in self.values.items():
@@ -85,6 +90,49 @@ class Series:
             for value in values:
                 if not (math.isfinite(value) and value > 0):
                     raise ValueError(f"{self.workload} {self.metric.name}: {value} at ratio {ratio:g} is not positive")
+
+    def in_time_order(self) -> list[Value]:
+        """All values, the first trial's first."""
+        found = [
+            Value(number, ratio, value)
+            for place, (ratio, values) in enumerate(sorted(self.values.items()))
+            for number, value in zip(
+                self.numbers.get(ratio) or [1 + n * len(self.values) + place for n in range(len(values))],
+                values,
+                strict=True,
+            )
+        ]
+        return sorted(found)
+
+    @property
+    def folded(self) -> int:
+        """How many folded ratios are judged: all that a search may look at, or else all that have values."""
+        looked = self.hosts if self.sequential else [ratio for ratio, values in self.values.items() if len(values)]
+        return sum(1 for ratio in looked if ratio != BASELINE)
+
+    def worse(self, loss: float) -> float:
+        """A loss on the log scale on which losses are tested: how much lower, or higher, than the baseline's log."""
+        return -math.log1p(-loss) if self.metric.better == "higher" else math.log1p(loss)
+
+
+class Value(NamedTuple):
+    """The value that a trial, by its number, gave at a ratio."""
+
+    trial: int
+    ratio: float
+    value: float
+
+
+def by_ratio(trials: Sequence[Trial], metric: str) -> tuple[dict[float, list[float]], dict[float, list[int]]]:
+    """Values of a metric by ratio, in the order of the trials, and these trials' numbers; without what has no log."""
+    values: dict[float, list[float]] = {}
+    numbers: dict[float, list[int]] = {}
+    for trial in trials:
+        value = trial.metrics.get(metric)
+        if value is not None and math.isfinite(value) and value > 0:
+            values.setdefault(trial.ratio, []).append(value)
+            numbers.setdefault(trial.ratio, []).append(trial.number)
+    return values, numbers
 
 
 @dataclass(frozen=True)
@@ -101,10 +149,22 @@ class RatioVerdict:
     loss_low: float | None
     loss_high: float | None
     state: State
+    expected: int | None = None
+    """How many more trials here, and as many of the baseline, are expected to decide it; 0 if it is decided."""
+    chance: float | None = None
+    """That the loss exceeds the tolerated one, by the trials so far and a flat prior: where to look, and no claim."""
+    hope: float | None = None
+    """How likely it is to be decided within the trials that a search has for it; None without a search, or if it is."""
+    grid: int | None = None
+    """How many repetitions of a full grid, fixed beforehand, would have decided it as well; None if it is not."""
+    outliers: tuple[int, ...] = ()
+    """The numbers of the trials whose values were drawn in."""
+    passed_over: bool = False
+    """Undecided as a search had no need of it: it looks like a larger ratio that holds, or a smaller that breaks."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values, without NaN or Infinity."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"outliers": list(self.outliers)}
 
 
 @dataclass(frozen=True)
@@ -113,7 +173,7 @@ class Verdict:
 
     `holds_up_to` is the largest ratio that holds with no smaller one shown to break; undecided ratios below it do not
     block it. `breaks_at` is the smallest ratio shown to break. `monotone` is False where a ratio holds again beyond
-    that. `unequal_noise` says that the ratios' noise was not pooled.
+    that. `noise` is the standard deviation of one trial, as a fraction; None if it is not known.
     """
 
     filesystem: str
@@ -122,7 +182,10 @@ class Verdict:
     max_loss: float
     confidence: float
     ratios: tuple[RatioVerdict, ...]
-    unequal_noise: bool = False
+    indifference: float = 0.0
+    sequential: bool = False
+    noise: float | None = None
+    drift: Drift | None = None
 
     @property
     def holds_up_to(self) -> float | None:
@@ -144,8 +207,8 @@ class Verdict:
 
     @property
     def undecided(self) -> tuple[RatioVerdict, ...]:
-        """The ratios about which nothing is shown."""
-        return tuple(r for r in self.ratios if r.state == "undecided")
+        """The ratios about which nothing is shown, although it would matter."""
+        return tuple(r for r in self.ratios if r.state == "undecided" and not r.passed_over)
 
     @property
     def sentence(self) -> str:
@@ -173,26 +236,53 @@ class Verdict:
             "breaks_at": self.breaks_at,
             "monotone": self.monotone,
             "confidence": self.confidence,
-            "unequal_noise": self.unequal_noise,
-            "method": METHOD,
+            "indifference": self.indifference,
+            "noise": self.noise,
+            "drift": None if self.drift is None else self.drift.to_json(),
+            "method": f"{METHOD}; {INTERVALS[self.sequential]}",
             "sentence": self.sentence,
         }
 
 
-def judge(series: Series, seed: int, confidence: float = 0.95) -> Verdict:
-    """The verdict on `series`: the same for the same values (in any order within a ratio) and the same seed.
+def judge(series: Series, confidence: float = 0.95) -> Verdict:
+    """The verdict on `series`: the same for the same values in the same order of time.
 
     `confidence` is the probability with which no state of this metric is wrong; see the module's text for the method.
     Raises ValueError if it is not within (0, 1).
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence} is not between 0 and 1")
-    logs = {ratio: np.log(np.sort(np.asarray(v, dtype=np.float64))) for ratio, v in series.values.items() if len(v)}
-    noise = _Noise(logs, np.random.default_rng([seed & 0xFFFFFFFF, _stream(series)]))
-    folded = sum(1 for ratio in logs if ratio != BASELINE)
-    side = min((1 - confidence) / 2, (1 - confidence) / max(folded, 1))
-    rows = tuple(_row(series, ratio, logs, noise, (1 - confidence) / 2, side) for ratio in sorted(series.hosts))
-    return Verdict(series.filesystem, series.workload, series.metric, series.max_loss, confidence, rows, noise.unequal)
+    values = series.in_time_order()
+    levels = Levels([each.ratio for each in values], [each.value for each in values]) if values else None
+    side = min((1 - confidence) / 2, (1 - confidence) / max(series.folded, 1))
+    rows = tuple(_row(series, ratio, levels, 1 - confidence, 2 * side) for ratio in sorted(series.hosts))
+    rows = _with_passed_over(rows) if series.sequential else rows
+    known = levels is not None and not math.isnan(levels.deviation)
+    return Verdict(
+        series.filesystem,
+        series.workload,
+        series.metric,
+        series.max_loss,
+        confidence,
+        rows,
+        series.indifference,
+        series.sequential,
+        noise=math.expm1(levels.deviation) if levels is not None and known else None,
+        drift=levels.drift if levels is not None and known else None,
+    )
+
+
+def _with_passed_over(rows: tuple[RatioVerdict, ...]) -> tuple[RatioVerdict, ...]:
+    """The rows of a search, those marked of which it had no need."""
+    held = max((row.ratio for row in rows if row.state == "holds"), default=BASELINE)
+    broken = min((row.ratio for row in rows if row.state == "breaks"), default=math.inf)
+    found = []
+    for row in rows:
+        open_ = row.state == "undecided" and row.chance is not None
+        seems = row.chance or 0.0
+        over = (row.ratio < held and seems <= DOUBT) or (row.ratio > broken and seems >= 1 - DOUBT)
+        found.append(replace(row, passed_over=open_ and over))
+    return tuple(found)
 
 
 def recommended_ratio(verdicts: Sequence[Verdict]) -> float | None:
@@ -208,88 +298,59 @@ def recommended_ratio(verdicts: Sequence[Verdict]) -> float | None:
     return max((ratio for ratio in set.intersection(*common) if ratio <= min(known)), default=None)
 
 
-class _Noise:
-    """How much a median of log values, or a difference of two, varies: resampled once for all ratios."""
-
-    def __init__(self, logs: Mapping[float, _Floats], generator: np.random.Generator) -> None:
-        self._n = {ratio: len(values) for ratio, values in logs.items()}
-        repeated = {ratio: values - values.mean() for ratio, values in logs.items() if len(values) > 1}
-        self._degrees = sum(len(r) - 1 for r in repeated.values())
-        self._medians: dict[float, _Floats] = {}
-        self._deviation = {ratio: float(np.sqrt(np.sum(r**2) / (len(r) - 1))) for ratio, r in repeated.items()}
-        self.unequal = _differ(self._deviation, self._n)
-        if not self._degrees:
-            return
-        # Values that a program rounded to the same number are not free of noise: those keep a scale of 1 in the pool.
-        scale = {ratio: d if self.unequal and d > 0 else 1.0 for ratio, d in self._deviation.items()}
-        parts = [repeated[r] * math.sqrt(self._n[r] / (self._n[r] - 1)) / scale[r] for r in sorted(repeated)]
-        pool = np.sort(np.concatenate(parts))
-        for ratio in sorted(logs):
-            drawn = pool[generator.integers(0, len(pool), (RESAMPLES, self._n[ratio]))]
-            self._medians[ratio] = np.median(drawn, axis=1) * scale.get(ratio, 1.0)
-
-    def margin(self, ratio: float, side: float, against: float | None = None) -> float | None:
-        """Half the width, in logs, of the interval that leaves `side` on each side; None if it is not known."""
-        involved = [ratio] if against is None else [ratio, against]
-        if not self._degrees or any(r not in self._medians for r in involved):
-            return None
-        degrees = float(self._degrees)
-        if self.unequal:
-            if any(r not in self._deviation for r in involved):
-                return None
-            degrees = self._welch(involved)
-        spread = self._medians[ratio] if against is None else self._medians[ratio] - self._medians[against]
-        return float(stats.t.ppf(1 - side, degrees) * np.std(spread))
-
-    def _welch(self, ratios: Sequence[float]) -> float:
-        variance = [self._deviation[r] ** 2 / self._n[r] for r in ratios]
-        below = sum(v**2 / (self._n[r] - 1) for v, r in zip(variance, ratios, strict=True))
-        return sum(variance) ** 2 / below if below > 0 else float(min(self._n[r] for r in ratios) - 1)
-
-
-def _differ(deviation: Mapping[float, float], n: Mapping[float, int]) -> bool:
-    """Bartlett's test of equal variances, on ratios that have more than one value and some spread."""
-    spread = {ratio: d for ratio, d in deviation.items() if d > 1e-9}
-    if len(spread) < 2:
-        return False
-    degrees = np.array([n[ratio] - 1 for ratio in spread], dtype=np.float64)
-    variance = np.array([d**2 for d in spread.values()])
-    pooled = float(np.sum(degrees * variance) / np.sum(degrees))
-    statistic = np.sum(degrees) * math.log(pooled) - np.sum(degrees * np.log(variance))
-    correction = 1 + (np.sum(1 / degrees) - 1 / np.sum(degrees)) / (3 * (len(spread) - 1))
-    return bool(stats.chi2.sf(statistic / correction, len(spread) - 1) < UNEQUAL_NOISE_LEVEL)
-
-
-def _row(
-    series: Series, ratio: float, logs: Mapping[float, _Floats], noise: _Noise, side: float, loss_side: float
-) -> RatioVerdict:
-    hosts = series.hosts[ratio]
-    if ratio not in logs:
+def _row(series: Series, ratio: float, levels: Levels | None, level: float, loss_level: float) -> RatioVerdict:
+    hosts, values = series.hosts[ratio], series.values.get(ratio, ())
+    if levels is None or not len(values):
         return RatioVerdict(ratio, hosts, 0, None, None, None, None, None, None, "undecided")
-    median = float(np.median(np.asarray(series.values[ratio], dtype=np.float64)))
-    margin = noise.margin(ratio, side)
-    low, high = (None, None) if margin is None else (_times(median, -margin), _times(median, margin))
-    if ratio == BASELINE:
-        return RatioVerdict(ratio, hosts, len(logs[ratio]), median, low, high, 0.0, 0.0, 0.0, "holds")
-    loss, loss_low, loss_high = _loss(series, ratio, median, noise.margin(ratio, loss_side, BASELINE))
-    state = _state(loss_low, loss_high, series.max_loss)
-    return RatioVerdict(ratio, hosts, len(logs[ratio]), median, low, high, loss, loss_low, loss_high, state)
+    median = float(np.median(np.asarray(values, dtype=np.float64)))
+    half = _half(levels.level(ratio), level, series)
+    low, high = (None, None) if half is None else (_times(median, -half), _times(median, half))
+    numbers = [each.trial for each in series.in_time_order()]
+    outliers = tuple(numbers[index] for index in levels.outliers if levels.of[index] == ratio)
+    row = RatioVerdict(ratio, hosts, len(values), median, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0, outliers=outliers)
+    return row if ratio == BASELINE else _against(row, series, levels, loss_level)
 
 
-def _loss(
-    series: Series, ratio: float, median: float, margin: float | None
-) -> tuple[float | None, float | None, float | None]:
-    """Loss with its bounds, as fractions; the bounds are None where the noise is not known."""
-    baseline = series.values.get(BASELINE, ())
-    if not len(baseline):
-        return None, None, None
-    quotient = median / float(np.median(np.asarray(baseline, dtype=np.float64)))
+def _against(row: RatioVerdict, series: Series, levels: Levels, level: float) -> RatioVerdict:
+    """A row with its loss against the baseline, and what that shows."""
     sign = 1.0 if series.metric.better == "higher" else -1.0
+    base = levels.trials(BASELINE)
+    if not base:
+        return replace(row, loss=None, loss_low=None, loss_high=None, state="undecided", expected=None, chance=None)
+    quotient = math.exp(-levels.lower(row.ratio, BASELINE))
     loss = sign * (1 - quotient)
-    if margin is None:
-        return loss, None, None
-    ends = sorted((sign * (1 - _times(quotient, -margin)), sign * (1 - _times(quotient, margin))))
-    return loss, min(ends[0], loss), max(ends[1], loss)
+    known = levels.difference(row.ratio, BASELINE)
+    half = _half(known, level, series)
+    low = high = None
+    if half is not None:
+        low, high = sorted((sign * (1 - _times(quotient, -half)), sign * (1 - _times(quotient, half))))
+    state = _state(loss, low, high, series) if row.trials >= FEWEST else "undecided"
+    row = replace(row, loss=loss, loss_low=low, loss_high=high, state=state)
+    if known is None or not known.degrees:
+        return replace(row, expected=None, chance=None)
+    away = sign * known.estimate - series.worse(series.max_loss)
+    chance = float(stdtr(known.degrees, away / known.error)) if known.error else float(away > 0)
+    bound = series.worse(series.max_loss + (series.indifference if away <= 0 else -series.indifference))
+    wanted = abs(bound - sign * known.estimate)
+    quantile = whenever if series.sequential else once
+    if state != "undecided":
+        as_well = grid(known, row.trials, base, max(series.folded - 1, 0), level, wanted)
+        return replace(row, expected=0, chance=chance, grid=as_well)
+    more = expected(known, row.trials, base, level, quantile, wanted)
+    if series.most is None:
+        return replace(row, expected=more, chance=chance)
+    zone = (series.worse(series.max_loss - series.indifference), series.worse(series.max_loss + series.indifference))
+    oriented = replace(known, estimate=sign * known.estimate)
+    likely = hope(oriented, row.trials, base, series.most - row.trials, level, quantile, zone)
+    return replace(row, expected=more, chance=chance, hope=min(1.0, likely))
+
+
+def _half(known: Difference | None, level: float, series: Series) -> float | None:
+    """Half the width of an interval, in logs; None if it is not known."""
+    if known is None:
+        return None
+    half = margin(known, level, whenever if series.sequential else once)
+    return half if math.isfinite(half) else None
 
 
 def _times(value: float, log_factor: float) -> float:
@@ -297,23 +358,18 @@ def _times(value: float, log_factor: float) -> float:
     return min(value * math.exp(min(log_factor, 600.0)), 1e300)
 
 
-def _state(low: float | None, high: float | None, max_loss: float) -> State:
+def _state(loss: float, low: float | None, high: float | None, series: Series) -> State:
     if low is None or high is None:
         return "undecided"
-    if high <= max_loss:
-        return "holds"
-    return "breaks" if low > max_loss else "undecided"
-
-
-def _stream(series: Series) -> int:
-    """A number of its own for each metric, so that one more metric changes nobody else's interval."""
-    return zlib.crc32(f"{series.filesystem}/{series.workload}/{series.metric.name}".encode())
+    if loss <= series.max_loss:
+        return "holds" if high <= series.max_loss + series.indifference else "undecided"
+    return "breaks" if low > series.max_loss - series.indifference else "undecided"
 
 
 def _sentence(verdict: Verdict) -> str:
     name = SPELLING.get(verdict.filesystem, verdict.filesystem)
     what = f"{verdict.metric.name.replace('_', ' ')} ({verdict.workload})"
-    within = f"within {_percent(verdict.max_loss)} %"
+    within = f"within {tolerance(verdict.max_loss, verdict.indifference)}"
     if verdict.holds_up_to is None:
         return f"Nothing is known about {name}'s {what}: the baseline has no done trial."
     held, broken = verdict.at(verdict.holds_up_to), verdict.breaks_at
@@ -352,6 +408,16 @@ def _remarks(verdict: Verdict) -> str:
 
 def _place(row: RatioVerdict) -> str:
     return f"ratio {row.ratio:.3g} ({row.hosts} host{'s' if row.hosts != 1 else ''})"
+
+
+def tolerance(max_loss: float, indifference: float) -> str:
+    """The tolerated loss in words, with the zone around it in which a ratio may be called either way.
+
+    >>> tolerance(0.1, 0.05), tolerance(0.025, 0)
+    ('10 ± 5 %', '2.5 %')
+    """
+    zone = f" ± {_percent(indifference)}" if indifference else ""
+    return f"{_percent(max_loss)}{zone} %"
 
 
 def _percent(fraction: float) -> str:

@@ -233,6 +233,7 @@ def alone() -> bool:
 STUDY = """\
 [study]
 name = "small"
+search = "grid"
 repetitions = {repetitions}
 seed = 3
 trial_timeout = "{trial_timeout}"

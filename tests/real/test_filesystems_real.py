@@ -26,6 +26,7 @@ SSHFS = (ROOT / "studies/sshfs.toml").read_text()
 STUDY = """\
 [study]
 name = "small"
+search = "grid"
 seed = 5
 [platform]
 kind = "emulated"
@@ -254,7 +255,7 @@ def test_a_file_with_an_owner_that_is_nobody_is_said_and_leaves_nothing():
 
 def test_a_study_with_a_file_system_of_its_own_runs_to_its_verdict(tmp_path):
     file = tmp_path / "sshfs.toml"
-    text = SSHFS.replace('name = "sshfs"\n\n', 'name = "sshfs"\nrepetitions = 1\n\n', 1)
+    text = SSHFS.replace('budget = "10 min"\n', 'search = "grid"\nrepetitions = 1\n', 1)
     file.write_text(text.replace('block = "16 MiB"', 'block = "4 MiB"').replace("cores = 0.4", "cores = 0.5"))
     done = support.pliant("run", file, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ DISK = "/mnt/disk"
 STUDY = """
 [study]
 name = "promises"
+search = "grid"
 repetitions = 1
 [platform]
 kind = "emulated"

@@ -39,6 +39,11 @@ PURE = (
     "faults",
     "export",
     "stalls",
+    "levels",
+    "sequential",
+    "adaptive",
+    "bound",
+    "saved",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")
 TOUCHES += ("pliant.platforms", "pliant.steps", "pliant.mpi", "pliant.store")

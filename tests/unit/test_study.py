@@ -47,10 +47,29 @@ def test_what_a_study_offers():
 
 def test_defaults():
     small = study("repetitions = 2 =>", "seed = 7 =>", 'strategy = "spread" =>', 'max_loss = "10 %" =>')
-    assert (small.about.repetitions, small.about.seed) == (3, 1)
-    assert (small.fold.strategy, small.fold.max_loss) == ("spread", 0.1)
+    about = small.about
+    assert (about.search, about.repetitions, about.most, about.fixed, about.seed) == ("adaptive", None, 25, 3, 1)
+    assert (about.budget, about.budget_s, about.budget_trials) == (None, None, None)
+    assert (small.fold.strategy, small.fold.max_loss, small.fold.zone) == ("spread", 0.1, 0.05)
     assert (small.power.idle, small.power.busy, small.mpi.mpiexec) == (None, None, None)
     assert (small.power_model.idle_w, small.power_model.busy_w) == (DEFAULT_IDLE_W, DEFAULT_BUSY_W)
+
+
+def test_how_trials_are_chosen():
+    grid = study("repetitions = 2 => search = 'grid'").about
+    assert (grid.adaptive, grid.most, grid.fixed, grid.budget) == (False, 3, 3, None)
+    grid = study("repetitions = 2 => search = 'grid' \\n repetitions = 7 \\n budget = 30").about
+    assert (grid.most, grid.fixed, grid.budget_trials, grid.budget_s) == (7, 7, 30, None)
+    searched = study("repetitions = 2 => budget = '1h30'").about
+    assert (searched.adaptive, searched.budget_trials, searched.budget_s) == (True, None, 5400.0)
+    assert study("repetitions = 2 => budget = '1h30'").total_trials == 2 * 3 * 25
+    assert study("repetitions = 2 => budget = 9").total_trials == 9
+
+
+def test_the_zone_around_the_tolerated_loss():
+    assert study('max_loss = "10 %" => max_loss = "4 %"').fold.zone == 0.02
+    assert study('max_loss = "10 %" => max_loss = "30 %"').fold.zone == 0.05
+    assert study('max_loss = "10 %" => indifference = "0 %"').fold.zone == 0
 
 
 def test_power_and_mpi():

@@ -18,7 +18,21 @@ HUGE = "1" * 30
 # The edit of a good study, the key that is blamed, and parts of the message: what is wrong, what would be right.
 TABLES = [
     ("[study] => [studdy]", "studdy", 'is not a key; did you mean "study"?'),
-    ("seed = 7 => sede = 7", "study.sede", 'did you mean "seed"? the keys here are name, description, repetitions'),
+    ("seed = 7 => sede = 7", "study.sede", 'did you mean "seed"? the keys here are name, description, search'),
+    ("seed = 7 => search = 'grit'", "study.search", 'write one of "adaptive", "grid"'),
+    (
+        "seed = 7 => budget = 0",
+        "study.budget",
+        '0 is no budget; write a duration, e.g. "20 min", or a number of trials',
+    ),
+    ("seed = 7 => budget = '20 mni'", "study.budget", '"20 mni" is not a duration'),
+    ("seed = 7 => budget = 1.5", "study.budget", "1.5 is no budget"),
+    (
+        'max_loss = "10 %" => max_loss = "10 %" \\n indifference = "12 %"',
+        "fold.indifference",
+        'reaches 12 % to each side of max_loss, 10 %, and a loss is more than nothing and less than all; write "10 %"',
+    ),
+    ('max_loss = "10 %" => indifference = 5', "fold.indifference", '5 has no unit; write e.g. "5 %"'),
     ('name = "small" =>', "study.name", 'is missing; add e.g. name = "glusterfs-quickstart"'),
     ('name = "small" => name = "My Study"', "study.name", '"My Study" is not a name', 'e.g. "my-study"'),
     ('name = "small" => name = "../../etc"', "study.name", "is not a name", 'e.g. "etc"'),

@@ -18,15 +18,16 @@ BANDWIDTH = Metric("write_bandwidth", "MiB/s", "higher")
 DURATION = Metric("duration", "s", "lower")
 HOSTS = {1.0: 8, 2.0: 4, 4.0: 2, 8.0: 1}
 KEYS = {"ratio", "hosts", "trials", "median", "low", "high", "loss", "loss_low", "loss_high", "state"}
+KEYS |= {"expected", "chance", "hope", "grid", "outliers", "passed_over"}
 
 
-def series(values, metric=BANDWIDTH, max_loss=0.10, hosts=None):
+def series(values, metric=BANDWIDTH, max_loss=0.10, hosts=None, **more):
     hosts = hosts or {ratio: HOSTS.get(ratio, 1) for ratio in values}
-    return Series("glusterfs", "ior", metric, max_loss, hosts, values)
+    return Series("glusterfs", "ior", metric, max_loss, hosts, values, **more)
 
 
 def about(value, noise=0.004):
-    return [value * (1 - noise), value, value * (1 + noise)]
+    return [value * (1 - noise), value * (1 + noise), value]
 
 
 values = st.lists(st.floats(0.5, 2000, allow_nan=False), min_size=0, max_size=6)
@@ -34,10 +35,10 @@ curves = st.fixed_dictionaries({1.0: values.filter(bool), 2.0: values, 4.0: valu
 
 
 def test_a_clear_curve():
-    verdict = judge(series({1.0: about(100), 2.0: about(98), 4.0: about(70), 8.0: about(30)}), seed=1)
+    verdict = judge(series({1.0: about(100), 2.0: about(98), 4.0: about(70), 8.0: about(30)}))
     assert [r.state for r in verdict.ratios] == ["holds", "holds", "breaks", "breaks"]
     assert (verdict.holds_up_to, verdict.breaks_at, verdict.monotone) == (2.0, 4.0, True)
-    assert verdict.at(4.0).loss == pytest.approx(0.3)
+    assert verdict.at(4.0).loss == pytest.approx(0.3, abs=0.01)
     assert verdict.sentence.startswith(
         "GlusterFS holds write bandwidth (ior) within 10 % up to ratio 2 (4 hosts) "
         "and breaks at ratio 4 (2 hosts): loss 30 % ["
@@ -45,7 +46,7 @@ def test_a_clear_curve():
 
 
 def test_json_has_the_agreed_keys_and_plain_numbers():
-    document = judge(series({1.0: about(100), 2.0: about(98), 4.0: []}), seed=1).to_json()
+    document = judge(series({1.0: about(100), 2.0: about(98), 4.0: []})).to_json()
     agreed = {"filesystem", "workload", "metric", "unit", "better", "max_loss", "ratios", "holds_up_to", "breaks_at"}
     assert agreed <= set(document)
     assert all(set(row) == KEYS for row in document["ratios"])
@@ -57,55 +58,60 @@ def test_json_has_the_agreed_keys_and_plain_numbers():
 
 
 def test_one_repetition_is_no_claim():
-    verdict = judge(series({1.0: [100.0], 2.0: [99.0], 4.0: [10.0]}), seed=1)
+    verdict = judge(series({1.0: [100.0], 2.0: [99.0], 4.0: [10.0]}))
     assert [r.state for r in verdict.ratios] == ["holds", "undecided", "undecided"]
     assert verdict.at(4.0).loss == pytest.approx(0.9)
     assert verdict.at(4.0).loss_low is verdict.at(4.0).low is None
     assert "neither shown to hold" in verdict.sentence and "ratios 2 and 4 are undecided" in verdict.sentence
 
 
-def test_a_ratio_with_one_trial_borrows_the_others_noise():
-    verdict = judge(series({1.0: about(100), 2.0: about(50), 4.0: [50.0]}), seed=1)
-    assert verdict.at(4.0).state == "breaks"
-    wider = verdict.at(4.0).loss_high - verdict.at(4.0).loss_low
-    assert wider > verdict.at(2.0).loss_high - verdict.at(2.0).loss_low
+def test_a_ratio_with_one_trial_borrows_the_others_noise_and_claims_nothing():
+    verdict = judge(series({1.0: about(100), 2.0: about(50), 4.0: [50.0]}))
+    row, other = verdict.at(4.0), verdict.at(2.0)
+    assert (row.state, other.state) == ("undecided", "breaks")
+    assert row.loss_low > 0.1
+    assert row.loss_high - row.loss_low > other.loss_high - other.loss_low
+    assert row.expected == 1
 
 
 def test_no_baseline_is_no_loss():
-    verdict = judge(series({1.0: [], 2.0: about(50)}), seed=1)
+    verdict = judge(series({1.0: [], 2.0: about(50)}))
     assert verdict.at(2.0).median == 50 and verdict.at(2.0).loss is None
     assert verdict.holds_up_to is None and verdict.breaks_at is None
     assert "baseline has no done trial" in verdict.sentence
 
 
 def test_undecided_does_not_block_and_is_told():
-    noisy = judge(series({1.0: about(100, 0.01), 2.0: about(91.5, 0.01), 4.0: about(99, 0.01)}), seed=1)
+    noisy = judge(series({1.0: about(100, 0.01), 2.0: about(91.5, 0.01), 4.0: about(99, 0.01)}))
     assert [r.state for r in noisy.ratios] == ["holds", "undecided", "holds"]
     assert noisy.holds_up_to == 4.0 and noisy.breaks_at is None
     assert noisy.sentence.endswith("up to ratio 4 (2 hosts); ratio 2 is undecided.")
 
 
 def test_a_curve_that_holds_again():
-    verdict = judge(series({1.0: about(100), 2.0: about(60), 4.0: about(101)}), seed=1)
+    verdict = judge(series({1.0: about(100), 2.0: about(60), 4.0: about(101)}))
     assert (verdict.holds_up_to, verdict.breaks_at, verdict.monotone) == (1.0, 2.0, False)
     assert "not monotone: it holds again at ratio 4" in verdict.sentence
 
 
 def test_lower_is_better_turns_the_sign():
-    verdict = judge(series({1.0: about(10), 2.0: about(15), 4.0: about(8)}, DURATION), seed=1)
-    assert verdict.at(2.0).loss == pytest.approx(0.5) and verdict.at(2.0).state == "breaks"
-    assert verdict.at(4.0).loss == pytest.approx(-0.2) and verdict.at(4.0).state == "holds"
+    verdict = judge(series({1.0: about(10), 2.0: about(15), 4.0: about(8)}, DURATION))
+    assert verdict.at(2.0).loss == pytest.approx(0.5, abs=0.01) and verdict.at(2.0).state == "breaks"
+    assert verdict.at(4.0).loss == pytest.approx(-0.2, abs=0.01) and verdict.at(4.0).state == "holds"
 
 
-def test_unequal_noise_is_not_pooled():
-    quiet, loud = [100.0, 100.2, 99.8, 100.1, 99.9], [60.0, 140.0, 90.0, 110.0, 75.0]
-    verdict = judge(series({1.0: quiet, 2.0: quiet, 4.0: loud}), seed=1)
-    assert verdict.unequal_noise
-    assert verdict.at(2.0).state == "holds" and verdict.at(4.0).state == "undecided"
+def test_each_ratio_has_its_own_noise_in_part():
+    quiet, loud = [100.0, 100.2, 99.8, 100.1, 99.9], [90.0, 140.0, 60.0, 110.0, 75.0]
+    verdict = judge(series({1.0: quiet, 2.0: quiet, 4.0: loud}))
+    width = {row.ratio: row.loss_high - row.loss_low for row in verdict.ratios}
+    assert width[4.0] > 1.3 * width[2.0]
+    assert verdict.at(4.0).state == "undecided"
+    alike = judge(series({1.0: quiet, 2.0: quiet, 4.0: quiet}))
+    assert alike.at(2.0).loss_high - alike.at(2.0).loss_low < width[2.0] / 5
 
 
 def test_identical_values_have_no_width():
-    verdict = judge(series({1.0: [5.0] * 3, 2.0: [4.9] * 3, 4.0: [1.0] * 3}), seed=1)
+    verdict = judge(series({1.0: [5.0] * 3, 2.0: [4.9] * 3, 4.0: [1.0] * 3}))
     assert [r.state for r in verdict.ratios] == ["holds", "holds", "breaks"]
 
 
@@ -118,24 +124,24 @@ def test_a_value_without_a_logarithm_is_refused(bad):
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
 def test_confidence_is_a_probability(confidence):
     with pytest.raises(ValueError, match="confidence"):
-        judge(series({1.0: [1.0]}), seed=1, confidence=confidence)
+        judge(series({1.0: [1.0]}), confidence=confidence)
 
 
 def test_recommended_ratio_is_where_all_hold():
     def verdict(*folded):
-        return judge(series({1.0: about(100), **{2.0**i: about(v) for i, v in enumerate(folded, 1)}}), seed=1)
+        return judge(series({1.0: about(100), **{2.0**i: about(v) for i, v in enumerate(folded, 1)}}))
 
     assert recommended_ratio([verdict(99, 98, 50), verdict(99, 60, 50)]) == 2.0
     assert recommended_ratio([verdict(50, 50, 50), verdict(99, 98, 97)]) == 1.0
     assert recommended_ratio([]) is None
-    undecided_at_2 = judge(series({1.0: about(100, 0.01), 2.0: about(91.5, 0.01), 4.0: about(99, 0.01)}), seed=1)
+    undecided_at_2 = judge(series({1.0: about(100, 0.01), 2.0: about(91.5, 0.01), 4.0: about(99, 0.01)}))
     assert recommended_ratio([undecided_at_2, verdict(99, 50)]) == 1.0
 
 
 @settings(deadline=None, max_examples=60)
 @given(curves, st.sampled_from([BANDWIDTH, DURATION]))
 def test_intervals_contain_the_estimate_and_states_follow(curve, metric):
-    verdict = judge(series(curve, metric), seed=3)
+    verdict = judge(series(curve, metric))
     assert [r.ratio for r in verdict.ratios] == sorted(curve)
     json.dumps(verdict.to_json(), allow_nan=False)
     for row in verdict.ratios:
@@ -146,7 +152,7 @@ def test_intervals_contain_the_estimate_and_states_follow(curve, metric):
             assert row.state == "undecided"
             continue
         assert row.loss_low <= row.loss <= row.loss_high
-        if row.ratio != 1:
+        if row.ratio != 1 and row.trials > 1:
             expected = "holds" if row.loss_high <= 0.1 else "breaks" if row.loss_low > 0.1 else "undecided"
             assert row.state == expected
 
@@ -154,36 +160,29 @@ def test_intervals_contain_the_estimate_and_states_follow(curve, metric):
 @settings(deadline=None, max_examples=30)
 @given(curves, st.floats(1e-3, 1e3))
 def test_scale_does_not_matter(curve, factor):
-    # Values near rounding distance of each other may fall on either side of the test for equal noise: keep off it.
-    plain = judge(series(curve), seed=3)
-    scaled = judge(series({ratio: [v * factor for v in vs] for ratio, vs in curve.items()}), seed=3)
-    if plain.unequal_noise == scaled.unequal_noise:
-        assert losses(scaled) == pytest.approx(losses(plain), rel=1e-6, abs=1e-6)
+    plain = judge(series(curve))
+    scaled = judge(series({ratio: [v * factor for v in vs] for ratio, vs in curve.items()}))
+    # The drift that is most likely may be one of two, and a value an outlier or not, by the last bit: keep off that.
+    if [row.outliers for row in plain.ratios] == [row.outliers for row in scaled.ratios]:
+        assert losses(scaled) == pytest.approx(losses(plain), rel=1e-3, abs=1e-3)
 
 
 @settings(deadline=None, max_examples=30)
-@given(curves, st.randoms(use_true_random=False))
-def test_order_within_a_ratio_and_of_ratios_does_not_matter(curve, random):
-    shuffled = {ratio: random.sample(vs, len(vs)) for ratio, vs in sorted(curve.items(), reverse=True)}
-    assert judge(series(shuffled), seed=3) == judge(series(curve), seed=3)
+@given(curves)
+def test_the_order_of_ratios_does_not_matter(curve):
+    numbers = {ratio: [10 * n + int(ratio) for n in range(len(vs))] for ratio, vs in curve.items()}
+    turned = judge(series(dict(reversed(curve.items())), numbers=numbers))
+    assert turned == judge(series(curve, numbers=numbers))
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.fixed_dictionaries({r: st.lists(st.floats(1, 100), min_size=3, max_size=3) for r in (1.0, 2.0, 4.0)}))
 def test_turning_the_direction_and_the_values_mirrors_the_bounds(curve):
     # 1 - q against 1/q' - 1: with reciprocal values the quotient is 1/q, so the loss l becomes l / (1 - l).
-    plain = judge(series(curve), seed=3)
-    mirrored = judge(series({r: [1 / v for v in vs] for r, vs in curve.items()}, DURATION), seed=3)
+    plain = judge(series(curve))
+    mirrored = judge(series({r: [1 / v for v in vs] for r, vs in curve.items()}, DURATION))
     for one, other in zip(plain.ratios, mirrored.ratios, strict=True):
         assert other.loss == pytest.approx(one.loss / (1 - one.loss), rel=1e-6, abs=1e-9)
-
-
-def test_same_seed_same_interval_other_seed_nearly():
-    curve = series({1.0: [90.0, 100, 111], 2.0: [85.0, 95, 99]})
-    first, again, other = judge(curve, 1), judge(curve, 1), judge(curve, 2)
-    assert first == again
-    assert other != first
-    assert other.at(2.0).loss_high == pytest.approx(first.at(2.0).loss_high, abs=0.01)
 
 
 def test_more_noise_is_wider_and_more_trials_are_narrower():
@@ -192,7 +191,7 @@ def test_more_noise_is_wider_and_more_trials_are_narrower():
 
     def width(sigma, n):
         curves = [dict(zip(HOSTS, 100 * np.exp(sigma * one[:, :n]), strict=True)) for one in noise]
-        return np.mean([r.loss_high - r.loss_low for c in curves for r in judge(series(c), seed=1).ratios[1:]])
+        return np.mean([r.loss_high - r.loss_low for c in curves for r in judge(series(c)).ratios[1:]])
 
     assert width(0.02, 3) < width(0.05, 3) < width(0.10, 3)
     assert width(0.05, 5) < width(0.05, 4) < width(0.05, 3)
@@ -200,14 +199,14 @@ def test_more_noise_is_wider_and_more_trials_are_narrower():
 
 def test_higher_confidence_is_wider():
     curve = series({1.0: [90.0, 100, 111], 2.0: [85.0, 95, 99], 4.0: [70.0, 75, 72]})
-    narrow, wide = judge(curve, 1, 0.8), judge(curve, 1, 0.99)
+    narrow, wide = judge(curve, 0.8), judge(curve, 0.99)
     assert all(w.loss_low < n.loss_low for w, n in zip(wide.ratios[1:], narrow.ratios[1:], strict=True))
 
 
 def test_a_judgement_is_quick():
     curve = series({1.0: about(100), 2.0: about(98), 4.0: about(70), 8.0: about(30)})
-    judge(curve, seed=1)
-    best = min(timed(lambda: judge(curve, seed=1)) for _ in range(5))
+    judge(curve)
+    best = min(timed(lambda: judge(curve)) for _ in range(5))
     assert best < 0.05
 
 
@@ -242,7 +241,7 @@ def simulate(sigma, repetitions, curves_per_truth, growth=(1, 1, 1, 1)):
                 ratio: 100 * (1 - loss) * np.exp(sigma * more * rng.standard_normal(repetitions))
                 for ratio, loss, more in zip(HOSTS, truth, growth, strict=True)
             }
-            rows = judge(series(curve), seed=1).ratios[1:]
+            rows = judge(series(curve)).ratios[1:]
             pairs = list(zip(rows, truth[1:], strict=True))
             covered += sum(row.loss_low <= loss <= row.loss_high for row, loss in pairs)
             wrong += any(is_wrong(row.state, loss) for row, loss in pairs)

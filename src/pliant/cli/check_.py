@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,8 @@ def _document(prepared: Prepared) -> dict[str, Any]:
         "real_host": asdict(study.platform.host.real) if study.platform.host.scaled else None,
         "disk_caveat": prepared.disk_caveat,
         "trials": prepared.all_of_it.total_trials,
+        "search": study.about.search,
+        "expected_break": prepared.expected_break,
         "placements": {
             f"{ratio:g}": dict(zip(placement.host_names, map(list, placement.hosts), strict=True))
             for ratio, placement in study.placements.items()
@@ -125,10 +127,10 @@ def _show(prepared: Sequence[Prepared]) -> None:
     for each in prepared:
         if disks := _disks(each):
             _row("disks", disks)
-    many = f"{len(prepared)} file systems x " if len(prepared) > 1 else ""
-    grid = f"{many}{len(study.labels)} workloads x {len(study.ratios)} ratios x {study.about.repetitions} repetitions"
-    _row("trials", f"{study.total_trials}: {grid}")
-    _row("tolerated", f"a loss of {format_fraction(study.fold.max_loss)}")
+    for text in _trials(prepared):
+        _row("trials", text)
+    zone = f", give or take {format_fraction(study.fold.zone)}" if study.fold.zone else ""
+    _row("tolerated", f"a loss of {format_fraction(study.fold.max_loss)}{zone}")
     for each in prepared:
         _show_placements(each, several=len(prepared) > 1)
     for workload in study.workloads:
@@ -140,6 +142,27 @@ def _show(prepared: Sequence[Prepared]) -> None:
                 print(f"    fault{on}: {fault.sentence}")
     for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
         _row("note", warning)
+
+
+def _trials(prepared: Sequence[Prepared]) -> Iterator[str]:
+    """How many trials there will be, and what decides which."""
+    from pliant.units import format_duration
+
+    study, about = prepared[0].all_of_it, prepared[0].all_of_it.about
+    many = f"{len(prepared)} file systems x " if len(prepared) > 1 else ""
+    grid = f"{many}{len(study.labels)} workloads x {len(study.ratios)} ratios x {about.most} repetitions"
+    if about.adaptive:
+        yield f"at most {study.total_trials} and some more of the baseline, mostly far fewer: {grid} at most"
+        yield "every ratio once; then where it is open whether a metric holds or breaks, until that is decided"
+        for each in prepared:
+            on = f" of {each.filesystem}" if len(prepared) > 1 else ""
+            breaks = each.expected_break
+            where = "nowhere" if breaks is None else f"at ratio {breaks:g}"
+            yield f"the search{on} begins where NICs and disks alone would make bandwidth break: {where}"
+    else:
+        yield f"{study.total_trials}: {grid}"
+    if about.budget_s is not None:
+        yield f"none begins after {format_duration(about.budget_s)}"
 
 
 def _counts(prepared: Prepared) -> str:

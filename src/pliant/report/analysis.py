@@ -12,12 +12,14 @@ from pliant.comparison import Comparison, compare
 from pliant.proportions import rescaled
 from pliant.report.faults import FaultReport, fault_reports
 from pliant.report.limits import PhaseLimits, phase_limits, phase_of
-from pliant.report.words import join, metric_title, percent, place, plural
+from pliant.report.words import join, metric_title, place, plural
+from pliant.saved import Saved, saved
 from pliant.savings import Savings, savings
 from pliant.store import RunInfo, Store
 from pliant.telemetry import Limit
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, SPELLING, Series, Verdict, judge, recommended_ratio
+from pliant.verdict import BASELINE, SPELLING, Series, Verdict, by_ratio, judge, recommended_ratio, tolerance
+from pliant.workloads import Metric
 
 Values = Mapping[float, Sequence[float]]
 
@@ -39,6 +41,8 @@ class Analysis:
     notes: tuple[str, ...]
     limits: tuple[PhaseLimits, ...] = ()
     faults: tuple[FaultReport, ...] = ()
+    saved: Saved | None = None
+    """What the search saved against a full grid; None where there was no search, or nothing was decided."""
 
     @property
     def plain(self) -> tuple[Verdict, ...]:
@@ -131,7 +135,7 @@ class Analysis:
         return {
             "headline": f"{self.headline} {self.beyond}".rstrip(),
             "verdicts": [self._verdict_json(v) for v in self.verdicts],
-            "savings": self.savings.to_json(),
+            "savings": self.savings.to_json() | {"search": self.saved and self.saved.to_json()},
             "faults": [report.to_json() for report in self.faults],
             "notes": list(self.notes),
             "run": self.info.to_json(),
@@ -194,31 +198,28 @@ def analyse(store: Store) -> RunAnalysis:
 
 def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     """Judge one file system."""
-    values = {(w, m.name): _values(trials, w, m.name, info) for w, metrics in info.metrics.items() for m in metrics}
-    verdicts = tuple(
-        judge(Series(info.name, w, m, info.max_loss, info.hosts, values[w, m.name]), info.seed)
-        for w, metrics in info.metrics.items()
-        for m in metrics
-    )
+    series = {(w, m.name): _series(trials, w, m, info) for w, metrics in info.metrics.items() for m in metrics}
+    values = {key: {ratio: each.values.get(ratio, ()) for ratio in sorted(info.hosts)} for key, each in series.items()}
+    verdicts = tuple(judge(each) for each in series.values())
     ratio = recommended_ratio(plain(info, verdicts))
     workloads = [workload for workload in info.metrics if workload not in info.faults]
     faults = fault_reports(info, trials, values)
-    saved = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores)
+    economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores)
     lost = [problem for report in faults for problem in report.problems]
     notes = (*(f"{problem[:1].upper()}{problem[1:]}." for problem in lost), *_notes(info, trials, verdicts))
     about = (store.facts(), store.study_toml())
-    return Analysis(info, tuple(trials), *about, verdicts, values, saved, notes, phase_limits(info, trials), faults)
+    limits = phase_limits(info, trials)
+    search = saved(trials, plain(info, verdicts), info.hosts) if info.search == "adaptive" else None
+    return Analysis(info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, search)
 
 
-def _values(trials: Sequence[Trial], workload: str, metric: str, info: RunInfo) -> dict[float, list[float]]:
-    """Values of done trials by ratio, in time order; those without a logarithm are left out, and told in a note."""
-    found: dict[float, list[float]] = {ratio: [] for ratio in sorted(info.hosts)}
-    for trial in sorted(trials, key=lambda t: (t.started_at, t.number)):
-        if trial.state == "done" and trial.workload == workload and trial.ratio in found:
-            value = trial.metrics.get(metric)
-            if value is not None and _usable(value):
-                found[trial.ratio].append(value)
-    return found
+def _series(trials: Sequence[Trial], workload: str, metric: Metric, info: RunInfo) -> Series:
+    """Values of done trials; those without a logarithm are left out, and told in a note."""
+    done = [t for t in trials if t.state == "done" and t.workload == workload and t.ratio in info.hosts]
+    values, numbers = by_ratio(sorted(done, key=lambda trial: (trial.started_at, trial.number)), metric.name)
+    searched = info.search == "adaptive" and workload not in info.faults
+    zone = info.indifference
+    return Series(info.name, workload, metric, info.max_loss, info.hosts, values, numbers, zone, searched)
 
 
 def _usable(value: float) -> bool:
@@ -240,7 +241,7 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
         f"{workload} at ratio {ratio:.3g} ({done[workload, ratio]})"
         for workload in info.metrics
         for ratio in sorted(info.hosts)
-        if done[workload, ratio] < info.repetitions
+        if done[workload, ratio] < info.repetitions and (info.search == "grid" or workload in info.faults)
     ]
     if short:
         yield f"Fewer done trials than the {info.repetitions} planned: {join(short)}."
@@ -248,14 +249,16 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
     alone = [metric_title(v.metric) for v in verdicts if max((r.trials for r in v.ratios), default=0) == 1]
     if alone:
         yield f"One repetition shows no noise, so there is no interval and no claim for {join(alone)}."
-    unequal = [metric_title(v.metric) for v in verdicts if v.unequal_noise]
-    if unequal:
-        yield f"Noise differs between ratios, so it was not pooled and intervals are wider, for {join(unequal)}."
     if undecided := sum(row.ratio != BASELINE for v in verdicts for row in v.undecided):
         claims = sum(len(v.ratios) - 1 for v in verdicts)
         verb = "is" if undecided == 1 else "are"
         remedy = "more repetitions, or less noise, would decide"
         yield f"{undecided} of {plural(claims, 'state')} {verb} undecided: {remedy}."
+    if drifting := [metric_title(v.metric) for v in verdicts if v.drift is not None and v.drift.shown]:
+        yield f"The machine drifted while these were measured, which losses make allowance for: {join(drifting)}."
+    if outlying := sorted({number for v in verdicts for row in v.ratios for number in row.outliers}):
+        which = join([f"trial {number}" for number in outlying])
+        yield f"Outliers, drawn in and not left out, are values of {which}."
 
 
 def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
@@ -267,7 +270,7 @@ def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
 
 def _headline(analysis: Analysis) -> str:
     name, ratio, verdicts = analysis.filesystem, analysis.recommended, analysis.plain
-    hosts, tolerated = analysis.info.hosts, percent(analysis.info.max_loss)
+    hosts, tolerated = analysis.info.hosts, tolerance(analysis.info.max_loss, analysis.info.indifference)
     if ratio is None:
         return f"Nothing can be said about {name} yet: the baseline has no done trial."
     one = len(verdicts) == 1
@@ -285,14 +288,20 @@ def _headline(analysis: Analysis) -> str:
 
 def _tally(analysis: Analysis, ratio: float) -> str:
     """How the metrics fare at one ratio."""
-    by_state: dict[str, list[str]] = {"holds": [], "undecided": [], "breaks": []}
+    by_state: dict[str, list[str]] = {"holds": [], "undecided": [], "breaks": [], "passed over": []}
     for verdict in analysis.plain:
-        by_state[verdict.at(ratio).state].append(metric_title(verdict.metric))
+        row = verdict.at(ratio)
+        by_state["passed over" if row.passed_over else row.state].append(metric_title(verdict.metric))
     few, total = 3, f" of {plural(len(analysis.plain), 'metric')}"
     parts: list[str] = []
-    for state, one, many in (("holds", "holds", "hold"), ("breaks", "breaks", "break"), ("undecided", "is", "are")):
+    for state, one, many in (
+        ("holds", "holds", "hold"),
+        ("breaks", "breaks", "break"),
+        ("undecided", "is", "are"),
+        ("passed over", "was", "were"),
+    ):
         if count := len(by_state[state]):
             names = f" ({join(by_state[state])})" if count <= few and state != "holds" else ""
-            verb = (one if count == 1 else many) + (" undecided" if state == "undecided" else "")
+            verb = (one if count == 1 else many) + (f" {state}" if state in ("undecided", "passed over") else "")
             parts.append(f"{count}{'' if parts else total} {verb}{names}")
     return f"At {place(ratio, analysis.info.hosts[ratio])}, {join(parts)}."

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from pliant.comparison import AtHosts, Comparison, spelled
 from pliant.report.analysis import Analysis
-from pliant.report.words import MARKS, NOT_KNOWN, energy, metric_title, number, percent
-from pliant.verdict import BASELINE, RatioVerdict, Verdict
+from pliant.report.words import MARKS, NOT_KNOWN, PASSED_OVER, energy, metric_title, number
+from pliant.verdict import BASELINE, RatioVerdict, Verdict, tolerance
 
 _RATIOS_IN_A_ROW = 4
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "yellow"}
@@ -79,12 +79,16 @@ def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
 def _cell(row: RatioVerdict) -> Text:
     if row.ratio == BASELINE:
         return Text(number(row.median))
+    if row.passed_over:
+        return Text(f"{number(row.median)} {PASSED_OVER}", style="dim")
     return Text(f"{number(row.median)} {MARKS[row.state]}", style=_STYLES[row.state])
 
 
 def _legend(analysis: Analysis) -> Text:
-    tolerated = percent(analysis.info.max_loss)
+    tolerated = tolerance(analysis.info.max_loss, analysis.info.indifference)
     said = f"{MARKS['holds']} holds (loss within {tolerated})  {MARKS['breaks']} breaks  {MARKS['undecided']} undecided"
+    if any(row.passed_over for verdict in analysis.verdicts for row in verdict.ratios):
+        said += f"  {PASSED_OVER} not needed: looked at, and passed over"
     if analysis.scaled:
         real = analysis.info.like or "the real host"
         said += f"\nrescaled: from hosts that are {real} divided by {analysis.info.scale:g}, an estimate"

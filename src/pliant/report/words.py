@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pliant.verdict import State
 from pliant.workloads import Metric
 
+PASSED_OVER = "·"
 MARKS: dict[State, str] = {"holds": "✓", "breaks": "✗", "undecided": "?"}
 NOT_KNOWN = "–"
 MINUS = "−"

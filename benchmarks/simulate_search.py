@@ -1,0 +1,241 @@
+"""Simulates the search on folding curves whose truth is known: how often is a verdict wrong, and what does it cost?
+
+    python -m benchmarks.simulate_search [--curves 400] [--noise 5,10,15] [--shapes smooth,stairs]
+
+prints the table of docs/statistics.md. Each cell draws many curves of one shape; the search runs on each as it would on
+a machine, trial by trial, until it says that nothing is left. Then the same curves are measured by full grids, judged
+for a number of trials fixed beforehand, to find the smallest that gives the right answer as often.
+
+The tolerated loss is 10 %, the zone around it 5 points, and there are 8 ratios. A verdict is wrong if a state is:
+`holds` where the true loss is above 15 %, or `breaks` where it is below 5 %. It is an answer if no ratio is undecided
+between the largest that holds and the smallest that breaks, and if none on the far side of one of them that truly is
+the other way, by more than the zone, goes unnoticed; and it is right if it is an answer and not wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pliant.adaptive import Adaptive, Question
+from pliant.search import Todo, schedule
+from pliant.trial import Trial
+from pliant.verdict import BASELINE, Series, Verdict, by_ratio, judge
+from pliant.workloads import Metric
+
+RATIOS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+MAX_LOSS, ZONE, MOST = 0.10, 0.05, 25
+METRIC = Metric("bandwidth", "MiB/s", "higher")
+NOISES = (0.05, 0.10, 0.15)
+MOST_OF_A_GRID = 60
+
+
+class Machine:
+    """Where trials are run: a true loss at each ratio, noise at each ratio, drift, and how noise is distributed."""
+
+    def __init__(self, losses: Sequence[float], noise: float, chance: np.random.Generator) -> None:
+        self.losses = dict(zip(RATIOS, (0.0, *losses), strict=True))
+        self.noise = dict.fromkeys(RATIOS, noise)
+        self.chance = chance
+        self.drift: Callable[[int], float] = lambda number: 0.0
+        self.draw: Callable[[], float] = chance.standard_normal
+
+    def trial(self, number: int, todo: Todo) -> Trial:
+        """What the `number`th trial yields."""
+        away = self.noise[todo.ratio] * self.draw() + self.drift(number)
+        value = 100 * (1 - self.losses[todo.ratio]) * math.exp(away)
+        metrics = {METRIC.name: value}
+        return Trial(number, todo.workload, todo.ratio, 1, todo.repetition, 1, "done", "", 1.0, metrics=metrics)
+
+
+def smooth(noise: float, chance: np.random.Generator) -> Machine:
+    """A loss that grows with the ratio and passes the tolerated one anywhere, or beyond the last ratio."""
+    at, width, most = chance.uniform(-0.5, 7.5), chance.uniform(0.2, 1.0), chance.uniform(0.3, 0.9)
+    shift = width * math.log(most / MAX_LOSS - 1)  # so that the loss is the tolerated one at `at`
+    return Machine([most / (1 + math.exp(-(place - at - shift) / width)) for place in range(7)], noise, chance)
+
+
+def never(noise: float, chance: np.random.Generator) -> Machine:
+    """Hardly any loss anywhere, or a gain."""
+    return Machine(np.sort(chance.uniform(-0.10, 0.05, 7)).tolist(), noise, chance)
+
+
+def stairs(noise: float, chance: np.random.Generator) -> Machine:
+    """A loss that jumps at some ratios and stays the same at those between."""
+    jumps = np.zeros(7)
+    for place in chance.choice(7, chance.integers(1, 4), replace=False):
+        jumps[place] = chance.uniform(0.04, 0.35)
+    return Machine(np.minimum(np.cumsum(jumps), 0.9).tolist(), noise, chance)
+
+
+def not_monotone(noise: float, chance: np.random.Generator) -> Machine:
+    """A curve that breaks at some ratio and holds again at a larger one."""
+    machine = smooth(noise, chance)
+    dip = int(chance.integers(0, 6))
+    for place, ratio in enumerate(RATIOS[1:]):
+        if place == dip:
+            machine.losses[ratio] = chance.uniform(0.2, 0.5)
+        elif place == dip + 1:
+            machine.losses[ratio] = chance.uniform(-0.2, 0.03)
+    return machine
+
+
+def drifting(noise: float, chance: np.random.Generator) -> Machine:
+    """A smooth curve on a machine that becomes slower or faster: evenly, in waves, or as it happens."""
+    machine = smooth(noise, chance)
+    kind, size = chance.integers(3), chance.uniform(0.5, 2.0) * noise
+    phase, period = chance.uniform(0, 2 * math.pi), chance.uniform(20, 80)
+    walk = np.cumsum(chance.standard_normal(2000)) * size / 6
+    course: tuple[Callable[[int], float], ...] = (
+        lambda number: size * number / 20,
+        lambda number: size * math.sin(2 * math.pi * number / period + phase),
+        lambda number: float(walk[number]),
+    )
+    machine.drift = course[kind]
+    return machine
+
+
+def heavy_tails(noise: float, chance: np.random.Generator) -> Machine:
+    """A smooth curve and noise with heavy tails: Student's with three degrees of freedom, as large in all."""
+    machine = smooth(noise, chance)
+    machine.draw = lambda: float(chance.standard_t(3)) / math.sqrt(3)
+    return machine
+
+
+def outliers(noise: float, chance: np.random.Generator) -> Machine:
+    """A smooth curve, and one trial in twenty is slower by a factor of up to 3."""
+    machine = smooth(noise, chance)
+    machine.draw = lambda: float(
+        chance.standard_normal() - (chance.uniform(0.2, 1.1) / noise if chance.random() < 0.05 else 0)
+    )
+    return machine
+
+
+def unequal(noise: float, chance: np.random.Generator) -> Machine:
+    """A smooth curve, and noise that differs by ratio, up to fivefold."""
+    machine = smooth(noise, chance)
+    machine.noise = {ratio: noise * chance.uniform(0.4, 2.0) for ratio in RATIOS}
+    return machine
+
+
+SHAPES = (smooth, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one curve."""
+
+    trials: int
+    wrong: bool
+    answered: bool
+
+    @property
+    def right(self) -> bool:
+        """An answer, and not a wrong one."""
+        return self.answered and not self.wrong
+
+
+def outcome(verdict: Verdict, losses: Mapping[float, float]) -> Outcome:
+    """A verdict against the truth."""
+    wrong = any(
+        (row.state == "holds" and losses[row.ratio] > MAX_LOSS + ZONE)
+        or (row.state == "breaks" and losses[row.ratio] < MAX_LOSS - ZONE)
+        for row in verdict.ratios
+    )
+    held, broken = verdict.holds_up_to or BASELINE, verdict.breaks_at or math.inf
+    undecided = [row.ratio for row in verdict.ratios if row.state == "undecided"]
+    open_ = any(held < ratio < broken for ratio in undecided)
+    missed = any(
+        (ratio < held and losses[ratio] > MAX_LOSS + ZONE) or (ratio > broken and losses[ratio] < MAX_LOSS - ZONE)
+        for ratio in undecided
+    )
+    return Outcome(sum(row.trials for row in verdict.ratios), wrong, not open_ and not missed)
+
+
+def verdict_on(trials: Sequence[Trial], sequential: bool) -> Verdict:
+    """What those trials show."""
+    values, numbers = by_ratio(trials, METRIC.name)
+    hosts = dict.fromkeys(RATIOS, 1)
+    return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, sequential))
+
+
+def searched(machine: Machine, seed: int) -> Outcome:
+    """The search, to its end."""
+    search = Adaptive(Question({"w": (METRIC,)}, RATIOS, ("",), MAX_LOSS, ZONE, MOST, seed))
+    over: list[Trial] = []
+    while (todo := search.next(over)) is not None:
+        over.append(machine.trial(len(over) + 1, todo))
+    return outcome(verdict_on(over, sequential=True), machine.losses)
+
+
+def grid(machine: Machine, repetitions: int, seed: int) -> Outcome:
+    """A full grid, judged once."""
+    todo = schedule(["w"], RATIOS, repetitions, seed)
+    trials = [machine.trial(number, each) for number, each in enumerate(todo, 1)]
+    return outcome(verdict_on(trials, sequential=False), machine.losses)
+
+
+def machines(shape: Callable[[float, np.random.Generator], Machine], noise: float, curves: int) -> Iterator[Machine]:
+    """The same curves each time."""
+    for number in range(curves):
+        yield shape(noise, np.random.default_rng([SHAPES.index(shape), round(1000 * noise), number]))
+
+
+def share(found: Sequence[bool]) -> float:
+    """How many of them are true."""
+    return sum(found) / len(found)
+
+
+def equal_grid(shape: Callable[[float, np.random.Generator], Machine], noise: float, curves: int, right: float) -> int:
+    """The fewest repetitions with which a full grid is right as often; `MOST_OF_A_GRID` if it is not with so many."""
+    few, many = 1, MOST_OF_A_GRID
+    while many - few > 1:
+        repetitions = (few + many) // 2
+        found = [grid(m, repetitions, n).right for n, m in enumerate(machines(shape, noise, curves))]
+        few, many = (few, repetitions) if share(found) >= right else (repetitions, many)
+    return many
+
+
+def cell(asked: tuple[int, float, int]) -> str:
+    """One row of the table."""
+    shape, noise, curves = SHAPES[asked[0]], asked[1], asked[2]
+    found = [searched(machine, number) for number, machine in enumerate(machines(shape, noise, curves))]
+    right = share([each.right for each in found])
+    trials = float(np.mean([each.trials for each in found]))
+    full = equal_grid(shape, noise, curves, right) * len(RATIOS)
+    more = "≥ " if full == MOST_OF_A_GRID * len(RATIOS) else ""
+    wrong, open_ = share([each.wrong for each in found]), share([not each.answered for each in found])
+    shares = f"{wrong:.1%} | {right:.0%} | {open_:.0%} | {trials:.0f} | {more}{full} | {trials / full:.0%}"
+    return f"| {shape.__name__.replace('_', ' ')} | {noise:.0%} | {shares} |".replace("%", " %")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--curves", type=int, default=400)
+    parser.add_argument("--noise", default=",".join(f"{noise:.0%}".rstrip("%") for noise in NOISES))
+    parser.add_argument("--shapes", default=",".join(shape.__name__ for shape in SHAPES))
+    asked = parser.parse_args()
+    names = [shape.__name__ for shape in SHAPES]
+    cells = [
+        (names.index(name), float(noise) / 100, asked.curves)
+        for name in asked.shapes.split(",")
+        for noise in asked.noise.split(",")
+    ]
+    began = time.monotonic()
+    print("| curve | noise | wrong | right | undecided | trials | grid as often right | of it |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    with multiprocessing.Pool() as pool:
+        for row in pool.imap(cell, cells):
+            print(row, flush=True)
+    print(f"\n{len(cells)} cells of {asked.curves} curves in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
