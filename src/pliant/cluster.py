@@ -78,18 +78,20 @@ class Cluster:
         title: str = "",
         programs: Sequence[str] = (),
         keep: bool = False,
+        run: str = "",
         logs: Path | None = None,
         said: Callable[[str], None] = lambda text: None,
     ) -> Cluster:
         """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
 
-        `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them.
+        `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `run` is the
+        directory of the run that it is for, if it is for one.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
         CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
         """
         cgroups = cgroup.probe()
         facts.load_filesystems(composition.kernel)  # nodes have no way to the machine's modules
-        journal = Journal.create(title or composition.filesystem, keep=keep)
+        journal = Journal.create(title or composition.filesystem, keep=keep, run=run)
         deployment = Deployment(journal, cgroups, figures)
         cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs)
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import platform
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,24 +15,23 @@ from statistics import mean
 from typing import Any, Protocol
 
 import pliant
-from pliant import telemetry, workplace
+from pliant import rundir, workplace
+from pliant.artefacts import Artefacts
 from pliant.calibration import TOLERANCE, calibrate_hosts
 from pliant.cluster import Cluster, NotIntact
-from pliant.errors import FatalError, TrialError
-from pliant.faults import Outcome
-from pliant.injection import Injection
+from pliant.determined import Determined
+from pliant.errors import FatalError, TrialError, UserError
+from pliant.keeping import Keeper
 from pliant.machine import facts
-from pliant.machine.cgroup import period_and_quota_us
-from pliant.machine.process import CommandFailed, Completed
-from pliant.machine.sampling import EVERY_S
+from pliant.machine.process import CommandFailed
+from pliant.measuring import Measurement
 from pliant.preparation import Prepared, search_of
-from pliant.search import Search, Todo
-from pliant.stalls import stalled_s
-from pliant.store import RunInfo, Store
-from pliant.study import LabelledWorkload, Study
-from pliant.trial import Trial, TrialState
+from pliant.proof import Proof
+from pliant.search import Key, Search, Todo, key_of
+from pliant.store import RunInfo, Store, holds_run
+from pliant.study import Study
+from pliant.trial import INTERRUPTED, Trial, Workflow
 from pliant.units import format_size
-from pliant.workloads import Phase, output_name, windows
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -55,13 +57,14 @@ class Listener(Protocol):
         """Something the user should know."""
 
 
-def _document(study: Study) -> dict[str, Any]:
-    """The study as it was understood, with every default."""
+def _document(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
+    """The study as it was understood, with every default, and the workflow that was asked for."""
     tables = {"study": study.about, "platform": study.platform, "fold": study.fold}
     document: dict[str, Any] = {
         name: table.model_dump(mode="json")
         for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
     }
+    document["study"]["workflow"] = workflow
     filesystems = [
         {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
         for each in study.filesystems
@@ -74,7 +77,7 @@ def _document(study: Study) -> dict[str, Any]:
     return {**document, "filesystem": filesystems if filesystems[1:] else filesystems[0], "workload": workloads}
 
 
-def _info(prepared: Prepared) -> RunInfo:
+def _info(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
     """What an analysis of the run needs to know of one file system."""
     study = prepared.study
     placements = {
@@ -85,7 +88,7 @@ def _info(prepared: Prepared) -> RunInfo:
         study=study.name,
         filesystem=study.filesystem.kind,
         platform=study.platform.kind,
-        workflow="dev",
+        workflow=workflow,
         seed=study.about.seed,
         repetitions=study.about.most,
         max_loss=study.fold.max_loss,
@@ -140,28 +143,106 @@ def _versions(prepared: Sequence[Prepared]) -> Iterator[tuple[str, str]]:
         yield from ((f"package {name}", number) for name, number in each.versions.items())
 
 
-def run(prepared: Sequence[Prepared], directory: Path, listener: Listener) -> Path:
+def run(
+    prepared: Sequence[Prepared],
+    directory: Path,
+    listener: Listener,
+    artefacts: Artefacts,
+    *,
+    workflow: Workflow = "dev",
+    fresh: bool = False,
+) -> Path:
     """Run a study, prepared for each of its file systems, to its end and return the directory of its results.
 
-    On an interruption (KeyboardInterrupt) or a failure what was measured is kept there, and the cluster is removed.
+    A run that was interrupted goes on, one that is complete is left as it is. What was measured before is taken from
+    `artefacts`, unless the run is to be `fresh`. On an interruption (KeyboardInterrupt) or a failure what was measured
+    is kept, and the cluster is removed. Raises UserError if the directory is another's.
     """
-    study, search = prepared[0].all_of_it, search_of(prepared)
-    infos = [_info(each) for each in prepared]
-    with Store.create(directory, study.text, _document(study), infos, _facts(prepared)) as store:
-        runner = _Runner(prepared, store, directory, listener)
+    search = search_of(prepared)
+    rundir.check_free(directory)
+    with rundir.locked(directory), _opened(prepared, directory, workflow, fresh, listener) as store:
+        if store.document(rundir.FINISHED):
+            return directory
+        named = store.document(rundir.FRESH)
+        determined = {each.filesystem: Determined(each, workflow, named) for each in prepared}
+        runner = _Runner(prepared, store, directory, listener, Keeper(directory, artefacts, determined), workflow)
         try:
+            runner.resume()
             runner.all(search)
+            store.set_documents({rundir.FINISHED: datetime.now(UTC).isoformat(timespec="seconds")})
         finally:
             runner.close()
     return directory
 
 
+def _opened(
+    prepared: Sequence[Prepared], directory: Path, workflow: Workflow, fresh: bool, listener: Listener
+) -> Store:
+    """The store of a new run, or of the run that is there, ready to go on. Raises UserError if that cannot be."""
+    study = prepared[0].all_of_it
+    document, infos = _document(study, workflow), [_info(each, workflow) for each in prepared]
+    conditions = _conditions(prepared, workflow)
+    if not holds_run(directory):
+        more = {rundir.CONDITIONS: json.dumps(conditions), rundir.FRESH: secrets.token_hex(8) if fresh else ""}
+        return Store.create(directory, study.text, document, infos, _facts(prepared), more)
+    store = Store.open(directory)
+    try:
+        same_budget = store.study().get("study", {}).get("budget") == document["study"].get("budget")
+        complete = rundir.state_of(store, mine=True) == "complete" and same_budget
+        if why := rundir.changes(store, document, None if complete else conditions):
+            raise UserError(f"{directory} holds a run that cannot go on: {why}; choose another directory with --output")
+        if complete:
+            again = "to measure again, add --fresh and another --output"
+            listener.note(f"{directory} holds this run, and it is complete: nothing is measured; {again}")
+        else:
+            over = rundir.go_on(store)
+            runs = json.dumps([each.to_json() for each in infos])
+            named = store.document(rundir.FRESH) or (secrets.token_hex(8) if fresh else "")
+            more = {"study.toml": study.text, "study": json.dumps(document), "run": runs}
+            store.set_documents({**more, rundir.FRESH: named, rundir.FINISHED: ""})
+            listener.note(f"the run in {directory} goes on: {over} trials have ended")
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _conditions(prepared: Sequence[Prepared], workflow: Workflow) -> dict[str, Any]:
+    """What determines all trials of a run, by file system."""
+    return {each.filesystem: dict(Determined(each, workflow).common) for each in prepared}
+
+
+def unfinished(
+    prepared: Sequence[Prepared], workflow: Workflow, fresh: bool, directories: Iterable[Path]
+) -> Path | None:
+    """The last of the directories with a run of the same study that was interrupted; None if none has."""
+    document, conditions = _document(prepared[0].all_of_it, workflow), _conditions(prepared, workflow)
+    for directory in rundir.newest(directories):
+        try:
+            with Store.look(directory) as store:
+                same = rundir.state_of(store) == "interrupted" and not rundir.changes(store, document, conditions)
+                if same and (not fresh or store.document(rundir.FRESH)):
+                    return directory
+        except UserError:  # what cannot be read is nothing that goes on
+            continue
+    return None
+
+
 class _Runner:
     """One run: the file system whose turn it is, its cluster as it is now, and how long trials have taken so far."""
 
-    def __init__(self, prepared: Sequence[Prepared], store: Store, directory: Path, listener: Listener) -> None:
+    def __init__(
+        self,
+        prepared: Sequence[Prepared],
+        store: Store,
+        directory: Path,
+        listener: Listener,
+        keeper: Keeper,
+        workflow: Workflow = "dev",
+    ) -> None:
         self.filesystems = {each.filesystem: each for each in prepared}
         self.prepared, self.store, self.directory, self.listener = prepared[0], store, directory, listener
+        self.keeper, self.workflow = keeper, workflow
         self.cluster: Cluster | None = None
         self.turn: tuple[str, int] | None = None
         self.calibrated: set[str] = set()
@@ -169,6 +250,11 @@ class _Runner:
         self.deploying_s: list[float] = []
         self.number = 0
         self.over: list[Trial] = []
+        self.tried: dict[Key, list[str]] = {}
+        """How the attempts at trials that are not over ended."""
+        self.proof = Proof(directory)
+        self.proved: tuple[str, ...] = ()
+        """What was proved of the reset that the next trial starts from."""
         self.began = time.monotonic()
 
     @property
@@ -181,8 +267,38 @@ class _Runner:
         """Whether file systems take turns."""
         return len(self.filesystems) > 1
 
+    def resume(self) -> None:
+        """Take over what was measured before the run was interrupted."""
+        self.began -= float(self.store.document(rundir.SPENT) or 0)
+        for trial in self.store.trials():
+            self.number = max(self.number, trial.number)
+            self.spent.setdefault((trial.filesystem, trial.workload, trial.ratio), []).append(trial.duration_s)
+            self.count(trial)
+
+    def count(self, trial: Trial) -> bool:
+        """Take notice of an attempt, and say whether the trial is over with it: done or given up.
+
+        Through faults it may fail once, which is a result.
+        """
+        states = self.tried.setdefault(key_of(trial), [])
+        states.append(trial.state)
+        attempts = 1 if trial.workload in self.through_faults else _ATTEMPTS
+        over = trial.state == "done" or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
+        if over:
+            self.over.append(trial)
+            del self.tried[key_of(trial)]
+        return over
+
+    @property
+    def through_faults(self) -> set[str]:
+        """The workloads that go through faults."""
+        return {workload.label for workload in self.study.workloads if workload.faults}
+
     def take_turns(self, todo: Todo) -> None:
         """Have the file system of a trial deployed: one alone once; several anew for each pass, one after the other."""
+        if self.workflow == "verified":
+            self.start_anew(todo)
+            return
         turn = (todo.filesystem, todo.turn if self.several else 0)
         if turn == self.turn and self.cluster is not None:
             return
@@ -193,11 +309,27 @@ class _Runner:
             self.calibrate()
             self.calibrated.add(todo.filesystem)
 
+    def start_anew(self, todo: Todo) -> None:
+        """Remove the cluster, prove that nothing of it is left, and deploy it anew. FatalError for a doubt."""
+        self.close()
+        self.prepared = self.filesystems[todo.filesystem]
+        if todo.filesystem not in self.calibrated:
+            self.deploy()
+            self.calibrate()
+            self.calibrated.add(todo.filesystem)
+            self.close()
+        self.listener.doing("prove that nothing is left")
+        gone = self.proof.nothing_left()
+        self.deploy()
+        assert self.cluster is not None
+        self.proved = (*gone, self.proof.new(self.cluster))
+
     def deploy(self) -> None:
         self.listener.doing("deploy")
         started = time.monotonic()
         logs = self.directory / "logs"
-        self.cluster = bring_up(self.prepared, 1.0, logs=logs, said=lambda step: self.listener.doing(f"deploy: {step}"))
+        said = lambda step: self.listener.doing(f"deploy: {step}")  # noqa: E731
+        self.cluster = bring_up(self.prepared, 1.0, logs=logs, said=said, run=self.directory)
         self.deploying_s.append(time.monotonic() - started)
         what = f"{len(self.study.nodes)} nodes{f' of {self.prepared.filesystem}' if self.several else ''}"
         self.listener.note(f"deployed {what} as {self.cluster.id} in {self.deploying_s[-1]:.1f} s")
@@ -219,21 +351,26 @@ class _Runner:
     def close(self) -> None:
         if self.cluster is not None:
             self.listener.doing("remove the cluster")
+            if self.workflow == "verified":
+                self.proof.note(self.cluster)
             try:
                 self.cluster.keep_logs(self.directory / "logs", {})
-            finally:  # a full disk must not leave a cluster
+            except OSError as error:  # a full disk must not leave a cluster, nor hide why the run ends
+                self.listener.note(f"the logs of the cluster are not kept: {error}")
+            finally:
                 self.cluster.close()
                 self.cluster = None
 
     def all(self, search: Search) -> None:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
         given_up = 0
+        self.plan(search)
         while (todo := search.next(self.over, time.monotonic() - self.began)) is not None:
-            self.take_turns(todo)
-            trial = self.persist(todo, search)
+            self.prepared = self.filesystems[todo.filesystem] if todo.filesystem else self.prepared
+            trial = self.reuse(todo, search) or self.persist(todo, search)
             if trial.state == "done":
                 given_up = 0
-            elif not self.study.workload(todo.workload).faults:  # what fails through a fault is a result
+            elif todo.workload not in self.through_faults:  # what fails through a fault is a result
                 given_up += 1
             # All workloads may fail at one ratio, and the study still be worth its time.
             if given_up > len(self.study.labels) + 1:
@@ -242,197 +379,102 @@ class _Runner:
                     f"that were not valid; the last: {trial.reason}"
                 )
 
+    def reuse(self, todo: Todo, search: Search) -> Trial | None:
+        """A trial that was measured before and is in the store; None if it has to be measured."""
+        if todo.key in self.tried:
+            return None
+        found = self.keeper.reuse(todo, self.number + 1, self.place(todo, self.number + 1), self.listener.note)
+        if found is not None:
+            self.number += 1
+            self.store.end(found)
+            self.count(found)
+            left = self.plan(search)
+            total = len(self.over) + len(left)
+            self.listener.begins(found, len(self.over), total, self.estimate(left))
+            self.listener.ended(found, len(self.over), total, self.estimate(left))
+        return found
+
     def persist(self, todo: Todo, search: Search) -> Trial:
-        """A trial until it is over: done or given up; through faults it may fail once, which is a result."""
-        states: list[str] = []
-        faults = self.study.workload(todo.workload).faults
-        attempts, number = 1 if faults else _ATTEMPTS, len(self.over) + 1
+        """A trial until it is over."""
+        number = len(self.over) + 1
         while True:
-            trial = self.once(todo, len(states) + 1, number, search.left(self.over))
-            states.append(trial.state)
-            over = trial.state == "done" or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
-            if over:
-                self.over.append(trial)
-            left = search.left(self.over)
+            self.take_turns(todo)
+            attempt = len(self.tried.get(todo.key, ())) + 1
+            trial = self.once(todo, attempt, number, search.left(self.over))
+            over = self.count(trial)
+            left = self.plan(search)
             self.listener.ended(trial, number, len(self.over) + len(left), self.estimate(left))
-            if (trial.state == "failed" or faults) and left:
+            if (trial.state == "failed" or trial.workload in self.through_faults) and left:
                 self.recover(trial)
             if over:
                 return trial
 
+    def place(self, todo: Todo, number: int) -> str:
+        """Where the `number`th trial of the run leaves what it printed, in the run's directory."""
+        which = f"{todo.filesystem}-" if self.several else ""
+        return f"trials/{number:04d}-{which}{todo.workload}-ratio{todo.ratio:g}"
+
     def once(self, todo: Todo, attempt: int, number: int, left: Sequence[Todo]) -> Trial:
         """One attempt at the `number`th trial, stored before it begins and when it ends; `left` begins with it."""
+        self.keeper.need_room()
         self.number += 1
-        placement = self.study.placements[todo.ratio]
-        which = f"{todo.filesystem}-" if self.several else ""
-        where = Path("trials") / f"{self.number:04d}-{which}{todo.workload}-ratio{todo.ratio:g}"
         trial = Trial(
             number=self.number,
             workload=todo.workload,
             ratio=todo.ratio,
-            hosts=len(placement.hosts),
+            hosts=len(self.study.placements[todo.ratio].hosts),
             repetition=todo.repetition,
             attempt=attempt,
             state="running",
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             program=self.prepared.program(todo.workload),
-            directory=str(where),
+            directory=self.place(todo, self.number),
             filesystem=todo.filesystem,
+            key=self.keeper.key(todo),
+            proved=self.proved,
         )
         self.store.begin(trial)
         self.listener.begins(trial, number, number - 1 + len(left), self.estimate(left))
         began = time.monotonic()
         try:
-            trial = self.measure(trial)
-        except (TrialError, CommandFailed, NotIntact, ValueError, OSError) as error:
-            trial = replace(trial, state="failed", reason=str(error), duration_s=time.monotonic() - began)
-        except BaseException:
-            self.store.end(replace(trial, state="failed", reason="interrupted"))
+            trial = self.attempt(trial)
+            self.keeper.keep(trial, todo)
+        except BaseException as error:
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self.store.end(replace(trial, state="failed", reason=INTERRUPTED, metrics={}))
+            if full:
+                raise FatalError(f"{error}: the disk is full; make room, then run the same command again") from error
             raise
-        self.spent.setdefault((todo.filesystem, todo.workload, todo.ratio), []).append(time.monotonic() - began)
+        now = time.monotonic()
+        self.spent.setdefault((todo.filesystem, todo.workload, todo.ratio), []).append(now - began)
         self.store.end(trial)
         return trial
 
+    def plan(self, search: Search) -> list[Todo]:
+        """What is left, as far as it is known; it is written down for who looks at the run."""
+        left, skipped = list(search.left(self.over)), search.skipped(self.over)
+        plan = {"left": left, "skipped": list(skipped)}
+        self.store.set_documents({rundir.SPENT: f"{time.monotonic() - self.began:.3f}", rundir.PLAN: json.dumps(plan)})
+        return left
+
+    def attempt(self, trial: Trial) -> Trial:
+        """Measure a trial; how it failed, if it did, is no reason to end the run, unless a disk is full."""
+        began = time.monotonic()
+        try:
+            trial = self.measure(trial)
+        except (TrialError, CommandFailed, NotIntact, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            trial = replace(trial, state="failed", reason=str(error), duration_s=time.monotonic() - began)
+        if trial.state != "done":
+            self.keeper.need_room()
+        return trial
+
     def measure(self, trial: Trial) -> Trial:
-        """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards."""
-        cluster = self.cluster
-        assert cluster is not None
-        workload = self.study.workload(trial.workload)
-        target = self.directory / trial.directory
-        target.mkdir(parents=True)
-        logs = cluster.log_sizes()
-        self.listener.doing("fold and clean")
-        cluster.refold(self.study.placements[trial.ratio])
-        cluster.empty(self.prepared.work(trial.workload))
-        injection = self._injection(workload)
-        cluster.drop_caches()
-        cluster.limit(True)
-        phases: dict[str, tuple[float, float]] = {}
-        sampled = target / "telemetry.txt"
-        outcome: Outcome | None = None
-        try:
-            with cluster.deployment.telemetry(sampled):
-                before, began = cluster.deployment.host_cpu_s(), time.monotonic()
-                outputs, failed = self._outputs(cluster, target, trial, phases, injection)
-                duration_s = time.monotonic() - began
-                after = cluster.deployment.host_cpu_s()
-                if injection is not None:
-                    injection.end()
-            if injection is not None:
-                outcome = injection.outcome()
-        finally:
-            if injection is not None:
-                injection.abandon()
-            cluster.limit(False)
-            cluster.keep_logs(target / "logs", logs)
-        used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
-        trial = replace(trial, duration_s=duration_s, host_cpu_s=used)
-        if injection is not None and outcome is not None:
-            trial = self._told(trial, injection, outcome, sampled)
-        if failed:
-            return replace(trial, state="failed", reason=f"through the fault the workload failed: {failed}")
-        metrics = workload.driver.parse(workload.options, outputs)
-        usage, reason = self._judge(trial, sampled, phases, operations(phases, outputs))
-        state: TrialState = "invalid" if reason else "done"
-        if outcome is not None and not outcome.intact:
-            state, reason = "failed", outcome.problem
-        return replace(trial, state=state, reason=reason, metrics=metrics, usage=usage)
-
-    def _injection(self, workload: LabelledWorkload) -> Injection | None:
-        """What carries out the faults of a trial, with the data that is to survive them; None if there are none."""
-        if not workload.faults or self.cluster is None:
-            return None
-        recovery_s = max(table.recovery for table in workload.faults)
-        injection = Injection(self.cluster, self.prepared.faults(workload.label), recovery_s, self.listener.doing)
-        injection.prepare()
-        return injection
-
-    def _outputs(
-        self,
-        cluster: Cluster,
-        target: Path,
-        trial: Trial,
-        phases: dict[str, tuple[float, float]],
-        injection: Injection | None,
-    ) -> tuple[dict[str, str], str]:
-        """What the phases of a trial printed, and why they failed, if they did and there were faults."""
-        if injection is None:
-            return self._phases(cluster, target, trial, phases), ""
-        injection.begin()
-        outputs, failed = dict[str, str](), ""
-        try:
-            outputs = self._phases(cluster, target, trial, phases)
-        except (TrialError, CommandFailed) as error:
-            failed = str(error)
-        injection.workload_ended()
-        return outputs, failed
-
-    def _told(self, trial: Trial, injection: Injection, outcome: Outcome, sampled: Path) -> Trial:
-        """A trial with what became of it through faults."""
-        clients = [node.name for node in self.study.composition.clients]
-        samples = telemetry.read(sampled.read_text())
-        stalled = stalled_s(samples, clients, injection.began_s, injection.first_s, injection.ended_s)
-        outcome = replace(outcome, stalled_s=None if stalled is None else round(stalled, 2))
-        return replace(trial, fault=outcome.to_json())
-
-    def _judge(
-        self, trial: Trial, sampled: Path, phases: telemetry.Windows, operations: telemetry.Windows
-    ) -> tuple[dict[str, Any], str]:
-        """What hosts used in each operation, and why the trial is not valid, if it is not.
-
-        Valid are whole phases: a machine that ran out between two operations may have slowed down the next.
-        """
-        figures, placement = self.prepared.figures, self.study.placements[trial.ratio]
-        period_us, _ = period_and_quota_us(figures.cores)
-        promise = telemetry.Promise(
-            figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes, period_us / 1e6
-        )
-        hosts = dict(zip(placement.host_names, placement.hosts, strict=True))
-        roles = {node.name: node.role for node in self.study.nodes}
-        samples = telemetry.read(sampled.read_text())
-        usage = telemetry.usage(samples, operations, hosts, roles, promise)
-        reason = telemetry.invalid_reason(samples, phases, hosts, promise, self.prepared.machine.cores)
-        return usage.to_json(), reason
-
-    def _phases(
-        self,
-        cluster: Cluster,
-        target: Path,
-        trial: Trial,
-        phases: dict[str, tuple[float, float]],
-    ) -> dict[str, str]:
-        """Run each phase of a trial within the study's deadline and keep its output; see `Workload.parse` for the keys.
-
-        `phases` gets the time of each phase, on the monotonic clock.
-        """
-        until = time.monotonic() + self.study.about.trial_timeout
-        outputs: dict[str, str] = {}
-        for phase in self.prepared.phases(trial.workload):
-            self.listener.doing(phase.name)
-            if phase.drop_caches:
-                cluster.drop_caches()
-            with cluster.undisturbed():
-                done, phases[phase.name] = self._phase(cluster, phase, trial, max(1.0, until - time.monotonic()))
-            for name, completed in done.items():
-                (target / f"{name}.out").write_text(completed.stdout)
-                if completed.stderr:
-                    (target / f"{name}.err").write_text(completed.stderr)
-                outputs[name] = completed.stdout
-        return outputs
-
-    def _phase(
-        self, cluster: Cluster, phase: Phase, trial: Trial, timeout_s: float
-    ) -> tuple[dict[str, Completed], tuple[float, float]]:
-        """Run a phase: what was printed, by the keys of `Workload.parse`, and when it began and ended."""
-        mark = f"{cluster.id}-{trial.number}"
-        if phase.each:
-            together = cluster.each(phase.each, mark=mark, timeout_s=timeout_s, stdin=phase.stdin)
-            done = {output_name(phase.name, client): one for client, one in together.completed.items()}
-            return done, (together.began_s, together.ended_s)
-        began_s = time.monotonic()
-        mpi = self.prepared.mpi[trial.workload]
-        job = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
-        return {phase.name: job}, (began_s, time.monotonic())
+        """What a trial gives on the cluster as it is."""
+        assert self.cluster is not None
+        measurement = Measurement(self.prepared, self.cluster, self.listener.doing, self.workflow == "verified")
+        return measurement.measure(trial, self.directory / trial.directory)
 
     def recover(self, trial: Trial) -> None:
         """After a failure or a fault: deploy anew, so that the next trial does not pay for what became of the last.
@@ -441,6 +483,8 @@ class _Runner:
         """
         why = "failed" if trial.state == "failed" else "went through a fault"
         self.listener.note(f"trial {trial.number} {why}; deploying the cluster again")
+        if self.workflow == "verified":
+            return  # every trial is on a new one
         self.close()
         self.deploy()
 
@@ -454,24 +498,8 @@ class _Runner:
             known = same or alike or everything
             total += mean(known) if known else _GUESS_S
         turns = {(each.filesystem, each.turn) for each in left} - {self.turn} if self.several else ()
-        return total + len(turns) * (mean(self.deploying_s) if self.deploying_s else 0.0)
-
-
-def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[str, tuple[float, float]]:
-    """When each operation took place: as a phase's output says, else the phase as a whole.
-
-    One time outside the phase, or without length, shows that the output's clock is not ours: then none of it is used.
-    Where one is too short for telemetry the phase as a whole is there as well, to speak for it.
-    """
-    found: dict[str, tuple[float, float]] = {}
-    for name, (begin_s, end_s) in phases.items():
-        stated = windows(outputs.get(name, ""))
-        sound = all(begin_s <= begin < end <= end_s for begin, end in stated.values())
-        found |= stated if sound else {}
-        short = any(end - begin < telemetry.FEWEST * EVERY_S for begin, end in stated.values())
-        if not (stated and sound) or short:
-            found[name] = begin_s, end_s
-    return found
+        deployments = len(left) if self.workflow == "verified" else len(turns)
+        return total + deployments * (mean(self.deploying_s) if self.deploying_s else 0.0)
 
 
 def bring_up(
@@ -479,10 +507,14 @@ def bring_up(
     ratio: float,
     *,
     keep: bool = False,
+    run: Path | None = None,
     logs: Path | None = None,
     said: Callable[[str], None] = lambda step: None,
 ) -> Cluster:
-    """Deploy the study's cluster at a ratio, without limits, and write down what it was promised."""
+    """Deploy the study's cluster at a ratio, without limits, and write down what it was promised.
+
+    `run` is the directory of the run that it is for, by which it is found if the run is killed.
+    """
     study = prepared.study
     programs = {tools.program for tools in prepared.tools.values() if tools.program}
     cluster = Cluster.deploy(
@@ -493,6 +525,7 @@ def bring_up(
         title=study.name,
         programs=sorted(programs | {mpi.mpiexec for mpi in prepared.mpi.values()}),
         keep=keep,
+        run="" if run is None else str(run.resolve()),
         logs=logs,
         said=said,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,14 +10,10 @@ from dataclasses import replace
 from pliant.cluster import Cluster
 from pliant.errors import TrialError
 from pliant.faults import Fault, Outcome
-from pliant.machine import witness
-from pliant.machine.process import CommandFailed
+from pliant.survival import Witness
 
 FILES = 32
-FILE_BYTES = 256 * 1024
 """So many files that each node of a file system has a part of some of them, and so few that they take no time."""
-_PATIENCE_S = 30.0
-"""What reading them all may take at a time: a client may wait for a server for ever."""
 _POLL_S = 0.5
 
 
@@ -29,13 +24,12 @@ class Injection:
         self, cluster: Cluster, faults: Sequence[Fault], recovery_s: float, said: Callable[[str], None]
     ) -> None:
         self._cluster, self._faults, self._recovery_s, self._said = cluster, tuple(faults), recovery_s, said
-        self._directory = f"{cluster.composition.mount}/.pliant-witness"
         hit = {fault.node for fault in faults}
         clients = [node.name for node in cluster.composition.clients]
         # Who reads is another than who wrote, and no fault happens to it, as far as there are enough.
         ranked = sorted(clients, key=lambda name: name in hit)
-        self._reader, self._writer = ranked[0], ([name for name in clients if name != ranked[0]] or ranked)[0]
-        self._digests = ""
+        reader, writer = ranked[0], ([name for name in clients if name != ranked[0]] or ranked)[0]
+        self._witness = Witness(cluster, f"{cluster.composition.mount}/.pliant-witness", writer, reader, FILES)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._happen, name="faults", daemon=True)
         self.began_s = self.ended_s = self._healed = 0.0
@@ -46,9 +40,8 @@ class Injection:
 
     def prepare(self) -> None:
         """Write the files that are to survive. Raises CommandFailed."""
-        self._cluster.empty(self._directory)
-        argv = ["write", self._directory, str(FILES), str(FILE_BYTES)]
-        self._digests = self._run(self._writer, argv, timeout_s=120.0)
+        self._cluster.empty(self._witness.directory)
+        self._witness.write()
 
     def begin(self) -> None:
         """Let the faults take place from now on."""
@@ -93,7 +86,8 @@ class Injection:
         while True:
             began = time.monotonic()
             self._said("recover: data and health")
-            wrong = self._wrong()
+            self._cluster.drop_caches()
+            wrong = self._witness.wrong()
             unwell = {node: each.said for node, each in self._cluster.health().items() if not each.good}
             known = Outcome(happened, FILES, wrong, recovery_s=self._recovery_s, unwell=unwell)
             if not wrong and not unwell:
@@ -132,16 +126,3 @@ class Injection:
             self._cluster.start(fault.node)
         else:
             self._cluster.unblock(fault.node)
-
-    def _wrong(self) -> dict[str, str]:
-        """The files that cannot be read as they were written, and why not."""
-        try:
-            self._cluster.drop_caches()
-            said = self._run(self._reader, ["check", self._directory], timeout_s=_PATIENCE_S, stdin=self._digests)
-        except CommandFailed as error:
-            return {line.split()[0]: f"cannot be read: {error}" for line in self._digests.splitlines()}
-        return {name: what for name, _, what in (line.partition(" ") for line in said.splitlines())}
-
-    def _run(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> str:
-        program = [sys.executable, "-I", "-S", witness.__file__]
-        return self._cluster.execute(node, [*program, *argv], timeout_s=timeout_s, stdin=stdin).check().stdout

@@ -395,7 +395,8 @@ class Store:
                     cursor.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise FatalError(f"cannot write to {self.directory / DATABASE}: {error}") from error
+            remedy = "; make room, then run the same command again" if "full" in str(error) else ""
+            raise FatalError(f"cannot write to {self.directory / DATABASE}: {error}{remedy}") from error
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
@@ -413,6 +414,11 @@ _ADDED = (
 
 
 def write_trials_csv(path: Path, trials: Sequence[Trial], infos: Sequence[RunInfo]) -> None:
+    """Write `trials_csv` to a file. OSError as usual."""
+    write_atomically(path, trials_csv(trials, infos).encode())
+
+
+def trials_csv(trials: Sequence[Trial], infos: Sequence[RunInfo]) -> str:
     """One row for each trial and metric, of every state (a trial without metrics has one row), at full precision."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -434,7 +440,7 @@ def write_trials_csv(path: Path, trials: Sequence[Trial], infos: Sequence[RunInf
             writer.writerow(
                 (*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *about)
             )
-    write_atomically(path, out.getvalue().encode())
+    return out.getvalue()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -27,6 +27,7 @@ from pliant import catalogue, proportions
 from pliant.placement import STRATEGIES
 from pliant.problems import show, unknown_name
 from pliant.savings import PowerModel
+from pliant.trial import Workflow
 from pliant.units import (
     BitRate,
     ByteRate,
@@ -114,6 +115,7 @@ class StudyTable(_Table):
     repetitions: int | None = Field(None, ge=1, le=1000, examples=[3])
     budget: Annotated[int | float | None, BeforeValidator(_checked_budget)] = Field(None, examples=["20 min"])
     seed: int = Field(1, ge=0, le=2**63 - 1, examples=[1])
+    workflow: Workflow = Field("dev", examples=["dev"])
     trial_timeout: Duration = Field(600.0, examples=["10 min"])
 
     @property

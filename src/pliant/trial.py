@@ -11,6 +11,8 @@ TrialState = Literal["todo", "running", "done", "failed", "invalid", "skipped"]
 """Those that are stored have begun: `todo` is still to come, `skipped` needed no trial; both follow from the search."""
 INTERRUPTED = "interrupted"
 """The reason of a trial that was cut short by the user: it says nothing, and is repeated when the run goes on."""
+Workflow = Literal["dev", "verified"]
+"""`dev`: deploy once, refold live, clean between trials. `verified`: every trial starts from a reset that is proved."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,21 @@ def _lacking() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def module_store(tmp_path_factory):
+    """A store of its own for what a module of tests measures in common; nothing of what a user has is seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLIANT_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def store(module_store, tmp_path, monkeypatch):
+    """A store of its own for each test: none finds done what it is to measure."""
+    monkeypatch.setenv("PLIANT_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture(scope="module", autouse=True)
 def machine(request):
     """The machine before a module of tests, which has to be as it was after it. A lack fails, it never skips."""
     if getattr(request.module, "pytestmark", None) != pytest.mark.real:

@@ -237,6 +237,7 @@ search = "grid"
 repetitions = {repetitions}
 seed = 3
 trial_timeout = "{trial_timeout}"
+workflow = "{workflow}"
 
 [platform]
 kind = "emulated"
@@ -268,6 +269,7 @@ MDTEST = '[[workload]]\nkind = "mdtest"\nfiles_per_rank = 10\n'
 DEFAULTS: dict[str, Any] = {
     "repetitions": 1,
     "trial_timeout": "1 min",
+    "workflow": "dev",
     "cores": 0.3,
     "servers": 1,
     "clients": 1,

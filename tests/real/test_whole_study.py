@@ -211,11 +211,14 @@ def test_json_on_standard_output_is_the_verdict(run):
     assert json.loads(done.stdout) == verdict(out)
 
 
-def test_a_directory_with_results_is_not_written_over(run):
-    _, out, file = run
-    done = pliant("run", file, "--output", out)
+def test_a_directory_with_other_things_in_it_is_not_written_to(run, tmp_path):
+    _, _, file = run
+    (tmp_path / "precious").touch()
+    done = pliant("run", file, "--output", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"{out} exists and is not empty; choose another directory with --output\n"
+    said = f"{tmp_path} exists, is not empty and holds no run; choose another directory with --output\n"
+    assert done.stderr == said
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
 def test_quiet_and_json_leave_nothing_else(tmp_path):

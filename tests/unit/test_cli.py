@@ -153,13 +153,13 @@ def test_without_root_it_says_so_in_a_line(argv, monkeypatch):
 
 
 def test_results_are_not_written_over(tmp_path, monkeypatch, alone):
-    def run(*args) -> None:
+    def run(*args, **options) -> None:
         raise AssertionError("it ran")
 
     monkeypatch.setattr("pliant.engine.run", run)  # should the refusal fail, nothing must be deployed
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     (tmp_path / "precious").touch()
-    with pytest.raises(UserError, match="exists and is not empty; choose another directory with --output"):
+    with pytest.raises(UserError, match="is not empty and holds no run; choose another directory with --output"):
         CliRunner().invoke(cli.cli, ["run", QUICKSTART, "--output", str(tmp_path)], catch_exceptions=False)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 

@@ -159,7 +159,7 @@ def turns(labels: list[str], tmp_path: Path, monkeypatch) -> list[str]:
 
     monkeypatch.setattr(engine._Runner, "deploy", deploy)
     listener = type("Heard", (), {"doing": lambda self, what: None, "note": lambda self, text: None})()
-    runner = engine._Runner([prepared(label) for label in labels], None, tmp_path, listener)  # type: ignore[arg-type]
+    runner = engine._Runner([prepared(label) for label in labels], None, tmp_path, listener, None)  # type: ignore[arg-type]
     for todo in schedule(["w"], [1.0], 2, 1, labels):
         runner.take_turns(todo)
         log.append(f"{todo.filesystem} {todo.repetition}")

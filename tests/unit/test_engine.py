@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +14,9 @@ from types import SimpleNamespace
 import pytest
 from study_files import edited
 
-from pliant import engine, preparation
+from pliant import engine, measuring, preparation, rundir
 from pliant import mpi as mpi_
+from pliant.artefacts import Artefacts
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine import facts, promised
 from pliant.machine.journal import Journal
@@ -21,7 +24,7 @@ from pliant.machine.process import Completed
 from pliant.machine.together import Together
 from pliant.platforms.emulated import Budget
 from pliant.search import Schedule, Todo
-from pliant.store import RunInfo
+from pliant.store import RunInfo, Store
 from pliant.study import StudyError, load, parse
 from pliant.trial import Trial
 from pliant.workloads import Phase
@@ -346,9 +349,10 @@ def test_what_each_client_prints_is_kept_and_given_to_the_workload(runner, tmp_p
             log.append("mpi")
             return Completed(argv, 0, "printed", "")
 
-    runner.prepared = SimpleNamespace(phases=lambda label: phases, mpi={"w": None}, study=runner.prepared.study)
+    prepared = SimpleNamespace(phases=lambda label: phases, mpi={"w": None}, study=runner.prepared.study)
     windows: dict[str, tuple[float, float]] = {}
-    outputs = runner._phases(Nodes(), tmp_path, Trial(1, "w", 1.0, 8, 1, 1, "running", ""), windows)
+    measurement = measuring.Measurement(prepared, Nodes(), lambda what: None)
+    outputs = measurement._phases(Nodes(), tmp_path, Trial(1, "w", 1.0, 8, 1, 1, "running", ""), windows)
     assert log == ["each", "drop", "mpi"]
     assert outputs == {"prepare@client1": "out of client1", "run": "printed"}
     assert windows["prepare"] == (10.0, 11.0)
@@ -394,29 +398,30 @@ STATED = {"write": (12.0, 20.0), "read": (20.5, 29.0)}
 
 def test_operations_that_a_phase_tells_of_take_its_place():
     phases = {**PHASES, "remove": (31.0, 32.0)}
-    found = engine.operations(phases, {"write+read": window_lines(STATED), "remove": "window\n"})
+    found = measuring.operations(phases, {"write+read": window_lines(STATED), "remove": "window\n"})
     assert found == {**STATED, "remove": (31.0, 32.0)}
 
 
 def test_a_phase_speaks_for_operations_that_are_too_short_for_telemetry():
     stated = {"write": (12.0, 20.0), "read": (20.5, 20.8)}
-    assert engine.operations(PHASES, {"write+read": window_lines(stated)}) == {**stated, **PHASES}
+    assert measuring.operations(PHASES, {"write+read": window_lines(stated)}) == {**stated, **PHASES}
 
 
 @pytest.mark.parametrize("wrong", [(9.9, 20.0), (12.0, 30.1), (12.0, 12.0), (15.0, 12.0), (1e6, 2e6)])
 def test_a_clock_that_is_not_ours_is_not_used(wrong):
     output = window_lines({**STATED, "write": wrong})
-    assert engine.operations(PHASES, {"write+read": output}) == PHASES
+    assert measuring.operations(PHASES, {"write+read": output}) == PHASES
 
 
 def test_usage_is_of_operations_and_validity_of_phases(runner, monkeypatch, tmp_path):
     asked = {}
     usage = SimpleNamespace(to_json=lambda: {"write": 1})
-    monkeypatch.setattr(engine.telemetry, "usage", lambda samples, of, *rest: asked.update(usage=of) or usage)
-    monkeypatch.setattr(engine.telemetry, "invalid_reason", lambda samples, of, *rest: asked.update(valid=of) or "")
+    monkeypatch.setattr(measuring.telemetry, "usage", lambda samples, of, *rest: asked.update(usage=of) or usage)
+    monkeypatch.setattr(measuring.telemetry, "invalid_reason", lambda samples, of, *rest: asked.update(valid=of) or "")
     (tmp_path / "telemetry.txt").write_text("")
     trial = Trial(1, "ior", 1.0, 8, 1, 1, "running", "")
-    assert runner._judge(trial, tmp_path / "telemetry.txt", PHASES, STATED) == ({"write": 1}, "")
+    measurement = measuring.Measurement(runner.prepared, None, lambda what: None)
+    assert measurement._judge(trial, tmp_path / "telemetry.txt", PHASES, STATED) == ({"write": 1}, "")
     assert asked == {"usage": STATED, "valid": PHASES}
 
 
@@ -442,25 +447,53 @@ class Heard:
 
 
 class Stored:
-    def __init__(self) -> None:
-        self.trials: dict[int, Trial] = {}
+    def __init__(self, before: Sequence[Trial] = ()) -> None:
+        self.known: dict[int, Trial] = {trial.number: trial for trial in before}
+
+    def trials(self) -> list[Trial]:
+        return list(self.known.values())
 
     def begin(self, trial: Trial) -> None:
-        assert trial.number not in self.trials
-        self.trials[trial.number] = trial
+        assert trial.number not in self.known
+        self.known[trial.number] = trial
 
     def end(self, trial: Trial) -> None:
-        assert self.trials[trial.number].state == "running"
-        self.trials[trial.number] = trial
+        assert trial.reused or self.known[trial.number].state == "running"
+        self.known[trial.number] = trial
+
+    def document(self, name: str) -> str:
+        return ""
+
+    def set_documents(self, documents) -> None: ...
 
     @property
     def states(self) -> list[tuple[str, int, str]]:
-        return [(t.workload, t.attempt, t.state) for t in self.trials.values()]
+        return [(t.workload, t.attempt, t.state) for t in self.known.values()]
+
+
+class Kept:
+    """A keeper that keeps nothing, and has what it is given."""
+
+    def __init__(self) -> None:
+        self.before: dict[object, Trial] = {}
+        self.kept: list[Trial] = []
+
+    def key(self, todo: Todo) -> str:
+        return "key"
+
+    def reuse(self, todo, number, directory, said):
+        found = self.before.get(todo.key)
+        return found and replace(found, number=number, directory=directory, reused="another")
+
+    def keep(self, trial: Trial, todo: Todo) -> None:
+        self.kept.append(trial)
+
+    def need_room(self) -> None: ...
 
 
 @pytest.fixture
 def runner(machine, tmp_path, monkeypatch):
-    made = engine._Runner([prepare(study())], Stored(), tmp_path, Heard())
+    made = engine._Runner([prepare(study())], Stored(), tmp_path, Heard(), Kept())
     monkeypatch.setattr(made, "recover", lambda trial: None)
     monkeypatch.setattr(made, "take_turns", lambda todo: None)
     return made
@@ -493,7 +526,7 @@ def test_trials_that_work_run_once(runner, monkeypatch):
     runs(runner, monkeypatch, True, True)
     runner.all(Schedule([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)]))
     assert runner.store.states == [("ior", 1, "done"), ("mdtest", 1, "done")]
-    first, second = runner.store.trials.values()
+    first, second = runner.store.known.values()
     assert (first.hosts, second.hosts) == (8, 4)
     assert first.directory == "trials/0001-ior-ratio1"
 
@@ -508,7 +541,7 @@ def test_a_trial_that_fails_is_kept_and_tried_once_more(runner, monkeypatch):
         ("mdtest", 2, "failed"),
         ("ior", 1, "done"),
     ]
-    assert [trial.reason for trial in runner.store.trials.values()] == ["no answer", "", "a", "b", ""]
+    assert [trial.reason for trial in runner.store.known.values()] == ["no answer", "", "a", "b", ""]
 
 
 def test_a_study_in_which_everything_fails_ends_early(runner, monkeypatch):
@@ -540,7 +573,7 @@ def test_an_interrupted_trial_is_kept_as_failed(runner, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         runner.all(Schedule([Todo("ior", 1.0, 1), Todo("mdtest", 2.0, 1)]))
     assert runner.store.states == [("ior", 1, "done"), ("mdtest", 1, "failed")]
-    assert runner.store.trials[2].reason == "interrupted"
+    assert runner.store.known[2].reason == "interrupted"
 
 
 def test_the_cluster_is_removed_whatever_happens(machine, tmp_path, monkeypatch):
@@ -554,7 +587,126 @@ def test_the_cluster_is_removed_whatever_happens(machine, tmp_path, monkeypatch)
     monkeypatch.setattr(engine._Runner, "calibrate", lambda self: None)
     monkeypatch.setattr(engine._Runner, "measure", broken)
     with pytest.raises(KeyboardInterrupt):
-        engine.run([prepare(study())], tmp_path / "run", Heard())
+        engine.run([prepare(study())], tmp_path / "run", Heard(), Artefacts(tmp_path / "store"))
     assert log == ["closed"]
     assert (tmp_path / "run/results.sqlite").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "store"}
+
+
+# Going on after an interruption
+
+TODOS = [Todo(workload, ratio, n) for n in (1, 2) for ratio in (1.0, 2.0) for workload in ("ior", "mdtest")]
+
+
+def outcomes_of(monkeypatch, runner, fate) -> None:
+    """Trials end as `fate` says of (workload, ratio, repetition, attempt)."""
+
+    def measure(trial: Trial) -> Trial:
+        state = fate(trial)
+        return replace(trial, state=state, metrics={"write": 1.0} if state == "done" else {})
+
+    monkeypatch.setattr(runner, "measure", measure)
+
+
+def fate(trial: Trial) -> str:
+    """Some fail once, one twice, one is invalid three times."""
+    which = (trial.workload, trial.ratio, trial.repetition)
+    if which == ("mdtest", 2.0, 1):
+        return "failed"
+    if which == ("ior", 1.0, 2) and trial.attempt < 4:
+        return "invalid"
+    return "failed" if which == ("ior", 2.0, 1) and trial.attempt == 1 else "done"
+
+
+def told(trial: Trial) -> Trial:
+    return replace(trial, started_at="", duration_s=0.0)
+
+
+def made(tmp_path, monkeypatch, before: Sequence[Trial] = ()):
+    new = engine._Runner([prepare(study())], Stored(before), tmp_path, Heard(), Kept())
+    monkeypatch.setattr(new, "recover", lambda trial: None)
+    monkeypatch.setattr(new, "take_turns", lambda todo: None)
+    return new
+
+
+def test_killed_after_any_attempt_and_resumed_it_has_the_same_trials(machine, tmp_path, monkeypatch):
+    whole = made(tmp_path, monkeypatch)
+    outcomes_of(monkeypatch, whole, fate)
+    whole.all(Schedule(TODOS))
+    trials = whole.store.trials()
+    assert len(trials) == 8 + 1 + 1 + 3
+    for ended in range(len(trials) + 1):
+        again = made(tmp_path, monkeypatch, trials[:ended])
+        outcomes_of(monkeypatch, again, fate)
+        again.resume()
+        again.all(Schedule(TODOS))
+        assert [told(trial) for trial in again.store.trials()] == [told(trial) for trial in trials], ended
+        assert again.over == again.store.trials() or len(again.over) == 8
+        assert len(again.keeper.kept) == len(trials) - ended
+
+
+def test_a_trial_that_the_store_has_is_not_measured(runner, monkeypatch):
+    known = Trial(99, "ior", 2.0, 4, 1, 1, "done", "2026", metrics={"write": 3.0}, key="key")
+    runner.keeper.before[TODOS[2].key] = known
+    runs(runner, monkeypatch, True, True)
+    monkeypatch.setattr(engine._Runner, "take_turns", lambda self, todo: pytest.fail("nothing is deployed for it"))
+    runner.all(Schedule(TODOS[2:3]))
+    (trial,) = runner.store.trials()
+    assert (trial.number, trial.reused, trial.metrics) == (1, "another", {"write": 3.0})
+    assert trial.directory == "trials/0001-ior-ratio2"
+
+
+def test_a_full_disk_ends_the_run_and_the_trial_is_repeated_later(runner, monkeypatch):
+    runs(runner, monkeypatch, True, OSError(28, "No space left on device", "/out/write.out"))
+    with pytest.raises(FatalError, match=r"No space left on device.*: the disk is full; make room, then run the same"):
+        runner.all(Schedule(TODOS))
+    assert [(trial.state, trial.half) for trial in runner.store.trials()] == [("done", False), ("failed", True)]
+
+
+def test_the_last_interrupted_run_of_the_same_study_goes_on_by_itself(machine, tmp_path, monkeypatch):
+    prepared = [prepare(study())]
+    interrupted = lambda self, search: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
+    store = Artefacts(tmp_path / "store")
+    runs_ = [tmp_path / name for name in ("small-1", "small-2", "small-other", "small-fresh", "small-done")]
+    monkeypatch.setattr(engine._Runner, "all", interrupted)
+    for directory, of, fresh in (
+        (runs_[0], prepared, False),
+        (runs_[1], prepared, False),
+        (runs_[2], [prepare(study("seed = 7 => seed = 8"))], False),
+        (runs_[3], prepared, True),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(of, directory, Heard(), store, fresh=fresh)
+    monkeypatch.setattr(engine._Runner, "all", lambda self, search: None)
+    engine.run(prepared, runs_[4], Heard(), store)
+    for number, directory in enumerate(runs_):
+        os.utime(directory / "results.sqlite", (number, number))
+    found = lambda fresh, directories=runs_: engine.unfinished(prepared, "dev", fresh, directories)  # noqa: E731
+    assert found(False) == runs_[3]
+    assert found(True) == runs_[3]
+    assert found(False, runs_[:3]) == runs_[1]
+    assert found(True, runs_[:3]) is None
+    assert engine.unfinished(prepared, "verified", False, runs_) is None
+    with rundir.locked(runs_[1]):
+        assert found(False, runs_[:3]) == runs_[0], "that of somebody else is his"
+
+
+def test_a_complete_run_is_left_as_it_is_unless_its_budget_changes(machine, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(engine._Runner, "all", lambda self, search: asked.append(1))
+    for _ in range(2):
+        engine.run([prepare(study())], tmp_path / "run", Heard(), Artefacts(tmp_path / "store"))
+    assert asked == [1]
+    heard = Heard()
+    engine.run([prepare(study())], tmp_path / "run", heard, Artefacts(tmp_path / "store"))
+    assert heard.notes[0].startswith(f"{tmp_path}/run holds this run, and it is complete: nothing is measured; ")
+    with pytest.raises(UserError, match=r"holds a run that cannot go on: .*study\.seed was 7 and is 8; choose another"):
+        engine.run([prepare(study("seed = 7 => seed = 8"))], tmp_path / "run", Heard(), Artefacts(tmp_path / "store"))
+    machine.facts = replace(MACHINE, kernel="6.19")
+    engine.run([prepare(study())], tmp_path / "run", Heard(), Artefacts(tmp_path / "store"))
+    with Store.open(tmp_path / "run") as store:
+        store.set_documents({rundir.FINISHED: ""})
+    said = r"cannot go on: this is not what it was begun on: glusterfs\.machine\.kernel was \"6\.18\" and is \"6\.19\""
+    with pytest.raises(UserError, match=said):
+        engine.run([prepare(study())], tmp_path / "run", Heard(), Artefacts(tmp_path / "store"))
+    assert asked == [1]

@@ -13,7 +13,13 @@ import click
 COMMANDS = {
     "check": "Check a study file and show what it would do; touches nothing.",
     "run": "Run a study and judge it.",
+    "status": "Show how far a run is, also while it goes on.",
     "report": "Judge a run again and write its report.",
+    "trials": "Write all trials of a run as a table.",
+    "verify": "Say whether what was measured is as it was written.",
+    "archive": "Write a run as one file, for somebody else.",
+    "unpack": "Make a run of what `pliant archive` wrote.",
+    "gc": "Remove from the store what no run needs.",
     "up": "Deploy a study's cluster and leave it up.",
     "ps": "Show what is up on this machine.",
     "exec": "Run a command in nodes.",

@@ -2,52 +2,92 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from pliant.cli.common import need_root, study_argument
 
+if TYPE_CHECKING:
+    from pliant.study import Study
+    from pliant.trial import Workflow
+
+WorkflowChoice = Literal["dev", "verified", "both"]
+
 
 @click.command(short_help="Run a study and judge it.")
 @study_argument
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Directory for the results; default runs/NAME-DATE."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Directory for the results; default runs/NAME-DATE, or the last such run of this study that was interrupted.",
 )
+@click.option(
+    "--workflow",
+    type=click.Choice(["dev", "verified", "both"]),
+    help="dev: deploy once. verified: prove a reset before each trial. both: one run of each, compared. Default: the "
+    "study's.",
+)
+@click.option("--fresh", is_flag=True, help="Measure every trial, also those that the store has.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the verdict, or what went wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print verdict.json instead of the table.")
-def command(study: Path, output: Path | None, quiet: bool, as_json: bool) -> None:
+def command(
+    study: Path, output: Path | None, workflow: WorkflowChoice | None, fresh: bool, quiet: bool, as_json: bool
+) -> None:
     """Run STUDY: deploy its cluster, measure at every ratio, judge, and write a report.
 
-    Ctrl-C removes the cluster and keeps what was measured; `pliant report` judges that.
+    Ctrl-C removes the cluster and keeps what was measured; the same command goes on from there, also after a crash, and
+    `pliant report` judges what there is. Trials that were measured before are taken from the store.
     """
-    from pliant import engine
-    from pliant.cli.progress import Display
-    from pliant.errors import PliantError, UserError
-    from pliant.preparation import prepare
     from pliant.study import load
 
     checked = load(study)
     need_root("running a study")
+    if workflow == "both":
+        from pliant.cli import both
+
+        directory = output or both.place(checked.name) or _default(f"{checked.name}-workflows")
+        for each in both.WORKFLOWS:
+            _run(checked, directory / each, each, fresh, quiet)
+        both.show(directory, as_json)
+    else:
+        show(_run(checked, output, workflow or checked.about.workflow, fresh, quiet), as_json)
+
+
+def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, quiet: bool) -> Path:
+    """Run a study in one workflow, and return the directory of its results; PliantError if there are none."""
+    from pliant import engine, rundir
+    from pliant.artefacts import Artefacts, place
+    from pliant.cli.progress import Display
+    from pliant.errors import PliantError
+    from pliant.preparation import prepare
+
+    there = [output] if output else list(Path("runs").glob(f"{checked.name}-*"))
+    rundir.remove_deployments(there)  # what a crash left would still have its share of the machine
     prepared = prepare(checked)
-    directory = output or _default(checked.name)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(f"{directory} exists and is not empty; choose another directory with --output")
+    directory = output or engine.unfinished(prepared, workflow, fresh, there) or _default(checked.name)
+    rundir.check_free(directory)
+    store = Artefacts(place(os.environ))
     with Display(quiet=quiet, several=len(prepared) > 1) as display:
         for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
             display.note(f"note: {warning}")
         try:
-            engine.run(prepared, directory, display)
+            engine.run(prepared, directory, display, store, workflow=workflow, fresh=fresh)
         except (KeyboardInterrupt, PliantError):
             if _measured(directory):
                 display.note(f"what was measured is in {directory}; judge it with: pliant report {directory}")
+                display.note(f"go on with the same command, and --output {directory}")
             raise
         display.doing("judge and draw")
-        show(directory, as_json)
     if not _measured(directory):
+        show(directory, as_json=False)
         raise PliantError("no trial could be measured, so nothing can be judged; `reason` in trials.csv says why")
+    return directory
 
 
 def _measured(directory: Path) -> bool:

@@ -25,7 +25,8 @@ STATE = Path("/var/lib/pliant")
 
 @dataclass(frozen=True)
 class Owner:
-    """Who made a deployment. `keep`: it was meant to outlive its maker (`pliant up`), so it is not stale without it."""
+    """Who made a deployment. `keep`: it was meant to outlive its maker (`pliant up`), so it is not stale without it.
+    `run`: the directory of the run that it was made for; "" if for none."""
 
     id: str
     pid: int
@@ -33,6 +34,7 @@ class Owner:
     created: float
     title: str
     keep: bool = False
+    run: str = ""
 
     @property
     def alive(self) -> bool:
@@ -50,7 +52,7 @@ class Journal:
         self.directory = (state or STATE) / deployment
 
     @classmethod
-    def create(cls, title: str, *, keep: bool = False, state: Path | None = None) -> Journal:
+    def create(cls, title: str, *, keep: bool = False, run: str = "", state: Path | None = None) -> Journal:
         """A new deployment with an id of its own (4 hexadecimal digits), owned by this process."""
         (state or STATE).mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
@@ -59,12 +61,12 @@ class Journal:
                 journal.directory.mkdir(mode=0o700)
             except FileExistsError:
                 continue
-            journal.own(title, keep=keep)
+            journal.own(title, keep=keep, run=run)
             return journal
 
-    def own(self, title: str, *, keep: bool) -> None:
+    def own(self, title: str, *, keep: bool, run: str = "") -> None:
         """Write down this process as the owner."""
-        owner = Owner(self.id, os.getpid(), start_time(os.getpid()) or 0, time.time(), title, keep)
+        owner = Owner(self.id, os.getpid(), start_time(os.getpid()) or 0, time.time(), title, keep, run)
         self.write("owner.json", asdict(owner))
 
     def owner(self) -> Owner | None:

@@ -7,6 +7,7 @@ Functions return lines for `ip -batch` and `tc -batch` (ip-link(8), tc-tbf(8), t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 SWITCH = "switch-0"
@@ -55,6 +56,11 @@ def downlink(host: int) -> str:
 def link(number: int) -> str:
     """Name of the fabric's end of node number N's link."""
     return f"node-{number}"
+
+
+def is_own(name: str) -> bool:
+    """Whether a link is called as one of a fabric is."""
+    return name == SWITCH or re.fullmatch("(host|up|down|node)-[0-9]+", name) is not None
 
 
 def fabric(hosts: int) -> list[str]:

@@ -64,7 +64,7 @@ def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str
     TeardownError, CommandFailed.
     """
     processes = {pid: start_time(pid) for group in groups for pid in cgroups.pids(group)}
-    namespaces = {name for pid in inits for name in _namespaces(pid)}
+    namespaces = {name for pid in inits for name in namespaces_of(pid)}
     mounts = sum(_read(f"/proc/{pid}/mountinfo").count("\n") for pid in inits)
     images = disks.attached(journal.directory)
     until = time.monotonic() + 20
@@ -92,12 +92,12 @@ def _left(
     """What is still there of nodes, in words: of their processes, namespaces, loop devices and files."""
     yield from (f"process {pid}" for pid, started in processes.items() if started and alive(pid, started))
     for pid in filter(alive, map(int, filter(str.isdigit, os.listdir("/proc")))):
-        yield from (f"process {pid} in a node's {name}" for name in namespaces & _namespaces(pid))
+        yield from (f"process {pid} in a node's {name}" for name in namespaces & namespaces_of(pid))
     yield from (f"{device}, of {image}" for device, image in disks.attached(directory).items())
     yield from (str(path) for path in written if path.exists())
 
 
-def _namespaces(pid: int) -> set[str]:
+def namespaces_of(pid: int) -> set[str]:
     """The namespaces of a process that a node has for itself: "mnt:[4026532]"; none if it is gone."""
     found = set()
     for kind in ("mnt", "net", "pid", "uts", "ipc"):

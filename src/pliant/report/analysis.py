@@ -12,6 +12,7 @@ from pliant.comparison import Comparison, compare
 from pliant.proportions import rescaled
 from pliant.report.faults import FaultReport, fault_reports
 from pliant.report.limits import PhaseLimits, phase_limits, phase_of
+from pliant.report.provenance import provenance
 from pliant.report.words import join, metric_title, place, plural
 from pliant.saved import Saved, saved
 from pliant.savings import Savings, savings
@@ -207,6 +208,7 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores)
     lost = [problem for report in faults for problem in report.problems]
     notes = (*(f"{problem[:1].upper()}{problem[1:]}." for problem in lost), *_notes(info, trials, verdicts))
+    notes += tuple(provenance(info, trials))
     about = (store.facts(), store.study_toml())
     limits = phase_limits(info, trials)
     search = saved(trials, plain(info, verdicts), info.hosts) if info.search == "adaptive" else None

@@ -1,0 +1,142 @@
+"""What determines a trial, as a document, and the key that is the digest of it: same key, same experiment.
+
+Everything is in it that a number could depend on and that can be known: the study's parts, the composition down to the
+content of its files, the placement, versions and digests of programs, kernel and CPU. What happened before on the same
+machine is not, and no document can hold it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pliant.artefacts import file_digest
+from pliant.digest import canonical, key, sha256
+from pliant.machine import facts
+from pliant.preparation import Prepared, programs_of
+from pliant.search import Todo
+from pliant.study import LabelledWorkload
+
+MEASURING = 1
+"""Raised whenever the same trial could give other numbers than before because pliant itself measures otherwise: then
+nothing that was measured before is taken for it. tests/unit/test_determined.py watches over the sources."""
+
+_OF_COMPOSITION = ("filesystem", "roles", "nodes", "steps", "mount", "files", "identities", "unmount", "clean")
+
+
+class Determined:
+    """What determines the trials of one file system of a study. `fresh` is "", or names the run that is to share no
+    trial with others."""
+
+    def __init__(self, prepared: Prepared, workflow: str, fresh: str = "") -> None:
+        study = prepared.study
+        self._prepared = prepared
+        self.common: Mapping[str, Any] = {
+            "measuring": MEASURING,
+            "workflow": workflow,
+            "fresh": fresh,
+            "machine": _machine(prepared.machine),
+            "host": asdict(prepared.figures),
+            "disk size": study.platform.host.disk_size,
+            "file system": {
+                "kind": study.filesystem.kind,
+                "roles": dict(study.filesystem.roles),
+                "options": study.options.model_dump(mode="json"),
+                # Only its digest: files may hold secrets.
+                "composition": sha256(canonical([plain(getattr(study.composition, n)) for n in _OF_COMPOSITION])),
+                "version": facts.version(study.composition.version) if study.composition.version else "",
+                "packages": dict(prepared.versions),
+                "programs": _programs(study.composition.programs),
+            },
+            "seed": study.about.seed,
+            "trial timeout": study.about.trial_timeout,
+        }
+
+    def document(self, todo: Todo) -> dict[str, Any]:
+        """All that determines a trial."""
+        placement = self._prepared.study.placements[todo.ratio]
+        return {
+            **self.common,
+            "placement": dict(zip(placement.host_names, map(list, placement.hosts), strict=True)),
+            "workload": self._workload(self._prepared.study.workload(todo.workload)),
+            "repetition": todo.repetition,
+        }
+
+    def key(self, todo: Todo) -> str:
+        """The key of a trial."""
+        return key(self.document(todo))
+
+    def _workload(self, workload: LabelledWorkload) -> dict[str, Any]:
+        label, mpi = workload.label, self._prepared.mpi.get(workload.label)
+        program = self._prepared.tools[label].program
+        programs = [*programs_of(workload), *([program] if program else []), *([mpi.mpiexec] if mpi else [])]
+        return {
+            "name": workload.plain or label,  # its directory has it, and a file system may place files by their path
+            "kind": workload.driver.name,
+            "driver": _source(workload.driver),
+            "options": workload.options.model_dump(mode="json"),
+            "faults": [asdict(fault) for fault in self._prepared.faults(label)],
+            "recovery": [table.recovery for table in workload.faults],
+            "programs": _programs(programs),
+            "mpi": mpi.version if mpi else "",
+        }
+
+
+def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Where two documents differ: "machine.kernel was "6.1" and is "6.18"", one for each value."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in sorted({*before, *now}, key=str):
+            yield from differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
+    elif before != now:
+        yield f"{path} was {_shown(before)} and is {_shown(now)}"
+
+
+def plain(value: Any) -> Any:
+    """What is made of dataclasses, mappings and sequences, as plain JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(content) for name, content in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(each) for each in value]
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = "not there" if value is None else canonical(value).decode()
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _machine(machine: facts.Facts) -> dict[str, Any]:
+    return {
+        "kernel": machine.kernel,
+        "system": machine.system,
+        "CPU": machine.cpu,
+        "cores": machine.cores,
+        "control groups": machine.cgroups,
+        "Python": platform.python_version(),
+    }
+
+
+def _programs(names: Sequence[str]) -> dict[str, str]:
+    """Program -> digest of its file; "" for what is not there."""
+    return {name: _digest(facts.which(name) or name) for name in dict.fromkeys(names)}
+
+
+@cache
+def _digest(path: str) -> str:
+    try:
+        return file_digest(Path(path).resolve())
+    except OSError:
+        return ""
+
+
+def _source(driver: type[Any]) -> str:
+    """The digest of the module of a driver that is not pliant's own: of those, MEASURING tells."""
+    source = None if driver.__module__.startswith("pliant.") else inspect.getsourcefile(driver)
+    return _digest(source) if source else ""
