@@ -102,6 +102,12 @@ def test_files_have_mode_and_owner():
     assert (file.path, file.content, file.mode, file.owner) == ("/etc/server2", "x\n", 0o755, "daemon:sys")
 
 
+def test_a_role_may_say_how_many_of_its_nodes_may_be_away():
+    assert compose().spare == {}
+    roles = {"server": {"spare": 1}, "client": {"client": True}}
+    assert compose(role=roles).spare == {"server": 1}
+
+
 def test_health_unmount_and_clean_are_for_every_node_of_a_role():
     composition = compose(
         health={"server": "ask {{ node.name }}", "client": "stat"},

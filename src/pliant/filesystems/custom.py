@@ -38,6 +38,7 @@ class RoleTable(_Table):
     disk: _Path | None = Field(None, examples=["/srv/data"])
     private: tuple[_Path, ...] = Field((), examples=[["/var/lib/my"]])
     logs: tuple[_Path, ...] = Field((), examples=[["/var/log/my"]])
+    spare: int | None = Field(None, ge=0, examples=[1])
 
 
 class IdentityTable(_Table):
@@ -148,6 +149,7 @@ class Custom:
             unmount={node.name: (command,) for node, command in written.commands("unmount", options.unmount)},
             clean={node.name: (command,) for node, command in written.commands("clean", options.clean)},
             kernel=options.kernel,
+            spare={name: role.spare for name, role in options.role.items() if role.spare is not None},
         )
 
 
