@@ -34,6 +34,7 @@ print(sorted(times)[len(times) // 2])
 """
 
 
+@pytest.mark.speed
 def test_latency_is_refused_or_measured(tmp_path):
     if facts.look().netem:
         measured(tmp_path)

@@ -74,6 +74,7 @@ def eight(tmp_path):
         yield deployment
 
 
+@pytest.mark.speed
 def test_eight_nodes_refold_in_a_fifth_of_a_second(eight):
     eight.limit(True)
     took = []
@@ -100,6 +101,7 @@ def test_a_connection_stays_through_refolds(eight):
     assert longest_s < 0.5
 
 
+@pytest.mark.speed
 def test_where_a_node_is_decides_how_fast_it_sends(eight):
     """One stream that goes on: through the NIC of its host, within a host, and through a NIC again."""
     log = eight.logs / "count"
