@@ -1,14 +1,15 @@
-"""What folding saves: hosts, machine-hours and energy of one pass over a study's workloads. Pure.
+"""What folding saves: hosts, machine-hours, energy and CO2e of one pass over a study's workloads, and what the study
+itself took. Pure.
 
 Power is linear in CPU utilisation between an idle and a busy host (Fan, Weber & Barroso, "Power provisioning for a
 warehouse-sized computer", ISCA 2007). It ignores what disks and NICs draw beyond that, cooling, and the network between
-hosts.
+hosts. Emissions are energy times the carbon intensity of the grid; what it took to make the hosts is not in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -24,21 +25,32 @@ POWER_SOURCE = (
     "(github.com/oar-team/batsim)"
 )
 
+DEFAULT_CARBON_G_KWH = 480.0
+"""What a kilowatt-hour emits: see CARBON_SOURCE."""
+CARBON_SOURCE = (
+    "the world's mean of 2023, life cycle included (Ember, Global Electricity Review 2024); write the site's own as "
+    "`carbon` in [power]"
+)
+
 
 @dataclass(frozen=True)
 class PowerModel:
     """Watts of one host, idle and with every core busy. Raises ValueError unless 0 <= idle_w <= busy_w.
 
-    `origin` says where they come from if neither the study file nor pliant's default does.
+    `origin` says where they come from if neither the study file nor pliant's default does. `carbon_g_kwh` is what the
+    grid emits, in grams of CO2 equivalent.
     """
 
     idle_w: float = DEFAULT_IDLE_W
     busy_w: float = DEFAULT_BUSY_W
     origin: str = ""
+    carbon_g_kwh: float = DEFAULT_CARBON_G_KWH
 
     def __post_init__(self) -> None:
         if not 0 <= self.idle_w <= self.busy_w < float("inf"):
             raise ValueError(f"a host cannot draw {self.idle_w} W idle and {self.busy_w} W busy")
+        if not 0 <= self.carbon_g_kwh < float("inf"):
+            raise ValueError(f"a kilowatt-hour cannot emit {self.carbon_g_kwh} g")
 
     @property
     def source(self) -> str:
@@ -47,6 +59,15 @@ class PowerModel:
             return self.origin
         default = self.idle_w == DEFAULT_IDLE_W and self.busy_w == DEFAULT_BUSY_W
         return f"the default, {POWER_SOURCE}" if default else "the study file"
+
+    @property
+    def carbon_source(self) -> str:
+        """Where the carbon intensity comes from."""
+        return f"the default, {CARBON_SOURCE}" if self.carbon_g_kwh == DEFAULT_CARBON_G_KWH else "the study file"
+
+    def co2e_kg(self, energy_kwh: float) -> float:
+        """What so much energy emits, in kilograms of CO2 equivalent."""
+        return energy_kwh * self.carbon_g_kwh / 1000
 
     def watts(self, utilisation: float) -> float:
         """Power of one host at that CPU utilisation (0 to 1; values outside are clipped)."""
@@ -69,13 +90,26 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What trials took, of whatever state, as if their hosts were real ones."""
+
+    trials: int
+    machine_hours: float
+    energy_kwh: float
+
+
+@dataclass(frozen=True)
 class Savings:
-    """The baseline against the recommended ratio; None where a workload has no done trial at one of them."""
+    """The baseline against the recommended ratio; None where a workload has no done trial at one of them.
+
+    `study` is what the study itself took.
+    """
 
     ratio: float | None
     full: Pass | None
     folded: Pass | None
     power: PowerModel
+    study: Spent = Spent(0, 0.0, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The six numbers that issue 2 asks for, and what they rest on. Plain JSON; null is "not known"."""
@@ -84,9 +118,12 @@ class Savings:
             numbers[f"hosts_{name}"] = side and side.hosts
             numbers[f"machine_hours_{name}"] = side and side.machine_hours
             numbers[f"energy_kwh_{name}"] = side and side.energy_kwh
+            numbers[f"co2e_kg_{name}"] = side and self.power.co2e_kg(side.energy_kwh)
             numbers[f"utilisation_{name}"] = side and side.utilisation
         power = {"idle_w": self.power.idle_w, "busy_w": self.power.busy_w, "source": self.power.source}
-        return numbers | {"power": power}
+        power |= {"carbon_g_kwh": self.power.carbon_g_kwh, "carbon_source": self.power.carbon_source}
+        study = asdict(self.study) | {"co2e_kg": self.power.co2e_kg(self.study.energy_kwh)}
+        return numbers | {"study": study, "power": power}
 
 
 def savings(
@@ -104,10 +141,22 @@ def savings(
     """
     if host_cores <= 0:
         raise ValueError(f"a host with {host_cores} cores cannot run anything")
+    trials = list(trials)
     done = [t for t in trials if t.state == "done"]
     full = _one_pass(done, workloads, hosts, 1.0, power, host_cores)
     folded = None if ratio is None else _one_pass(done, workloads, hosts, ratio, power, host_cores)
-    return Savings(ratio, full, folded, power)
+    return Savings(ratio, full, folded, power, spent(trials, power, host_cores))
+
+
+def spent(trials: Iterable[Trial], power: PowerModel, host_cores: float) -> Spent:
+    """What these trials took; those that failed or were not valid took it too."""
+    ended = [t for t in trials if t.duration_s > 0]
+    hours = sum(t.hosts * t.duration_s for t in ended) / 3600
+    joules = 0.0
+    for trial in ended:
+        level = _utilisation(trial, trial.hosts, host_cores)
+        joules += trial.hosts * power.watts(1.0 if level is None else level) * trial.duration_s
+    return Spent(len(ended), hours, joules / 3.6e6)
 
 
 def _one_pass(

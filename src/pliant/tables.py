@@ -31,6 +31,7 @@ from pliant.trial import Workflow
 from pliant.units import (
     BitRate,
     ByteRate,
+    CarbonIntensity,
     Duration,
     Fraction,
     Power,
@@ -320,13 +321,17 @@ class FoldTable(_Table):
 
 
 class PowerTable(_Table):
-    """[power]: watts of one host, idle and with every core busy; None stands for those of the platform's host."""
+    """[power]: watts of one host, idle and with every core busy; None stands for those of the platform's host.
+
+    `carbon` is what its electricity emits; None stands for pliant's default.
+    """
 
     idle: Power | None = Field(None, examples=["95 W"])
     busy: Power | None = Field(None, examples=["190 W"])
+    carbon: CarbonIntensity | None = Field(None, examples=["56 g/kWh"])
 
     def over(self, base: PowerModel) -> PowerModel:
-        """`base` with the watts that the study gives; ValueError if a busy host would draw less than an idle one."""
+        """`base` with what the study gives; ValueError if a busy host would draw less than an idle one."""
         idle_w = base.idle_w if self.idle is None else self.idle
         busy_w = base.busy_w if self.busy is None else self.busy
         if busy_w < idle_w:
@@ -334,7 +339,9 @@ class PowerTable(_Table):
                 f"a busy host ({format_power(busy_w)}) would draw less than an idle one ({format_power(idle_w)}); "
                 f'write busy = "{format_power(idle_w)}" or more'
             )
-        return base if self.idle is None and self.busy is None else PowerModel(idle_w, busy_w)
+        origin = base.origin if self.idle is None and self.busy is None else ""
+        carbon = base.carbon_g_kwh if self.carbon is None else self.carbon
+        return PowerModel(idle_w, busy_w, origin, carbon)
 
 
 class MpiTable(_Table):

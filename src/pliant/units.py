@@ -1,10 +1,10 @@
 """Quantities as people write them ("200 Mbit/s", "64 MiB", "10 %", "1h30"), parsed once, at the edge; SI inside.
 
-`parse_*` turn text into a number (bit/s, byte/s, bytes, a fraction of 1, seconds, watts) and raise `UnitError`, whose
-text says what is wrong and what would be right. `format_*` turn numbers into text with three significant digits that
-parses back to within 0.5 %. `BitRate`, `ByteRate`, `Size`, `Fraction`, `Duration` and `Power` are the types of model
-fields that hold such quantities: in a study they must be written with their unit; a default given as a number is in
-the SI unit.
+`parse_*` turn text into a number (bit/s, byte/s, bytes, a fraction of 1, seconds, watts, g/kWh) and raise `UnitError`,
+whose text says what is wrong and what would be right. `format_*` turn numbers into text with three significant digits
+that parses back to within 0.5 %. `BitRate`, `ByteRate`, `Size`, `Fraction`, `Duration`, `Power` and `CarbonIntensity`
+are the types of model fields that hold such quantities: in a study they must be written with their unit; a default
+given as a number is in the SI unit.
 
 Prefixes follow IEC 80000-13: k, M, G, T, P are powers of 1000; Ki, Mi, Gi, Ti, Pi powers of 1024; case matters.
 """
@@ -21,6 +21,7 @@ from pydantic import BeforeValidator
 __all__ = [
     "BitRate",
     "ByteRate",
+    "CarbonIntensity",
     "Duration",
     "Fraction",
     "Power",
@@ -34,6 +35,7 @@ __all__ = [
     "format_size",
     "parse_bit_rate",
     "parse_byte_rate",
+    "parse_carbon_intensity",
     "parse_duration",
     "parse_fraction",
     "parse_power",
@@ -52,6 +54,7 @@ _BIT_RATES = {f"{prefix}bit/s": factor for prefix, factor in _PREFIXES.items()}
 _BYTE_RATES = {f"{prefix}B/s": factor for prefix, factor in _PREFIXES.items()}
 _SIZES = {f"{prefix}B": factor for prefix, factor in _PREFIXES.items()}
 _POWERS = {"mW": Exact(1, 1000), "W": Exact(1), "kW": Exact(1000), "MW": Exact(10**6)}
+_INTENSITIES = {"g/kWh": Exact(1), "kg/kWh": Exact(1000), "kg/MWh": Exact(1), "t/MWh": Exact(1000)}
 
 # Two digits of exponent at most: "1e999999999 B" must not cost a gigabyte to refuse.
 _NUMBER = r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,2})?"
@@ -82,6 +85,11 @@ def parse_size(text: str) -> int:
 def parse_power(text: str) -> float:
     """Watts from a text such as "95 W"; raises `UnitError`."""
     return float(_scaled(text, "power", _POWERS, "95 W", lambda number, unit: None))
+
+
+def parse_carbon_intensity(text: str) -> float:
+    """Grams of CO2 equivalent per kilowatt-hour from a text such as "56 g/kWh"; raises `UnitError`."""
+    return float(_scaled(text, "carbon intensity", _INTENSITIES, "56 g/kWh", lambda number, unit: None))
 
 
 def parse_fraction(text: str) -> float:
@@ -318,3 +326,5 @@ Duration = Annotated[float, BeforeValidator(_written(parse_duration, "20 min"))]
 """A duration, in seconds."""
 Power = Annotated[float, BeforeValidator(_written(parse_power, "95 W"))]
 """A power, in watts."""
+CarbonIntensity = Annotated[float, BeforeValidator(_written(parse_carbon_intensity, "56 g/kWh"))]
+"""What a kilowatt-hour of electricity emits, in grams of CO2 equivalent."""

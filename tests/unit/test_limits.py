@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +12,8 @@ from test_report import Page, render
 
 from pliant.report import write_report
 from pliant.report.limits import HostUse, PhaseLimits, PhaseUse, phase_limits, phase_of
-from pliant.report.utilisation import figure_files, inline_panels
+from pliant.report.svg import draw
+from pliant.report.utilisation import utilised
 from pliant.telemetry import HostUsage, Limit, PhaseUsage, ResourceUse, Usage
 from pliant.workloads import Metric
 
@@ -147,76 +146,46 @@ def test_without_telemetry_a_report_shows_nothing_of_it(run, bare):
     assert verdicts[0] == verdicts[1]
 
 
-def test_the_page_has_a_figure_and_a_sentence_for_each_phase_and_ratio(run):
-    html = run.html.read_text()
-    page = Page(html)
-    text = " ".join(" ".join(page.text).split())
-    assert "What limits each ratio" in text
-    for limits in run.analysis.limits:
-        assert f"{limits.workload} phase {limits.phase}" in text
-        for ratio, use in limits.ratios.items():
-            assert f"At ratio {ratio:.3g}: {use.limit.sentence}." in text
-    assert html.count('aria-label="Utilisation of the hosts at ratio') == 12
-    assert len(page.ids) == len(set(page.ids))
-    references = set(re.findall(r"url\(#([^)]*)\)", html)) | set(re.findall(r'href="#([^"]*)"', html))
-    assert references <= set(page.ids)
-    assert len(html.encode()) < 2_000_000
-
-
-def test_panels_take_colours_and_letters_from_the_page(run):
-    html = run.html.read_text()
-    defined = set(re.findall(r"--([a-z-]+):", html))
-    panels = inline_panels(run.analysis)
-    assert len(panels) == 12 and all(panel in html for panel in panels.values())
-    for panel in panels.values():
-        assert not re.findall(r"#[0-9a-f]{6}\b", panel)
-        assert set(re.findall(r"var\(--([a-z-]+)\)", panel)) <= defined
-    for panel in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
-        assert "DejaVu" not in panel and "var(--sans)" in panel
+def panels(analysis):
+    """(workload, phase) -> its panel."""
+    return {(w, chart.title): chart for w, figure in utilised(analysis).items() for chart in figure.charts}
 
 
 @pytest.mark.parametrize(
-    ("place", "marked"),
-    [(("ior", "write", 1.0), "disk writes"), (("ior", "read", 8.0), "CPU"), (("mdtest", MDTEST, 1.0), None)],
+    ("place", "ratio", "marked"),
+    [(("ior", "write"), 1.0, "disk writes"), (("ior", "read"), 8.0, "CPU"), (("mdtest", MDTEST), 1.0, None)],
 )
-def test_what_limits_is_marked_by_more_than_colour(run, place, marked):
-    panel = inline_panels(run.analysis)[place]
-    texts = [element.text for element in ET.fromstring(declared(panel)).iter("text")]
-    assert [text for text in texts if text.startswith("▶")] == ([f"▶ {marked}"] if marked else [])
-    assert ("var(--breaks-tint)" in panel) == bool(marked)
-    rest = {"CPU", "NIC-up", "NIC-down", "disk reads", "disk writes"} - {marked}
-    assert rest <= set(texts)
+def test_what_limits_is_marked_by_more_than_colour(run, place, ratio, marked):
+    chart = panels(run.analysis)[place]
+    here = [mark for mark in chart.marks if f"at ratio {ratio:g} (" in mark.says]
+    ringed = [mark for mark in here if mark.look.hollow]
+    assert [mark.says.split(" at ")[0] for mark in ringed] == ([marked] if marked else [])
+    assert all(mark.says.endswith("this limits the ratio") for mark in ringed)
+    assert {mark.says.split(" at ")[0] for mark in here} == {"CPU", "NIC-up", "NIC-down", "disk reads", "disk writes"}
+    assert len({mark.look.shape for mark in here if not mark.look.hollow}) == 5
 
 
-def declared(panel):
-    """An inline panel as a document of its own."""
-    return panel.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+def test_a_mark_says_what_was_used_and_on_how_many_hosts(run):
+    says = [mark.says for mark in panels(run.analysis)["ior", "write"].marks]
+    assert "CPU at ratio 4 (2 hosts): 66 % used (63 % to 70 % on 2 hosts), saturated 0 % of the time" in says
 
 
-def test_figures_are_files_and_stand_alone(run):
-    names = {path.name for path in run.files if "utilisation" in path.name}
-    stems = ("ior-utilisation-write", "ior-utilisation-read", "mdtest-utilisation")
-    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
-    for stem in stems:
-        document = ET.parse(run.html.parent / "figures" / f"{stem}.svg")
-        texts = [element.text for element in document.iter("{http://www.w3.org/2000/svg}text")]
-        assert "ratio 8 (1 host)" in texts and "time saturated, longest host" in texts
-        assert "▶ limits" in texts and "each host" in texts
-    assert "ratio 1 (8 hosts): none limits" in (run.html.parent / "figures" / "mdtest-utilisation.svg").read_text()
+def test_the_page_has_a_figure_for_each_phase_and_a_sentence_for_each_ratio(run):
+    html = run.html.read_text()
+    text = " ".join(" ".join(Page(html).text).split()).replace("\N{NO-BREAK SPACE}%", " %")
+    assert "What limits each ratio" in text and len(panels(run.analysis)) == 3
+    for limits in run.analysis.limits:
+        assert html.count(f"in {limits.phase} of {limits.workload}, against the folding ratio.") == 1
+        for ratio, use in limits.ratios.items():
+            assert use.limit.sentence in text and f"At ratio {ratio:.3g}: {use.limit.sentence}." in html
 
 
-def test_the_same_limits_give_the_same_bytes(run):
-    figures = {path.name: path.read_bytes() for path in run.files}
-    again = figure_files(run.analysis)
-    assert again.items() <= figures.items() and len(again) == 6
-
-
-def test_what_is_not_promised_has_no_row():
+def test_what_is_not_promised_has_no_curve():
     limits = phase_limits(INFO, [ior(1, 1.0, 0.5), ior(2, 2.0, 1.3)])
-    panels = inline_panels(SimpleNamespace(limits=limits, info=INFO))
-    assert len(panels) == 2
-    for panel in panels.values():
-        assert "CPU" in panel and "NIC" not in panel and "disk" not in panel
+    found = panels(SimpleNamespace(limits=limits, info=INFO))
+    assert len(found) == 1
+    for chart in found.values():
+        assert len(chart.lines) == 1 and all(mark.says.startswith("CPU at") for mark in chart.marks)
 
 
 def test_hundreds_of_hosts_do_not_make_a_figure_large():
@@ -227,8 +196,8 @@ def test_hundreds_of_hosts_do_not_make_a_figure_large():
     }
     many = [replace(ior(1, 1.0, 1.0), usage=Usage({"write": PhaseUsage(1.0, 1.0, usage)}).to_json())]
     limits = phase_limits(INFO, many)
-    (panel,) = inline_panels(SimpleNamespace(limits=limits, info=INFO)).values()
-    assert len(panel) < 100_000
+    (chart,) = panels(SimpleNamespace(limits=limits, info=INFO)).values()
+    assert len(draw(chart, "x")) < 20_000
     assert limits[0].ratios[1.0].limit.what == "CPU of host[1-512]"
 
 

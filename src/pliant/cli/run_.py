@@ -112,12 +112,13 @@ def show(directory: Path, as_json: bool) -> None:
     """Write the report of a run and say on standard output what it says."""
     from rich.console import Console
 
-    from pliant.report import write_report
+    from pliant.report import write_figures, write_report
     from pliant.report.terminal import compared, summary
 
     result = write_report(directory)
     if as_json:
-        print((directory / "verdict.json").read_text(), end="")
+        print((directory / "verdict.json").read_text(), end="", flush=True)
+        write_figures(result)
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     if result.run.comparison is not None:
@@ -127,3 +128,4 @@ def show(directory: Path, as_json: bool) -> None:
             console.rule(part.filesystem)
         console.print(summary(part))
     console.print(f"Report: {result.html}", markup=False, soft_wrap=True)
+    write_figures(result)

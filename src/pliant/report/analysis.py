@@ -23,6 +23,8 @@ from pliant.verdict import BASELINE, SPELLING, Series, Verdict, by_ratio, judge,
 from pliant.workloads import Metric
 
 Values = Mapping[float, Sequence[float]]
+Measured = tuple[Trial, float]
+"""A trial and the value of a metric that it gave."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,15 @@ class Analysis:
     def of(self, verdict: Verdict) -> Values:
         """The values behind `verdict`."""
         return self.values[verdict.workload, verdict.metric.name]
+
+    def measured(self, verdict: Verdict) -> dict[float, list[Measured]]:
+        """The same with the trials that gave them, in the same order."""
+        series = _series(self.trials, verdict.workload, verdict.metric, self.info)
+        known = {trial.number: trial for trial in self.trials}
+        found: dict[float, list[Measured]] = {ratio: [] for ratio in sorted(self.info.hosts)}
+        for ratio, values in series.values.items():
+            found[ratio] = [(known[number], value) for number, value in zip(series.numbers[ratio], values, strict=True)]
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """What `verdict.json` says of this file system."""

@@ -1,147 +1,165 @@
-"""Figures that compare file systems: each metric against the number of hosts, its loss against the ratio."""
+"""Figures with a curve for each file system, or run: a metric against hosts, its loss against the ratio, and what
+folding saves against what it costs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from pliant.comparison import spelled
-from pliant.report.analysis import RunAnalysis
-from pliant.report.drawing import COLOURS, MUTED, SERIES, SERIES_MARKERS, TOLERATED, Painter, files, grid, inline
-from pliant.report.words import metric_title
+from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale, series
+from pliant.report.figures import loss_limits, says
+from pliant.report.words import bounds, metric_title, percent, place, plural
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_MOST_GAIN, _MOST_LOSS = -1.0, 1.0
 _APART = 0.5
 """The part of the room for one place on the axis over which curves are spread, so that intervals do not cover."""
 
-_Curves = Mapping[str, Verdict]
-"""File system -> its verdict on one metric."""
+Curves = Mapping[str, Verdict]
+"""Label of a file system or run -> its verdict on one metric."""
 
 
-def figure_files(run: RunAnalysis) -> dict[str, bytes]:
-    """File name -> content: for each workload a panel for each metric, as SVG and PNG; nothing to compare, no file."""
-    found: dict[str, bytes] = {}
-    for workload, metrics in _by_workload(run).items():
-        titles = [metric_title(next(iter(curves.values())).metric) for curves in metrics]
-        for kind, paint in _PAINTERS.items():
-            painters: list[Painter] = [partial(paint, curves=curves) for curves in metrics]
-            found |= files(f"comparison-{workload}-{kind}", grid(painters, titles, _legend(run, kind)))
+def compared(verdicts: Mapping[str, Sequence[Verdict]], kind: str) -> Iterator[Figure]:
+    """For each workload a panel for each metric that all of them have; `kind` is "hosts" or "loss"."""
+    paint = {"hosts": _against_hosts, "loss": _loss}[kind]
+    for workload, metrics in by_workload(verdicts).items():
+        charts = tuple(paint(curves) for curves in metrics)
+        yield Figure(f"comparison-{workload}-{kind}", charts, (*_key(verdicts), *_TOLERATED[kind]))
+
+
+def saved(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[Figure]:
+    """Machines saved against the worst loss of any metric: of all workloads, and of each if there are several."""
+    workloads = list(dict.fromkeys(verdict.workload for many in verdicts.values() for verdict in many))
+    chosen = [("all workloads", workloads)] if len(workloads) > 1 else []
+    chosen += [(workload, [workload]) for workload in workloads]
+    charts = []
+    for title, these in chosen:
+        charts.append(
+            _saved(title, {label: [v for v in many if v.workload in these] for label, many in verdicts.items()})
+        )
+    yield Figure("saved", tuple(charts), (*_key(verdicts), (None, "tolerated loss")))
+
+
+def by_workload(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, list[Curves]]:
+    """Workload -> for each of its metrics the verdicts on it, in the same order for all labels."""
+    found: dict[str, list[Curves]] = {}
+    for same in zip(*verdicts.values(), strict=True):
+        found.setdefault(same[0].workload, []).append(dict(zip(verdicts, same, strict=True)))
     return found
 
 
-def inline_panels(run: RunAnalysis, kind: str) -> dict[tuple[str, str], str]:
-    """(workload, metric) -> an SVG element for HTML, without a size; `kind` is "hosts" or "loss"."""
-    panels: dict[tuple[str, str], str] = {}
-    for workload, metrics in _by_workload(run).items():
-        for curves in metrics:
-            metric = next(iter(curves.values())).metric
-            panels[workload, metric.name] = inline(
-                partial(_PAINTERS[kind], curves=curves), f"comparison{kind}{len(panels)}-"
-            )
-    return panels
+_TOLERATED: Mapping[str, tuple[tuple[Look | None, str], ...]] = {"hosts": (), "loss": ((None, "tolerated loss"),)}
 
 
-def _by_workload(run: RunAnalysis) -> dict[str, list[_Curves]]:
-    found: dict[str, list[_Curves]] = {}
-    if run.comparison is not None:
-        for same in zip(*(part.verdicts for part in run.parts), strict=True):
-            curves = {part.info.name: verdict for part, verdict in zip(run.parts, same, strict=True)}
-            found.setdefault(same[0].workload, []).append(curves)
-    return found
+def _key(labels: Mapping[str, object]) -> list[tuple[Look | None, str]]:
+    return [(series(number), spelled(label)) for number, label in enumerate(labels)]
 
 
-def _legend(run: RunAnalysis, kind: str) -> list[Any]:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = [
-        Line2D([], [], color=colour, marker=marker, ms=5, lw=1.2, mew=0, label=spelled(part.info.name))
-        for part, (colour, marker) in zip(run.parts, _styles(len(run.parts)), strict=True)
-    ]
-    return [*handles, Patch(color=TOLERATED, label="tolerated loss")] if kind == "loss" else handles
-
-
-def _styles(count: int) -> list[tuple[str, str]]:
-    """Colour and marker of so many curves; more than there are colours begin again, with other markers."""
-    return [(SERIES[i % len(SERIES)], SERIES_MARKERS[i % len(SERIES_MARKERS)]) for i in range(count)]
-
-
-def _paint_hosts(axes: Axes, curves: _Curves) -> None:
+def _against_hosts(curves: Curves) -> Chart:
     """Medians with intervals against the number of hosts, most first: a place for each that any was measured on."""
     metric = next(iter(curves.values())).metric
     counts = sorted({row.hosts for verdict in curves.values() for row in verdict.ratios}, reverse=True)
-    _axis(axes, [str(count) for count in counts], "hosts")
-    points = {
-        label: [(counts.index(row.hosts), row.median, row.low, row.high) for row in verdict.ratios]
-        for label, verdict in curves.items()
-    }
-    shown = [value for many in points.values() for _, value, _, _ in many if value is not None]
-    tops = [high for many in points.values() for _, value, _, high in many if value is not None and high is not None]
-    most = max(shown, default=1.0)
-    top = 1.08 * max([most, *(min(end, 1.5 * most) for end in tops)])
-    _paint_curves(axes, list(points.values()), (0.0, top))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    axes.set_ylabel(metric.unit + ("" if metric.better == "higher" else " (lower is better)"))
+    rows = [row for verdict in curves.values() for row in verdict.ratios if row.median is not None]
+    most = max((row.median for row in rows if row.median is not None), default=1.0)
+    top = 1.08 * max([most, *(min(row.high, 1.5 * most) for row in rows if row.high is not None)])
+    marks, lines = _marks(curves, {count: at for at, count in enumerate(counts)}, "hosts")
+    direction = f"{metric.better} is better"
+    return Chart(
+        metric_title(metric),
+        f"{metric_title(metric)} in {metric.unit}, {direction}, against the number of hosts, one curve for each of "
+        f"{', '.join(map(spelled, curves))}.",
+        places([str(count) for count in counts], "hosts"),
+        scale(metric.unit, 0.0, top),
+        tuple(marks),
+        tuple(lines),
+        note=f"{metric.unit}, {direction}",
+    )
 
 
-def _paint_loss(axes: Axes, curves: _Curves) -> None:
-    """Losses with intervals against the ratio, each against its file system's own baseline."""
+def _loss(curves: Curves) -> Chart:
+    """Losses with intervals against the ratio, each against its own baseline."""
+    metric, tolerated = next(iter(curves.values())).metric, min(verdict.max_loss for verdict in curves.values())
     ratios = sorted({row.ratio for verdict in curves.values() for row in verdict.ratios})
-    tolerated = next(iter(curves.values())).max_loss
-    _axis(axes, [f"{ratio:.3g}" for ratio in ratios], "folding ratio")
-    points = {
-        label: [(ratios.index(row.ratio), row.loss, *_bounds(row)) for row in verdict.ratios]
-        for label, verdict in curves.items()
-    }
-    shown = [value for many in points.values() for _, value, _, _ in many if value is not None]
-    ends = [end for many in points.values() for _, _, *both in many for end in both if end is not None]
-    low = min([max(min(ends, default=0.0), _MOST_GAIN), *shown, -tolerated])
-    high = max([min(max(ends, default=0.0), _MOST_LOSS), *shown, 2 * tolerated])
-    margin = 0.06 * (high - low)
-    axes.axhspan(low - margin, tolerated, color=TOLERATED, lw=0, zorder=0)
-    axes.axhline(tolerated, color=COLOURS["holds"], lw=1, ls=(0, (4, 2)), zorder=1)
-    axes.axhline(0, color=MUTED, lw=0.7, zorder=1)
-    _paint_curves(axes, list(points.values()), (low - margin, high + margin))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %".replace("-", "−"))
-    axes.set_ylabel("loss")
+    rows = [row for verdict in curves.values() for row in verdict.ratios if row.ratio != BASELINE]
+    ends = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
+    low, high = loss_limits(ends, [row.loss for row in rows if row.loss is not None], tolerated)
+    marks, lines = _marks(curves, {ratio: at for at, ratio in enumerate(ratios)}, "loss")
+    return Chart(
+        metric_title(metric),
+        f"Loss of {metric_title(metric)} against the folding ratio. "
+        + " ".join(f"{spelled(label)}: {verdict.sentence}" for label, verdict in curves.items()),
+        places([f"{ratio:.3g}" for ratio in ratios], "folding ratio"),
+        scale("loss", low, high, percent=True),
+        tuple(marks),
+        tuple(lines),
+        ("y", low, tolerated),
+        tolerated,
+        "y",
+    )
 
 
-_PAINTERS = {"hosts": _paint_hosts, "loss": _paint_loss}
+def _marks(curves: Curves, at: Mapping[float, int], kind: str) -> tuple[list[Mark], list[Line]]:
+    """The marks and lines of all curves, a little beside each other."""
+    marks, lines = [], []
+    for number, (label, verdict) in enumerate(curves.items()):
+        beside, mine = _APART * ((number + 0.5) / len(curves) - 0.5), []
+        for row in verdict.ratios:
+            where, value, low, high = row.ratio, row.loss, row.loss_low, row.loss_high
+            if kind == "hosts":
+                where, value, low, high = row.hosts, row.median, row.low, row.high
+            elif row.ratio == BASELINE:
+                low = high = None
+            if value is not None:
+                ends = None if low is None or high is None else (low, high)
+                told = f"{spelled(label)}: {says(verdict, row)}"
+                mine.append(Mark(at[where] + beside, value, series(number), told, ends))
+        marks += mine
+        lines.append(Line(series(number), tuple(sorted((mark.x, mark.y) for mark in mine))))
+    return marks, lines
 
 
-def _bounds(row: RatioVerdict) -> tuple[float | None, float | None]:
-    """The interval of a loss; the baseline's own is no measurement."""
-    return (None, None) if row.ratio == BASELINE else (row.loss_low, row.loss_high)
+def _saved(title: str, verdicts: Mapping[str, Sequence[Verdict]]) -> Chart:
+    """One curve for each label: at each ratio the worst loss, with its interval, and the part of the hosts saved."""
+    worst = {label: list(_worst(many)) for label, many in verdicts.items()}
+    rows = [row for many in worst.values() for _, row, _ in many]
+    tolerated = min((verdict.max_loss for many in verdicts.values() for verdict in many), default=0.0)
+    ends = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
+    low, high = loss_limits(ends, [row.loss for row in rows if row.loss is not None], tolerated)
+    marks, lines = [], []
+    for number, (label, many) in enumerate(worst.items()):
+        mine = [_saved_mark(series(number), label, *each) for each in many]
+        marks += mine
+        lines.append(Line(series(number), tuple((mark.x, mark.y) for mark in mine)))
+    return Chart(
+        title,
+        f"Part of the hosts that folding saves, against the worst loss of any metric at that ratio ({title}).",
+        scale("worst loss of any metric", low, high, percent=True, most=5),
+        scale("hosts saved", 0.0, 1.06, percent=True, most=5),
+        tuple(marks),
+        tuple(lines),
+        ("x", low, tolerated),
+        tolerated,
+    )
 
 
-def _axis(axes: Axes, labels: Sequence[str], what: str) -> None:
-    axes.set_xticks(range(len(labels)), labels, fontsize=7.5)
-    axes.set_xlim(-0.5, len(labels) - 0.5)
-    axes.set_xlabel(what)
-    axes.grid(axis="y", zorder=0)
-    axes.tick_params(length=2.5)
+def _worst(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, RatioVerdict, float]]:
+    """At each ratio at which all metrics have a loss: the metric with the worst, and the part of the hosts saved."""
+    for ratio in [row.ratio for row in verdicts[0].ratios] if verdicts else []:
+        rows = [(verdict, verdict.at(ratio)) for verdict in verdicts]
+        if all(row.loss is not None for _, row in rows):
+            verdict, row = max(rows, key=lambda pair: pair[1].loss or 0.0)
+            yield verdict, row, 1 - row.hosts / verdict.at(BASELINE).hosts
 
 
-_Point = tuple[int, float | None, float | None, float | None]
-
-
-def _paint_curves(axes: Axes, curves: Sequence[Sequence[_Point]], limits: tuple[float, float]) -> None:
-    """A curve for each file system, a little beside each other; what is off the scale is cut with an arrow."""
-    low, high = limits
-    for number, (points, (colour, marker)) in enumerate(zip(curves, _styles(len(curves)), strict=True)):
-        beside = _APART * ((number + 0.5) / len(curves) - 0.5)
-        known = sorted((at + beside, value, below, above) for at, value, below, above in points if value is not None)
-        axes.plot([x for x, *_ in known], [value for _, value, *_ in known], color=colour, lw=1.0, zorder=2)
-        for x, value, below, above in known:
-            if below is not None and above is not None:
-                ends = (max(below, low), min(above, high))
-                axes.plot([x, x], ends, color=colour, lw=1.6, zorder=3, solid_capstyle="butt")
-                for end, cut, arrow in ((ends[0], below < low, "v"), (ends[1], above > high, "^")):
-                    axes.plot(x, end, arrow if cut else "_", ms=4.5, color=colour, zorder=3, clip_on=False)
-            axes.plot(x, value, marker, ms=5.2, color=colour, mew=0, zorder=4)
-    axes.set_ylim(low, high)
+def _saved_mark(look: Look, label: str, verdict: Verdict, row: RatioVerdict, part: float) -> Mark:
+    if row.ratio == BASELINE:
+        return Mark(0.0, part, look, f"{spelled(label)}: the baseline, {plural(row.hosts, 'host')}", name="1")
+    ends = bounds(row.loss_low, row.loss_high)
+    lost = f"{percent(row.loss)}{' ' if ends else ''}{ends}: {row.state}"
+    told = (
+        f"{spelled(label)} at {place(row.ratio, row.hosts)}: {percent(part)} of the hosts saved; the worst loss is "
+        f"that of {metric_title(verdict.metric)} ({verdict.workload}), {lost}"
+    )
+    low, high = row.loss_low, row.loss_high
+    interval = None if low is None or high is None else (low, high)
+    return Mark(row.loss or 0.0, part, look, told, None, interval, f"{row.ratio:.3g}")

@@ -2,155 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from pliant.report.analysis import Analysis, Values
-from pliant.report.drawing import COLOURS, MARKERS, MUTED, TOLERATED, Painter, files, grid, inline
-from pliant.report.words import metric_title, plural
+from pliant.report.analysis import Analysis, Measured
+from pliant.report.chart import BASELINE as BASELINE_LOOK
+from pliant.report.chart import JOIN, STATES, TRIAL, Axis, Chart, Figure, Line, Look, Mark, fanned, places, scale
+from pliant.report.words import bounds, interval, metric_title, number, percent, place, plural
+from pliant.trial import Trial
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_MOST_GAIN, _MOST_LOSS = -1.0, 1.5
+MOST_GAIN, MOST_LOSS = -1.0, 1.5
+"""Medians and single trials are always on the scale of a loss; the ends of intervals only within these."""
 _ROOMY = 5
+KEY: tuple[tuple[Look | None, str], ...] = (
+    (BASELINE_LOOK, "baseline"),
+    *((look, state) for state, look in STATES.items()),
+    (TRIAL, "single trial"),
+    (None, "tolerated"),
+)
 
 
-def figure_files(analysis: Analysis, whose: str = "") -> dict[str, bytes]:
-    """File name, beginning with `whose` -> content: metric and loss against ratio for each workload, as SVG and PNG."""
-    found: dict[str, bytes] = {}
-    for workload, verdicts in _by_workload(analysis).items():
-        titles = [metric_title(v.metric) for v in verdicts]
-        for kind, painters in (("metrics", _metric_painters), ("loss", _loss_painters)):
-            found |= files(f"{whose}{workload}-{kind}", grid(painters(analysis, verdicts), titles, _legend()))
-    return found
+def folding(analysis: Analysis, kind: str, whose: str = "") -> Iterator[Figure]:
+    """For each workload a panel for each metric; `kind` is "loss" or "metrics", names begin with `whose`."""
+    for workload in analysis.info.metrics:
+        verdicts = [verdict for verdict in analysis.verdicts if verdict.workload == workload]
+        panels = _losses(analysis, verdicts) if kind == "loss" else (_metric(analysis, each) for each in verdicts)
+        yield Figure(f"{whose}{workload}-{kind}", tuple(panels), KEY)
 
 
-def inline_panels(analysis: Analysis, kind: str, whose: str = "") -> dict[tuple[str, str], str]:
-    """(workload, metric) -> an SVG element for HTML, without a size; `kind` is "metrics" or "loss".
-
-    Ids begin with `whose`.
-    """
-    painters = {"metrics": _metric_painters, "loss": _loss_painters}[kind]
-    panels: dict[tuple[str, str], str] = {}
-    for workload, verdicts in _by_workload(analysis).items():
-        for verdict, paint in zip(verdicts, painters(analysis, verdicts), strict=True):
-            panels[workload, verdict.metric.name] = inline(paint, f"{whose}{kind}{len(panels)}-")
-    return panels
+def ratios_axis(verdict: Verdict) -> Axis:
+    """A place for each ratio, with its number of hosts below."""
+    roomy = len(verdict.ratios) <= _ROOMY
+    labels = [f"{row.ratio:.3g}\n{plural(row.hosts, 'host') if roomy else row.hosts}" for row in verdict.ratios]
+    return places(labels, "folding ratio" if roomy else "folding ratio, hosts below", 0.35, 0.5)
 
 
-def _by_workload(analysis: Analysis) -> dict[str, list[Verdict]]:
-    found: dict[str, list[Verdict]] = {}
-    for verdict in analysis.verdicts:
-        found.setdefault(verdict.workload, []).append(verdict)
-    return found
+def state_look(row: RatioVerdict) -> Look:
+    """The look of a median or loss: its state, or that it is the baseline's."""
+    return BASELINE_LOOK if row.ratio == BASELINE else STATES[row.state]
 
 
-def _metric_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[Painter]:
-    return [partial(_paint_metric, verdict=v, values=analysis.of(v)) for v in verdicts]
+def says(verdict: Verdict, row: RatioVerdict) -> str:
+    """All that there is to say of a metric at a ratio, as a mark tells it."""
+    value = f"{number(row.median)} {verdict.metric.unit}{interval(row.low, row.high)}"
+    text = f"{metric_title(verdict.metric)} at {place(row.ratio, row.hosts)}: {value}"
+    if row.ratio == BASELINE:
+        return f"{text}; the baseline, {plural(row.trials, 'trial')}"
+    ends = bounds(row.loss_low, row.loss_high)
+    return f"{text}; loss {percent(row.loss)}{' ' if ends else ''}{ends}: {row.state}, {plural(row.trials, 'trial')}"
 
 
-def _loss_painters(analysis: Analysis, verdicts: Sequence[Verdict]) -> list[Painter]:
+def trial_says(verdict: Verdict, trial: Trial, value: float, more: str = "") -> str:
+    """What a mark tells of a single trial."""
+    return f"trial {trial.number}, ratio {trial.ratio:.3g}: {number(value)} {verdict.metric.unit}{more}"
+
+
+def _metric(analysis: Analysis, verdict: Verdict) -> Chart:
+    higher, measured = verdict.metric.better == "higher", analysis.measured(verdict)
+    rows = [row for row in verdict.ratios if row.median is not None]
+    baseline = next((row.median for row in rows if row.ratio == BASELINE), None)
+    seen = [value for many in measured.values() for _, value in many]
+    tops = [row.high for row in rows if row.high is not None]
+    top = 1.08 * max([*seen, *(min(end, 1.5 * max(seen)) for end in tops)], default=1.0)
+    limit = None if baseline is None else baseline * (1 - verdict.max_loss if higher else 1 + verdict.max_loss)
+    top = max(top, 1.08 * (limit or 0.0))
+    marks = [
+        Mark(at, row.median, state_look(row), says(verdict, row), _ends(row.low, row.high))
+        for at, row in enumerate(verdict.ratios)
+        if row.median is not None
+    ]
+    singles = _singles(verdict, measured, {trial.number: value for many in measured.values() for trial, value in many})
+    direction = f"{verdict.metric.better} is better"
+    return Chart(
+        metric_title(verdict.metric),
+        f"{metric_title(verdict.metric)} in {verdict.metric.unit}, {direction}, against the folding ratio. "
+        + verdict.sentence,
+        ratios_axis(verdict),
+        scale(verdict.metric.unit, 0.0, top),
+        (*singles, *marks),
+        (Line(JOIN, tuple((mark.x, mark.y) for mark in marks)),),
+        None if limit is None else ("y", limit, top) if higher else ("y", 0.0, limit),
+        limit,
+        note=f"{verdict.metric.unit}, {direction}",
+    )
+
+
+def _losses(analysis: Analysis, verdicts: Sequence[Verdict]) -> Iterator[Chart]:
     """One scale for the metrics of a workload that have the same direction, so that their panels compare."""
     limits = {d: _loss_limits(analysis, [v for v in verdicts if v.metric.better == d]) for d in ("higher", "lower")}
-    return [partial(_paint_loss, verdict=v, values=analysis.of(v), limits=limits[v.metric.better]) for v in verdicts]
+    for verdict in verdicts:
+        low, high = limits[verdict.metric.better]
+        marks = [
+            Mark(at, row.loss, state_look(row), says(verdict, row), _loss_ends(row))
+            for at, row in enumerate(verdict.ratios)
+            if row.loss is not None
+        ]
+        yield Chart(
+            metric_title(verdict.metric),
+            f"Loss of {metric_title(verdict.metric)} against the folding ratio. {verdict.sentence}",
+            ratios_axis(verdict),
+            scale("loss", low, high, percent=True),
+            (*_singles(verdict, analysis.measured(verdict), _lost(analysis, verdict)), *marks),
+            (Line(JOIN, tuple((mark.x, mark.y) for mark in marks)),),
+            ("y", low, verdict.max_loss),
+            verdict.max_loss,
+            "y",
+        )
 
 
-def _legend() -> list[Any]:
-    """What the markers mean, for below the panels: a figure travels without its page."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = [
-        Line2D([], [], ls="", marker=MARKERS[state], color=colour, mew=0, ms=5.5, label=state)
-        for state, colour in COLOURS.items()
-    ]
-    handles.append(Line2D([], [], ls="", marker="o", mfc="none", mec=MUTED, mew=0.7, ms=3, label="single trial"))
-    return [*handles, Patch(color=TOLERATED, label="tolerated")]
+def _singles(
+    verdict: Verdict, measured: Mapping[float, Sequence[Measured]], heights: Mapping[int, float]
+) -> Iterator[Mark]:
+    """Every trial beside the median of its ratio; `heights` says how high each is drawn, by its number."""
+    for at, ratio in enumerate(sorted(measured)):
+        many = [(trial, value) for trial, value in measured[ratio] if trial.number in heights]
+        for x, (trial, value) in zip(fanned(at, [value for _, value in many]), many, strict=True):
+            yield Mark(x, heights[trial.number], TRIAL, trial_says(verdict, trial, value))
 
 
-def _paint_metric(axes: Axes, verdict: Verdict, values: Values) -> None:
-    _prepare(axes, verdict)
-    rows = [r for r in verdict.ratios if r.median is not None]
-    baseline = next((r.median for r in rows if r.ratio == BASELINE), None)
-    seen = [v for many in values.values() for v in many]
-    tops = [r.high for r in rows if r.high is not None]
-    top = 1.08 * max([*seen, *(min(t, 1.5 * max(seen)) for t in tops)], default=1.0)
-    if baseline is not None:
-        higher = verdict.metric.better == "higher"
-        limit = baseline * (1 - verdict.max_loss if higher else 1 + verdict.max_loss)
-        top = max(top, 1.08 * limit)
-        axes.axhspan(*((limit, top) if higher else (0, limit)), color=TOLERATED, lw=0, zorder=0)
-        axes.axhline(limit, color=COLOURS["holds"], lw=1, ls=(0, (4, 2)), zorder=1)
-    _paint_curve(axes, [(r, r.median, r.low, r.high) for r in rows if r.median is not None], values, (0, top))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    axes.set_ylabel(verdict.metric.unit + ("" if verdict.metric.better == "higher" else " (lower is better)"))
-
-
-def _paint_loss(axes: Axes, verdict: Verdict, values: Values, limits: tuple[float, float]) -> None:
-    _prepare(axes, verdict)
-    axes.axhspan(limits[0], verdict.max_loss, color=TOLERATED, lw=0, zorder=0)
-    axes.axhline(verdict.max_loss, color=COLOURS["holds"], lw=1, ls=(0, (4, 2)), zorder=1)
-    axes.axhline(0, color=MUTED, lw=0.7, zorder=1)
-    rows = [(r, r.loss, r.loss_low, r.loss_high) for r in verdict.ratios if r.loss is not None]
-    _paint_curve(axes, rows, _losses(verdict, values), limits)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %".replace("-", "−"))
-    axes.set_ylabel("loss")
-
-
-def _prepare(axes: Axes, verdict: Verdict) -> None:
-    """The axis of ratios: a place for each, evenly spaced, because 1, 1.14 and 1.33 must be told apart beside 8."""
-    roomy = len(verdict.ratios) <= _ROOMY
-    labels = [f"{r.ratio:.3g}\n{plural(r.hosts, 'host') if roomy else r.hosts}" for r in verdict.ratios]
-    axes.set_xticks(range(len(labels)), labels, fontsize=7.5)
-    axes.set_xlim(-0.35, len(labels) - 0.5)
-    axes.set_xlabel("folding ratio" if roomy else "folding ratio; hosts below")
-    axes.grid(axis="y", zorder=0)
-    axes.tick_params(length=2.5)
-
-
-_Point = tuple[RatioVerdict, float, float | None, float | None]
-
-
-def _paint_curve(axes: Axes, points: Sequence[_Point], values: Values, limits: tuple[float, float]) -> None:
-    """Every value as a dot, medians with their intervals above; what is off the scale is cut with an arrow."""
-    low, high = limits
-    at = {ratio: place for place, ratio in enumerate(sorted(values))}
-    for ratio, many in values.items():
-        # Beside the median, not under it, and fanned out in time order: three equal values are still three dots.
-        places = [at[ratio] + 0.17 + 0.13 * i / max(len(many) - 1, 1) for i in range(len(many))]
-        axes.plot(places, many, "o", ms=2.6, mfc="none", mec=MUTED, mew=0.7, zorder=3)
-    axes.plot([at[p[0].ratio] for p in points], [p[1] for p in points], color=MUTED, lw=0.9, zorder=2)
-    for row, value, below, above in points:
-        state = "baseline" if row.ratio == BASELINE else row.state
-        colour, x = COLOURS[state], at[row.ratio]
-        if below is not None and above is not None:
-            ends = (max(below, low), min(above, high))
-            axes.plot([x, x], ends, color=colour, lw=1.8, zorder=4, solid_capstyle="butt")
-            for end, cut, arrow in ((ends[0], below < low, "v"), (ends[1], above > high, "^")):
-                axes.plot(x, end, arrow if cut else "_", ms=5, color=colour, zorder=4, clip_on=False)
-        axes.plot(x, value, MARKERS[state], ms=5.5, color=colour, mew=0, zorder=5)
-    axes.set_ylim(low, high)
-
-
-def _losses(verdict: Verdict, values: Values) -> Mapping[float, list[float]]:
+def _lost(analysis: Analysis, verdict: Verdict) -> dict[int, float]:
     """Each trial's own loss against the baseline's median."""
-    baseline = verdict.at(BASELINE).median if any(r.ratio == BASELINE for r in verdict.ratios) else None
+    baseline = verdict.at(BASELINE).median if any(row.ratio == BASELINE for row in verdict.ratios) else None
     if baseline is None:
         return {}
     sign = 1.0 if verdict.metric.better == "higher" else -1.0
-    return {ratio: [sign * (1 - value / baseline) for value in many] for ratio, many in values.items()}
+    measured = analysis.measured(verdict).values()
+    return {trial.number: sign * (1 - value / baseline) for many in measured for trial, value in many}
 
 
 def _loss_limits(analysis: Analysis, verdicts: Sequence[Verdict]) -> tuple[float, float]:
-    bounds = [x for v in verdicts for r in v.ratios for x in (r.loss_low, r.loss_high) if x is not None]
-    shown = [r.loss for v in verdicts for r in v.ratios if r.loss is not None]
-    shown += [x for v in verdicts for many in _losses(v, analysis.of(v)).values() for x in many]
-    tolerated = analysis.info.max_loss
-    # Medians and single trials are always on the scale; only the ends of wide intervals may leave it.
-    low = min([max(min(bounds, default=0.0), _MOST_GAIN), *shown, -tolerated])
-    high = max([min(max(bounds, default=0.0), _MOST_LOSS), *shown, 2 * tolerated])
+    ends = [x for v in verdicts for row in v.ratios for x in (row.loss_low, row.loss_high) if x is not None]
+    shown = [row.loss for v in verdicts for row in v.ratios if row.loss is not None]
+    shown += [loss for v in verdicts for loss in _lost(analysis, v).values()]
+    return loss_limits(ends, shown, analysis.info.max_loss)
+
+
+def loss_limits(ends: Sequence[float], shown: Sequence[float], tolerated: float) -> tuple[float, float]:
+    """From where to where an axis of losses goes; only the `ends` of wide intervals may leave it."""
+    low = min([max(min(ends, default=0.0), MOST_GAIN), *shown, -tolerated])
+    high = max([min(max(ends, default=0.0), MOST_LOSS), *shown, 2 * tolerated])
     margin = 0.06 * (high - low)
     return low - margin, high + margin
+
+
+def _ends(low: float | None, high: float | None) -> tuple[float, float] | None:
+    return None if low is None or high is None else (low, high)
+
+
+def _loss_ends(row: RatioVerdict) -> tuple[float, float] | None:
+    """The interval of a loss; the baseline's own is no measurement."""
+    return None if row.ratio == BASELINE else _ends(row.loss_low, row.loss_high)

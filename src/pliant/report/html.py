@@ -1,20 +1,57 @@
-"""The report as one HTML file: style and figures inside, nothing to fetch, no script."""
+"""Pages as one HTML file each: style, script and figures inside, nothing to fetch.
+
+A page's policy lets its own style sheet and script run, each known by its digest, and nothing else; so what a study's
+names say can do nothing even if it were not escaped.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pliant.comparison import Comparison, MetricComparison, spelled
-from pliant.report import curves, figures, utilisation, words
+from pliant.report import curves, figures, svg, timeline, utilisation, words
 from pliant.report.analysis import Analysis, RunAnalysis
-from pliant.telemetry import LIMITING
-from pliant.verdict import METHOD, Verdict
+from pliant.report.chart import Figure, series
+from pliant.report.story import story
+from pliant.telemetry import LIMITING, NAMES
+from pliant.verdict import METHOD
 
 
 def render(run: RunAnalysis) -> str:
     """The page for a run: its comparison, if there is one, and a part for each file system."""
+    several = run.comparison is not None
+    verdicts = {part.info.name: part.plain for part in run.parts}
+    every = {part.info.name: part.verdicts for part in run.parts} if several else {}
+    return page(
+        "report.html.j2",
+        run=run,
+        comparison=run.comparison,
+        curves={
+            kind: _by_workload(run.parts[0], curves.compared(every, kind)) for kind in ("hosts", "loss") if several
+        },
+        saved=list(curves.saved(verdicts)),
+        by_workload=_compared(run.comparison),
+        parts=[
+            {**_part(part, f"{part.info.name}-" if several else ""), "look": series(number)}
+            for number, part in enumerate(run.parts)
+        ],
+        facts=run.parts[0].facts,
+        study_toml=run.parts[0].study_toml,
+        limiting=LIMITING,
+        names=NAMES,
+        method=METHOD,
+        started=min((t.started_at for t in run.trials), default=""),
+    )
+
+
+def page(template: str, **content: Any) -> str:
+    """A template with its content, and what all pages share."""
     loader = PackageLoader("pliant", "report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -26,24 +63,38 @@ def render(run: RunAnalysis) -> str:
         "title": words.metric_title,
         "join_words": words.join,
         "spelled": spelled,
+        "ratio": words.ratio,
+        "energy": lambda kwh: _whole(words.energy(kwh)),
+        "mass": lambda kg: _whole(words.mass(kg)),
     }
-    several = run.comparison is not None
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        comparison=run.comparison,
-        curves={kind: curves.inline_panels(run, kind) for kind in ("hosts", "loss")},
-        by_workload=_compared(run.comparison),
-        parts=[_part(part, f"{part.info.name}-" if several else "") for part in run.parts],
-        facts=run.parts[0].facts,
-        study_toml=run.parts[0].study_toml,
-        marks=words.MARKS,
-        bounds=words.bounds,
-        plural=words.plural,
-        place=words.place,
-        limiting=LIMITING,
-        method=METHOD,
-        started=min((t.started_at for t in run.trials), default=""),
+    environment.globals |= {
+        "marks": words.MARKS,
+        "bounds": words.bounds,
+        "interval": words.interval,
+        "plural": words.plural,
+        "place": words.place,
+        "glyph": svg.glyph,
+    }
+    numbers = itertools.count(1)
+    environment.globals["draw"] = lambda chart: svg.draw(chart, f"figure{next(numbers)}")
+    style, script = (_source(loader, environment, name) for name in ("page.css", "page.js"))
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
     )
+    return environment.get_template(template).render(**content, style=style, script=script, policy=policy)
+
+
+def _source(loader: PackageLoader, environment: Environment, name: str) -> str:
+    return loader.get_source(environment, name)[0]
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _by_workload(analysis: Analysis, found: Iterable[Figure]) -> dict[str, Figure]:
+    return dict(zip(analysis.info.metrics, found, strict=True))
 
 
 def _part(analysis: Analysis, whose: str) -> dict[str, Any]:
@@ -51,11 +102,14 @@ def _part(analysis: Analysis, whose: str) -> dict[str, Any]:
     return {
         "a": analysis,
         "whose": whose,
-        "groups": _groups(analysis),
-        "panels": {kind: figures.inline_panels(analysis, kind, whose) for kind in ("loss", "metrics")},
-        "utilisation": utilisation.inline_panels(analysis, whose),
+        "story": story(analysis),
+        "groups": {w: [v for v in analysis.verdicts if v.workload == w] for w in analysis.info.metrics},
+        "figures": {
+            kind: _by_workload(analysis, figures.folding(analysis, kind, whose)) for kind in ("loss", "metrics")
+        },
+        "utilisation": utilisation.utilised(analysis, whose),
+        "timeline": list(timeline.timeline(analysis, whose)),
         "done": sum(t.state == "done" for t in analysis.trials),
-        "tiles": _tiles(analysis),
     }
 
 
@@ -68,25 +122,5 @@ def _compared(comparison: Comparison | None) -> dict[str, list[MetricComparison]
 
 
 def _whole(text: str) -> str:
-    """No line break between a number and its percent sign."""
+    """No line break between a number and its percent sign, nor its unit."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def _groups(analysis: Analysis) -> dict[str, list[Verdict]]:
-    return {w: [v for v in analysis.verdicts if v.workload == w] for w in analysis.info.metrics}
-
-
-def _tiles(analysis: Analysis) -> list[dict[str, Any]]:
-    """Hosts, machine-hours and energy of one pass: the baseline's, and at the recommended ratio."""
-    full, folded = analysis.savings.full, analysis.savings.folded
-    if full is None or folded is None:
-        return []
-    pairs = (
-        ("hosts", words.number, full.hosts, folded.hosts),
-        ("machine-hours", words.number, full.machine_hours, folded.machine_hours),
-        ("energy", words.energy, full.energy_kwh, folded.energy_kwh),
-    )
-    return [
-        {"name": name, "full": write(one), "folded": write(other), "change": (other - one) / one if one else None}
-        for name, write, one, other in pairs
-    ]

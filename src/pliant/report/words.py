@@ -51,9 +51,24 @@ def bounds(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{percent(low, '')}, {percent(high, '')}]"
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """An interval of values with a space before it: " [4.56, 45.6]"; empty if it is not known."""
+    return "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+
+
 def energy(kwh: float) -> str:
     """Kilowatt-hours, as watt-hours where there are few."""
     return f"{number(1000 * kwh)} Wh" if kwh < 0.1 else f"{number(kwh)} kWh"
+
+
+def mass(kg: float) -> str:
+    """Kilograms, as grams where there are few."""
+    return f"{number(1000 * kg)} g" if kg < 1 else f"{number(kg)} kg"
+
+
+def ratio(value: float | None) -> str:
+    """A folding ratio as short as it can be told apart: 2, 1.14."""
+    return NOT_KNOWN if value is None else f"{value:.3g}"
 
 
 def metric_title(metric: Metric) -> str:

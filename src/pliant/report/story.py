@@ -1,0 +1,73 @@
+"""What a run says to someone who has ten seconds: how far it folds, what breaks it, and what that saves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pliant.report.analysis import Analysis
+from pliant.report.words import bounds, energy, mass, metric_title, number, percent, place, plural
+from pliant.verdict import BASELINE, Verdict
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing to know: what it is about, the answer in a few words, and a sentence that explains it."""
+
+    about: str
+    answer: str
+    more: str
+
+
+def story(analysis: Analysis) -> tuple[Point, Point, Point]:
+    """How far it folds, what breaks it first, what folding saves."""
+    return _folds(analysis), _breaks(analysis), _saves(analysis)
+
+
+def _folds(analysis: Analysis) -> Point:
+    ratio, hosts, about = analysis.recommended, analysis.info.hosts, "Folds to"
+    if ratio is None:
+        return Point(about, "not known", "The baseline has no done trial.")
+    tolerated = percent(analysis.info.max_loss)
+    if ratio == BASELINE:
+        return Point(about, "no ratio that is shown", f"At none is every metric shown to lose {tolerated} or less.")
+    fewer = f"{plural(hosts[ratio], 'host')} instead of {hosts[BASELINE]}"
+    return Point(about, f"ratio {ratio:.3g}", f"{fewer}: every metric is shown to lose {tolerated} or less.")
+
+
+def _breaks(analysis: Analysis) -> Point:
+    about = "What breaks it first"
+    broken = [(verdict.breaks_at, verdict) for verdict in analysis.plain if verdict.breaks_at is not None]
+    if not broken:
+        return Point(about, "nothing is shown to", "No metric is shown to lose more than is tolerated at any ratio.")
+    first = min(ratio for ratio, _ in broken)
+    here = [verdict for ratio, verdict in broken if ratio == first]
+    worst = max(here, key=lambda verdict: verdict.at(first).loss or 0.0)
+    row = worst.at(first)
+    text = f"At {place(first, row.hosts)} it loses {percent(row.loss)} {bounds(row.loss_low, row.loss_high)}".rstrip()
+    if others := len(here) - 1:
+        text += f", and {plural(others, 'other metric')} {'breaks' if others == 1 else 'break'} there too"
+    return Point(about, f"{metric_title(worst.metric)} ({worst.workload})", f"{text}.{_limit(analysis, worst, first)}")
+
+
+def _limit(analysis: Analysis, verdict: Verdict, ratio: float) -> str:
+    limit = analysis.limit(verdict, ratio)
+    return "" if limit is None else f" What limits it: {limit.sentence}."
+
+
+def _saves(analysis: Analysis) -> Point:
+    about, saved = "What folding saves", analysis.savings
+    full, folded = saved.full, saved.folded
+    if full is None or folded is None:
+        return Point(about, "not known", "A workload has no done trial at ratio 1 or at the ratio that holds.")
+    if saved.ratio == BASELINE:
+        return Point(
+            about, "nothing", f"A pass takes {plural(full.hosts, 'host')} and {energy(full.energy_kwh)} (modelled)."
+        )
+    emitted = [mass(saved.power.co2e_kg(side.energy_kwh)) for side in (folded, full)]
+    return Point(
+        about,
+        f"{full.hosts - folded.hosts} of {plural(full.hosts, 'host')}",
+        f"Each pass over the workloads takes {number(folded.machine_hours)} machine-hours instead of "
+        f"{number(full.machine_hours)}, {energy(folded.energy_kwh)} instead of {energy(full.energy_kwh)}, and emits "
+        f"{emitted[0]} of CO₂e instead of {emitted[1]} (modelled).",
+    )
