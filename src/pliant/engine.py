@@ -44,6 +44,9 @@ _GUESS_S = 15.0
 class Listener(Protocol):
     """Hears how a run goes on. Times are seconds; `left_s` is an estimate."""
 
+    def starts(self, directory: Path, infos: Sequence[RunInfo], trials: Sequence[Trial]) -> None:
+        """The run begins or goes on: its results are in `directory`, these trials have ended before."""
+
     def doing(self, what: str) -> None:
         """What is going on now, within a deployment or a trial."""
 
@@ -165,6 +168,7 @@ def run(
             return directory
         named = store.document(rundir.FRESH)
         determined = {each.filesystem: Determined(each, workflow, named) for each in prepared}
+        listener.starts(directory, store.infos(), store.trials())
         runner = _Runner(prepared, store, directory, listener, Keeper(directory, artefacts, determined), workflow)
         try:
             runner.resume()

@@ -114,6 +114,9 @@ class Listener:
         self.stack = contextlib.ExitStack()
         self.notes = []
 
+    def starts(self, directory, infos, trials):
+        pass
+
     def doing(self, what):
         pass
 

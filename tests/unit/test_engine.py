@@ -435,6 +435,8 @@ class Heard:
         self.left: list[float] = []
         self.notes: list[str] = []
 
+    def starts(self, directory, infos, trials) -> None: ...
+
     def doing(self, what: str) -> None: ...
 
     def begins(self, trial, number, total, left_s) -> None:

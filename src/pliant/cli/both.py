@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pliant import rundir
+from pliant.cli.events import last
 from pliant.report import analyse
 from pliant.report.words import percent
 from pliant.store import Store, write_atomically
@@ -51,7 +52,7 @@ def show(directory: Path, as_json: bool) -> None:
     """Say on standard output how the workflows compare."""
     found = compared(directory)
     if as_json:
-        print((directory / _WRITTEN).read_text(), end="")
+        last("workflows", found.to_json())
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("file system", "metric", "ratio", *(f"loss, {workflow}" for workflow in WORKFLOWS), "agree"):

@@ -49,3 +49,16 @@ def need_kept(journal: Journal, what: str) -> Journal:
     if owner is None or not owner.keep:
         raise UserError(f"deployment {journal.id} was not left up by `pliant up`, so it cannot be {what} by hand")
     return journal
+
+
+def written(text: str, output: Path | None) -> None:
+    """Write what was asked for to that file, whole or not at all, or to standard output. UserError if it cannot be."""
+    from pliant.store import write_atomically
+
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        write_atomically(output, text.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}") from error

@@ -1,97 +1,171 @@
-"""How a run is told: a live line in a terminal, plain lines elsewhere, nothing when asked to be quiet."""
+"""How a run is told while it goes on: what all ways of telling share, and plain lines."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
-from rich.text import Text
+from typing import NamedTuple, Self
 
 from pliant.faults import Outcome
+from pliant.report.analysis import judged, plain
+from pliant.report.words import bounds, metric_title, percent
+from pliant.store import RunInfo
 from pliant.trial import Trial
 from pliant.units import format_duration
+from pliant.verdict import BASELINE, RatioVerdict, State, Verdict
 
 
-def _about(seconds: float) -> str:
+def about(seconds: float) -> str:
     """A duration without false precision."""
     return format_duration(max(1, round(seconds)) if seconds < 60 else round(seconds / 10) * 10)
 
 
-class _Left(ProgressColumn):
-    """Time left: the last estimate, counted down by the clock."""
+class Firm(NamedTuple):
+    """A state that was not there before the last trial: it holds or breaks now, or no longer does."""
 
-    def render(self, task: Task) -> Text:
-        until = task.fields.get("until")
-        return Text("" if until is None else f"about {_about(max(0.0, until - time.monotonic()))} left", style="cyan")
+    verdict: Verdict
+    row: RatioVerdict
+
+    @property
+    def sentence(self) -> str:
+        """In words, without a full stop."""
+        what = f"{self.verdict.workload} {metric_title(self.verdict.metric)} at ratio {self.row.ratio:.3g}"
+        if self.row.state == "undecided":
+            return f"so far: {what} is undecided again"
+        ends = bounds(self.row.loss_low, self.row.loss_high)
+        return f"so far: {what} {self.row.state}: loss {percent(self.row.loss)} {ends}".rstrip()
 
 
-class Display:
-    """A `Listener` for people. Use it as a context manager around the run; `several` file systems are told apart."""
+class Told:
+    """A `Listener` that says nothing: what is known of a run as it goes on. A context manager around the run."""
 
-    def __init__(self, *, quiet: bool = False, several: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        self.quiet, self.several = quiet, several
-        self.live = self.console.is_terminal and not quiet
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            _Left(),
-        )
-        self._progress = Progress(*columns, console=self.console, transient=True, disable=not self.live)
-        self._task = self._progress.add_task("check", total=1)
-        self._trial = ""
+    def __init__(self) -> None:
+        self.directory = Path()
+        self.infos: Sequence[RunInfo] = ()
+        self.trials: list[Trial] = []
+        self.verdicts: tuple[Verdict, ...] = ()
+        self.trial: Trial | None = None
+        self.number, self.total = 0, 0
+        self.until: float | None = None
+        """When the run is expected to end, on the monotonic clock."""
 
     def __enter__(self) -> Self:
-        if self.live:
-            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        """Nothing is left to be undone."""
 
-    def _say(self, text: str) -> None:
-        if self.live:
-            self._progress.console.print(text, markup=False)
-        elif not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+    @property
+    def several(self) -> bool:
+        """Whether file systems have to be told apart."""
+        return len(self.infos) > 1
+
+    def starts(self, directory: Path, infos: Sequence[RunInfo], trials: Sequence[Trial]) -> None:
+        """See Listener."""
+        self.directory, self.infos, self.trials = directory, infos, list(trials)
+        self.verdicts = self._judged()
 
     def doing(self, what: str) -> None:
         """See Listener."""
-        self._progress.update(self._task, description=f"{self._trial}{what}")
-        if not self.live and not self._trial:
-            self._say(what)
 
     def begins(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """See Listener."""
-        self._trial = f"{self._which(trial)} at ratio {trial.ratio:g}, repetition {trial.repetition}: "
-        self._progress.update(self._task, completed=number - 1, total=total, until=time.monotonic() + left_s)
+        self.trial, self.number, self.total, self.until = trial, number, total, time.monotonic() + left_s
 
     def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """See Listener."""
-        self._progress.update(self._task, completed=number, until=time.monotonic() + left_s)
-        again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
+        self.trials.append(trial)
+        self.trial, self.number, self.total, self.until = None, number, total, time.monotonic() + left_s
+
+    def note(self, text: str) -> None:
+        """See Listener."""
+
+    def firmed(self) -> list[Firm]:
+        """Judge again, and say which states are new."""
+        before = {_key(verdict, row): row.state for verdict, row in _states(self.verdicts)}
+        self.verdicts = self._judged()
+        return [
+            Firm(verdict, row)
+            for verdict, row in _states(self.verdicts)
+            if row.state != before.get(_key(verdict, row), "undecided")
+        ]
+
+    def which(self, trial: Trial) -> str:
+        """A trial's workload, and its file system if there are several."""
+        return f"{trial.workload} on {trial.filesystem}" if self.several else trial.workload
+
+    def _judged(self) -> tuple[Verdict, ...]:
+        found: tuple[Verdict, ...] = ()
+        for info in self.infos:
+            found += plain(info, judged(info, [trial for trial in self.trials if info.has(trial)]))
+        return found
+
+
+def _states(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, RatioVerdict]]:
+    return ((verdict, row) for verdict in verdicts for row in verdict.ratios if row.ratio != BASELINE)
+
+
+def _key(verdict: Verdict, row: RatioVerdict) -> tuple[str, str, str, float]:
+    return verdict.filesystem, verdict.workload, verdict.metric.name, row.ratio
+
+
+def states(verdict: Verdict) -> dict[float, State]:
+    """The state of each folded ratio."""
+    return {row.ratio: row.state for row in verdict.ratios if row.ratio != BASELINE}
+
+
+class Lines(Told):
+    """Plain lines on standard error: one when a trial ends, one for each state that it made firm."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+        print(text, file=sys.stderr, flush=True)
+
+    def doing(self, what: str) -> None:
+        """See Listener."""
+        if self.trial is None:
+            self.say(what)
+
+    def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
+        """See Listener."""
+        super().ended(trial, number, total, left_s)
+        left = f"; about {about(left_s)} left" if left_s > 0 else ""
+        self.say(f"[{number}/{total}] {self.outcome(trial)}{left}")
+        for firm in self.firmed():
+            self.say(f"  {firm.sentence}")
+
+    def note(self, text: str) -> None:
+        """See Listener."""
+        self.say(text)
+
+    def outcome(self, trial: Trial) -> str:
+        """What a trial was and what came of it."""
         if trial.state == "done":
             said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in trial.metrics.items())
         else:
             said = f"{trial.state}: {trial.reason}"
         if trial.fault:
             said += f"; {Outcome.from_json(trial.fault).words}"
-        left = "" if self.live or left_s <= 0 else f"; about {_about(left_s)} left"
-        which = f"{self._which(trial)} at ratio {trial.ratio:g}{again}"
-        self._say(f"[{number}/{total}] {which}, {trial.duration_s:.1f} s: {said}{left}")
-        self._trial = ""
+        again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
+        reused = ", from the store" if trial.reused else ""
+        return f"{self.which(trial)} at ratio {trial.ratio:g}{again}{reused}, {trial.duration_s:.1f} s: {said}"
 
-    def _which(self, trial: Trial) -> str:
-        return f"{trial.workload} on {trial.filesystem}" if self.several else trial.workload
 
-    def note(self, text: str) -> None:
-        """See Listener."""
-        self._say(text)
+def display(*, quiet: bool = False, events: bool = False) -> Told:
+    """The way to tell a run that was asked for: nothing, events, a live view in a terminal, else lines."""
+    if events:
+        from pliant.cli.events import Events
+
+        return Events(quiet=quiet)
+    if quiet:
+        return Told()
+    if sys.stderr.isatty():
+        from pliant.cli.live import Live
+
+        return Live()
+    return Lines()

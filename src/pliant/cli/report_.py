@@ -6,15 +6,51 @@ from pathlib import Path
 
 import click
 
+from pliant.cli.common import written
+
+FORMATS = ("html", "markdown", "latex", "json")
+
 
 @click.command(short_help="Judge a run again and write its report.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print verdict.json instead of the table.")
-def command(run: Path, as_json: bool) -> None:
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="Only this, to standard output or to --output.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="With --format: the file to write.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def command(run: Path, kind: str | None, output: Path | None, as_json: bool) -> None:
     """Judge RUN, the directory of a run (also an interrupted one), and write its report there.
 
-    Writes verdict.json, trials.csv, report.html and figures/. Needs nothing but the directory.
+    Writes verdict.json, trials.csv, report.html and figures/. With --format only that is written, and nothing in RUN.
     """
     from pliant.cli.run_ import show
+    from pliant.errors import UserError
 
-    show(run, as_json)
+    if as_json and kind not in (None, "json"):
+        raise UserError(f"--json and --format {kind} are two things; give one of them")
+    kind = "json" if as_json else kind
+    if kind is not None:
+        written(_text(run, kind), output)
+    elif output is not None:
+        raise UserError(
+            "--output needs --format: html, markdown, latex or json; without it all is written into the run"
+        )
+    else:
+        show(run)
+
+
+def _text(run: Path, kind: str) -> str:
+    """A run's report in one format."""
+    from pliant.report import analyse, verdict_json
+    from pliant.report.html import render
+    from pliant.store import Store
+
+    with Store.open(run) as store:
+        judged = analyse(store)
+    if kind == "html":
+        return render(judged)
+    if kind == "json":
+        return verdict_json(judged)
+    from pliant.report import latex, markdown
+    from pliant.report.summary import document
+
+    write = markdown.write if kind == "markdown" else latex.write
+    return write(document(judged))

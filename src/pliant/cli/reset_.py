@@ -16,14 +16,14 @@ def command(deployment: str | None) -> None:
     nothing of them is left, and deploy the file system anew. Its hosts, its folding ratio and its id stay.
     """
     from pliant.cli.common import need_kept
-    from pliant.cli.progress import Display
+    from pliant.cli.progress import display
     from pliant.workplace import opened
 
     need_root("resetting a cluster")
     journal = need_kept(chosen(deployment, "name one"), "reset")
     place = opened(journal)
     began = time.monotonic()
-    with Display() as display:
-        gone = place.cluster.reset(display.doing)
+    with display() as told:
+        gone = place.cluster.reset(told.doing)
     what = f"{gone.nodes} nodes, {gone.processes} processes, {gone.mounts} mounts and {gone.disks} disks"
     print(f"{journal.id}: {what} are gone, and deployed anew, in {time.monotonic() - began:.1f} s")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,7 +34,9 @@ WorkflowChoice = Literal["dev", "verified", "both"]
 )
 @click.option("--fresh", is_flag=True, help="Measure every trial, also those that the store has.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the verdict, or what went wrong.")
-@click.option("--json", "as_json", is_flag=True, help="Print verdict.json instead of the table.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Tell everything as JSON, an event a line; the last: the verdict."
+)
 def command(
     study: Path, output: Path | None, workflow: WorkflowChoice | None, fresh: bool, quiet: bool, as_json: bool
 ) -> None:
@@ -53,17 +54,18 @@ def command(
 
         directory = output or both.place(checked.name) or _default(f"{checked.name}-workflows")
         for each in both.WORKFLOWS:
-            _run(checked, directory / each, each, fresh, quiet)
+            _run(checked, directory / each, each, fresh, quiet, as_json)
         both.show(directory, as_json)
     else:
-        show(_run(checked, output, workflow or checked.about.workflow, fresh, quiet), as_json)
+        directory = _run(checked, output, workflow or checked.about.workflow, fresh, quiet, as_json)
+        show(directory, quiet=quiet, events=as_json)
 
 
-def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, quiet: bool) -> Path:
+def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, quiet: bool, events: bool) -> Path:
     """Run a study in one workflow, and return the directory of its results; PliantError if there are none."""
     from pliant import engine, rundir
     from pliant.artefacts import Artefacts, place
-    from pliant.cli.progress import Display
+    from pliant.cli.progress import display
     from pliant.errors import PliantError
     from pliant.preparation import prepare
 
@@ -73,19 +75,18 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
     directory = output or engine.unfinished(prepared, workflow, fresh, there) or _default(checked.name)
     rundir.check_free(directory)
     store = Artefacts(place(os.environ))
-    with Display(quiet=quiet, several=len(prepared) > 1) as display:
+    with display(quiet=quiet, events=events) as told:
         for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
-            display.note(f"note: {warning}")
+            told.note(f"note: {warning}")
         try:
-            engine.run(prepared, directory, display, store, workflow=workflow, fresh=fresh)
+            engine.run(prepared, directory, told, store, workflow=workflow, fresh=fresh)
         except (KeyboardInterrupt, PliantError):
             if _measured(directory):
-                display.note(f"what was measured is in {directory}; judge it with: pliant report {directory}")
-                display.note(f"go on with the same command, and --output {directory}")
+                told.note(f"what was measured is in {directory}; judge it with: pliant report {directory}")
+                told.note(f"go on with the same command, and --output {directory}")
             raise
-        display.doing("judge and draw")
     if not _measured(directory):
-        show(directory, as_json=False)
+        show(directory, quiet=quiet, events=events)
         raise PliantError("no trial could be measured, so nothing can be judged; `reason` in trials.csv says why")
     return directory
 
@@ -108,24 +109,18 @@ def _default(name: str) -> Path:
     )
 
 
-def show(directory: Path, as_json: bool) -> None:
-    """Write the report of a run and say on standard output what it says."""
-    from rich.console import Console
-
+def show(directory: Path, *, quiet: bool = False, events: bool = False) -> None:
+    """Write the report of a run and say on standard output what it says; the figures, which take longest, come last."""
+    from pliant.cli.events import last
     from pliant.report import write_figures, write_report
-    from pliant.report.terminal import compared, summary
+    from pliant.report.terminal import said
 
     result = write_report(directory)
-    if as_json:
-        print((directory / "verdict.json").read_text(), end="", flush=True)
-        write_figures(result)
-        return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    if result.run.comparison is not None:
-        console.print(compared(result.run.comparison))
-    for part in result.run.parts:
-        if result.run.comparison is not None:
-            console.rule(part.filesystem)
-        console.print(summary(part))
-    console.print(f"Report: {result.html}", markup=False, soft_wrap=True)
-    write_figures(result)
+    if events:
+        last("verdict", result.run.to_json())
+    else:
+        said(result.run)
+        print(f"Report: {result.html}", flush=True)
+    drawn = write_figures(result)
+    if not quiet and not events:
+        print(f"Figures: {len(drawn)} in {result.html.parent / 'figures'}")

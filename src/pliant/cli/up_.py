@@ -17,7 +17,7 @@ from pliant.cli.common import need_root, study_argument
 def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) -> None:
     """Deploy the cluster of STUDY, limit its hosts as the study says, and leave it up. Prints its id."""
     from pliant import engine
-    from pliant.cli.progress import Display
+    from pliant.cli.progress import display
     from pliant.errors import UserError
     from pliant.preparation import prepare
     from pliant.study import load
@@ -27,8 +27,8 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
         raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
     need_root("deploying a cluster")
     (prepared,) = prepare(checked)
-    with Display() as display:
-        cluster = engine.bring_up(prepared, ratio, keep=True, said=display.doing)
+    with display() as told:
+        cluster = engine.bring_up(prepared, ratio, keep=True, said=told.doing)
         try:
             cluster.limit(not no_limits)
         except BaseException:

@@ -94,7 +94,7 @@ def all_figures(run: RunAnalysis) -> Iterator[Figure]:
 
     if run.comparison is not None:
         every = {part.info.name: part.verdicts for part in run.parts}
-        yield from (figure for kind in ("hosts", "loss") for figure in curves.compared(every, kind))
+        yield from (figure for kind in ("hosts", "loss") for figure in curves.compared(every, kind).values())
     yield from curves.saved({part.info.name: part.plain for part in run.parts})
     for part in run.parts:
         whose = f"{part.info.name}-" if run.comparison else ""

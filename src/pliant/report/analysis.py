@@ -226,6 +226,11 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     return Analysis(info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, search)
 
 
+def judged(info: RunInfo, trials: Sequence[Trial]) -> tuple[Verdict, ...]:
+    """The verdict on each metric of one file system, from these trials of it."""
+    return tuple(judge(_series(trials, w, m, info)) for w, metrics in info.metrics.items() for m in metrics)
+
+
 def _series(trials: Sequence[Trial], workload: str, metric: Metric, info: RunInfo) -> Series:
     """Values of done trials; those without a logarithm are left out, and told in a note."""
     done = [t for t in trials if t.state == "done" and t.workload == workload and t.ratio in info.hosts]

@@ -19,12 +19,14 @@ Curves = Mapping[str, Verdict]
 """Label of a file system or run -> its verdict on one metric."""
 
 
-def compared(verdicts: Mapping[str, Sequence[Verdict]], kind: str) -> Iterator[Figure]:
-    """For each workload a panel for each metric that all of them have; `kind` is "hosts" or "loss"."""
+def compared(verdicts: Mapping[str, Sequence[Verdict]], kind: str) -> dict[str, Figure]:
+    """Workload -> a panel for each of its metrics, which all have in the same order; `kind` is "hosts" or "loss"."""
     paint = {"hosts": _against_hosts, "loss": _loss}[kind]
-    for workload, metrics in by_workload(verdicts).items():
-        charts = tuple(paint(curves) for curves in metrics)
-        yield Figure(f"comparison-{workload}-{kind}", charts, (*_key(verdicts), *_TOLERATED[kind]))
+    key = (*_key(verdicts), *_TOLERATED[kind])
+    return {
+        workload: Figure(f"comparison-{workload}-{kind}", tuple(paint(curves) for curves in metrics), key)
+        for workload, metrics in by_workload(verdicts).items()
+    }
 
 
 def saved(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[Figure]:

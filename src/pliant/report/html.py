@@ -16,8 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pliant.comparison import Comparison, MetricComparison, spelled
 from pliant.report import curves, figures, svg, timeline, utilisation, words
+from pliant.report.across import Across
 from pliant.report.analysis import Analysis, RunAnalysis
 from pliant.report.chart import Figure, series
+from pliant.report.side_by_side import document
 from pliant.report.story import story
 from pliant.telemetry import LIMITING, NAMES
 from pliant.verdict import METHOD
@@ -32,9 +34,7 @@ def render(run: RunAnalysis) -> str:
         "report.html.j2",
         run=run,
         comparison=run.comparison,
-        curves={
-            kind: _by_workload(run.parts[0], curves.compared(every, kind)) for kind in ("hosts", "loss") if several
-        },
+        curves={kind: curves.compared(every, kind) for kind in ("hosts", "loss")},
         saved=list(curves.saved(verdicts)),
         by_workload=_compared(run.comparison),
         parts=[
@@ -48,6 +48,20 @@ def render(run: RunAnalysis) -> str:
         method=METHOD,
         started=min((t.started_at for t in run.trials), default=""),
     )
+
+
+def compared(across: Across) -> str:
+    """The page that compares runs."""
+    comparable = {label: [v for v in many if v.workload in across.losses] for label, many in across.verdicts.items()}
+    medians = {label: [v for v in many if v.workload in across.medians] for label, many in across.verdicts.items()}
+    found: list[tuple[str, Figure]] = []
+    if across.losses:
+        found += [("Hosts saved against loss", figure) for figure in curves.saved(comparable)]
+    for workload, figure in curves.compared(comparable, "loss").items():
+        found.append((f"{workload}: loss against the folding ratio", figure))
+    for workload, figure in curves.compared(medians, "hosts").items():
+        found.append((f"{workload}: metric against the number of hosts", figure))
+    return page("compare.html.j2", across=across, document=document(across), figures=found)
 
 
 def page(template: str, **content: Any) -> str:

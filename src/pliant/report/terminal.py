@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from pliant.comparison import AtHosts, Comparison, spelled
-from pliant.report.analysis import Analysis
+from pliant.report.analysis import Analysis, RunAnalysis
+from pliant.report.document import Document, Heading, Items, Paragraph
+from pliant.report.document import Table as DocumentTable
 from pliant.report.words import MARKS, NOT_KNOWN, PASSED_OVER, energy, metric_title, number
 from pliant.verdict import BASELINE, RatioVerdict, Verdict, tolerance
 
 _RATIOS_IN_A_ROW = 4
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "yellow"}
+
+
+def said(run: RunAnalysis) -> None:
+    """A run's verdicts on standard output."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    if run.comparison is not None:
+        console.print(compared(run.comparison))
+    for part in run.parts:
+        if run.comparison is not None:
+            console.rule(part.filesystem)
+        console.print(summary(part))
+
+
+def plain(document: Document) -> str:
+    """A document as plain text, as wide as the terminal, or as its tables need elsewhere."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160, file=io.StringIO(), record=True)
+    console.print(Text(document.title, style="bold"))
+    for block in document.blocks:
+        console.print()
+        match block:
+            case Heading(text):
+                console.print(Text(text, style="bold"))
+            case Paragraph(text):
+                console.print(Text(text))
+            case Items(items):
+                console.print(*(Text(f"- {item}") for item in items), sep="\n")
+            case DocumentTable():
+                console.print(Text(block.caption, style="dim"), _rows(block), sep="\n")
+    return console.export_text(styles=sys.stdout.isatty())
+
+
+def _rows(block: DocumentTable) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for at, column in enumerate(block.columns):
+        table.add_column(escape(column), justify="left" if at in block.left else "right", overflow="fold")
+    for place, row in enumerate(block.rows):
+        if place in block.begins:
+            table.add_row()
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    return table
+
+
+def _style(cell: str) -> str:
+    """A state is coloured as everywhere."""
+    return _STYLES.get(cell.partition(" ")[2], "")
 
 
 def summary(analysis: Analysis) -> RenderableType:
