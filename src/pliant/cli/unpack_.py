@@ -20,4 +20,4 @@ def command(file: Path, directory: Path) -> None:
 
     count = unpack(file, directory)
     print(f"{directory}: {count} trials, as they were written")
-    show(directory, as_json=False)
+    show(directory)
