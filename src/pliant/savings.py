@@ -91,7 +91,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Spent:
-    """What trials took, of whatever state, as if their hosts were real ones."""
+    """What trials took, of whatever state, as if their hosts were real ones; what was measured before took nothing."""
 
     trials: int
     machine_hours: float
@@ -145,7 +145,7 @@ def savings(
     done = [t for t in trials if t.state == "done"]
     full = _one_pass(done, workloads, hosts, 1.0, power, host_cores)
     folded = None if ratio is None else _one_pass(done, workloads, hosts, ratio, power, host_cores)
-    return Savings(ratio, full, folded, power, spent(trials, power, host_cores))
+    return Savings(ratio, full, folded, power, spent([t for t in trials if not t.reused], power, host_cores))
 
 
 def spent(trials: Iterable[Trial], power: PowerModel, host_cores: float) -> Spent:

@@ -137,7 +137,21 @@ def test_markdown_shows_any_text_as_it_is(text):
     assert " ".join("".join(page.text).split()) == " ".join(shown.split())
 
 
-OURS = (*"{}$&#%_", "ensuremath", "text", "dots", "backslash", "times", "rightarrow", "approx", "checkmark", "mu")
+OURS = (
+    *"{}$&#%_",
+    "ensuremath",
+    "text",
+    "dots",
+    "backslash",
+    "times",
+    "rightarrow",
+    "approx",
+    "checkmark",
+    "mu",
+    "cdot",
+    "circ",
+    "pm",
+)
 
 
 @given(st.text(max_size=60))

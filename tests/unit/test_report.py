@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import runs
 from rich.console import Console
@@ -206,6 +207,43 @@ def test_every_mark_says_its_values(run):
             assert html.count(f"<title>{where}: {words.number(row.median)} {verdict.metric.unit}") == 2
     for trial in run.run.trials:
         assert f"<title>trial {trial.number}, ratio {trial.ratio:g}" in html
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """An adaptive run: ratio 8 seen once, one outlier, two trials measured before, the machine slowing down."""
+    rng, many = np.random.default_rng(3), []
+    for number, ratio in enumerate([1, 2, 4, 8, 1, 4, 1, 4, 2, 1, 2, 4, 1, 2, 1, 4, 2, 1, 2, 1, 4, 2], 1):
+        left = {1: 1.0, 2: 0.95, 4: 0.6, 8: 0.5}[ratio] * (1.35 if number == 9 else 1.0) * (1 - 0.004 * number)
+        values = {metric.name: 44 * left * np.exp(0.03 * rng.standard_normal()) for metric in runs.METRICS["ior"]}
+        trial = runs.trial(number, "ior", float(ratio), number, "done", 1, values)
+        at = {"started_at": f"2024-05-01T10:{number:02d}:00+00:00"}
+        many.append(replace(trial, reused="runs/old, 2024-04-01T10:00:00+00:00" if number < 3 else "", **at))
+    adaptive = {"search": "adaptive", "indifference": 0.05, "repetitions": 25}
+    return write_report(small_run(tmp_path_factory.mktemp("run"), many, **adaptive))
+
+
+def test_a_searched_run_says_what_was_not_needed_and_what_the_search_took(searched):
+    text = " ".join(" ".join(Page(searched.html.read_text()).text).split()).replace("\N{NO-BREAK SPACE}", " ")
+    assert [row.ratio for row in searched.analysis.verdicts[0].ratios if row.passed_over] == [8.0]
+    assert "undecided, and not needed" in searched.html.read_text()
+    assert "not needed: looks like a larger ratio that holds" in text
+    assert "this study, 20 trials" in text and "a full grid that decides as much, " in text
+    assert "10 ± 5 %" in text and "adaptive: each next trial where a verdict is still open" in text
+    assert "The study took 22 trials; a full grid that decides as much takes" in render(searched, width=400)
+
+
+def test_outliers_and_trials_of_before_are_marked(searched):
+    html = searched.html.read_text()
+    outliers = {number for v in searched.analysis.verdicts for row in v.ratios for number in row.outliers}
+    assert outliers == {9}
+    assert re.search(r"<title>trial 9, ratio 2: [^<]*; an outlier, drawn in</title>", html)
+    assert html.count('<abbr title="outlier, drawn in">°</abbr>') == sum(
+        len(row.outliers) for v in searched.analysis.verdicts for row in v.ratios
+    )
+    [before] = re.findall(r"<title>trial 1, ratio 1, minute 0.0, [^<]*</title>", html)
+    assert before.endswith("s: done, measured before</title>")
+    assert html.count("<small>measured before</small>") == 2
 
 
 def test_the_same_store_gives_the_same_bytes(tmp_path):

@@ -15,7 +15,7 @@ from pliant.report.limits import PhaseLimits, phase_limits, phase_of
 from pliant.report.provenance import provenance
 from pliant.report.words import join, metric_title, place, plural
 from pliant.saved import Saved, saved
-from pliant.savings import Savings, savings
+from pliant.savings import Savings, Spent, savings
 from pliant.store import RunInfo, Store
 from pliant.telemetry import Limit
 from pliant.trial import Trial
@@ -132,6 +132,15 @@ class Analysis:
     def of(self, verdict: Verdict) -> Values:
         """The values behind `verdict`."""
         return self.values[verdict.workload, verdict.metric.name]
+
+    @property
+    def grid(self) -> Spent | None:
+        """What a full grid that decides as much as the search would take; energy in proportion to machine-hours."""
+        spent, search = self.savings.study, self.saved
+        if search is None or not spent.machine_hours:
+            return None
+        hours = search.grid_machine_hours
+        return Spent(search.grid_trials, hours, spent.energy_kwh * hours / spent.machine_hours)
 
     def measured(self, verdict: Verdict) -> dict[float, list[Measured]]:
         """The same with the trials that gave them, in the same order."""

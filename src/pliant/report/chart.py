@@ -50,7 +50,11 @@ class Look:
 
 BASELINE = Look("baseline", "s")
 STATES = {"holds": Look("holds", "o"), "undecided": Look("undecided", "D"), "breaks": Look("breaks", "X")}
+PASSED_OVER = Look("muted", "D", hollow=True, size=0.8)
+"""Of a ratio that a search had no need of."""
 TRIAL = Look("muted", "o", hollow=True, size=0.55)
+RING = Look("breaks", "o", hollow=True, size=1.9)
+"""Around a mark that is to be noticed."""
 JOIN = Look("muted")
 LIMIT = Look("holds", dashes=(4, 2))
 ZERO = Look("muted")

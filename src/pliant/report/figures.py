@@ -6,7 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pliant.report.analysis import Analysis, Measured
 from pliant.report.chart import BASELINE as BASELINE_LOOK
-from pliant.report.chart import JOIN, STATES, TRIAL, Axis, Chart, Figure, Line, Look, Mark, fanned, places, scale
+from pliant.report.chart import (
+    JOIN,
+    PASSED_OVER,
+    STATES,
+    TRIAL,
+    Axis,
+    Chart,
+    Figure,
+    Line,
+    Look,
+    Mark,
+    fanned,
+    places,
+    scale,
+)
 from pliant.report.words import bounds, interval, metric_title, number, percent, place, plural
 from pliant.trial import Trial
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
@@ -27,7 +41,9 @@ def folding(analysis: Analysis, kind: str, whose: str = "") -> Iterator[Figure]:
     for workload in analysis.info.metrics:
         verdicts = [verdict for verdict in analysis.verdicts if verdict.workload == workload]
         panels = _losses(analysis, verdicts) if kind == "loss" else (_metric(analysis, each) for each in verdicts)
-        yield Figure(f"{whose}{workload}-{kind}", tuple(panels), KEY)
+        passed = any(row.passed_over for verdict in verdicts for row in verdict.ratios)
+        key = (*KEY, (PASSED_OVER, "not needed")) if passed else KEY
+        yield Figure(f"{whose}{workload}-{kind}", tuple(panels), key)
 
 
 def ratios_axis(verdict: Verdict) -> Axis:
@@ -39,7 +55,9 @@ def ratios_axis(verdict: Verdict) -> Axis:
 
 def state_look(row: RatioVerdict) -> Look:
     """The look of a median or loss: its state, or that it is the baseline's."""
-    return BASELINE_LOOK if row.ratio == BASELINE else STATES[row.state]
+    if row.ratio == BASELINE:
+        return BASELINE_LOOK
+    return PASSED_OVER if row.passed_over else STATES[row.state]
 
 
 def says(verdict: Verdict, row: RatioVerdict) -> str:
@@ -49,7 +67,17 @@ def says(verdict: Verdict, row: RatioVerdict) -> str:
     if row.ratio == BASELINE:
         return f"{text}; the baseline, {plural(row.trials, 'trial')}"
     ends = bounds(row.loss_low, row.loss_high)
-    return f"{text}; loss {percent(row.loss)}{' ' if ends else ''}{ends}: {row.state}, {plural(row.trials, 'trial')}"
+    lost = f"loss {percent(row.loss)}{' ' if ends else ''}{ends}"
+    return f"{text}; {lost}: {state_words(row)}, {plural(row.trials, 'trial')}"
+
+
+def state_words(row: RatioVerdict) -> str:
+    """A state, and what it would take to decide it."""
+    if row.passed_over:
+        return "undecided, and not needed"
+    if row.state == "undecided" and row.expected:
+        return f"undecided; about {plural(row.expected, 'more trial')} would decide it"
+    return row.state
 
 
 def trial_says(verdict: Verdict, trial: Trial, value: float, more: str = "") -> str:

@@ -22,7 +22,7 @@ from pliant.report.chart import Figure, series
 from pliant.report.side_by_side import document
 from pliant.report.story import story
 from pliant.telemetry import LIMITING, NAMES
-from pliant.verdict import METHOD
+from pliant.verdict import INTERVALS, METHOD, tolerance
 
 
 def render(run: RunAnalysis) -> str:
@@ -46,6 +46,7 @@ def render(run: RunAnalysis) -> str:
         limiting=LIMITING,
         names=NAMES,
         method=METHOD,
+        intervals=INTERVALS,
         started=min((t.started_at for t in run.trials), default=""),
     )
 
@@ -87,6 +88,9 @@ def page(template: str, **content: Any) -> str:
         "interval": words.interval,
         "plural": words.plural,
         "place": words.place,
+        "passed_over": words.PASSED_OVER,
+        "state_words": figures.state_words,
+        "tolerated": tolerance,
         "glyph": svg.glyph,
     }
     numbers = itertools.count(1)
@@ -123,6 +127,10 @@ def _part(analysis: Analysis, whose: str) -> dict[str, Any]:
         },
         "utilisation": utilisation.utilised(analysis, whose),
         "timeline": list(timeline.timeline(analysis, whose)),
+        "passed": any(row.passed_over for v in analysis.verdicts for row in v.ratios),
+        "outliers": {
+            (v.workload, v.metric.name): [n for row in v.ratios for n in row.outliers] for v in analysis.verdicts
+        },
         "done": sum(t.state == "done" for t in analysis.trials),
     }
 

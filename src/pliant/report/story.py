@@ -55,19 +55,30 @@ def _limit(analysis: Analysis, verdict: Verdict, ratio: float) -> str:
 
 
 def _saves(analysis: Analysis) -> Point:
-    about, saved = "What folding saves", analysis.savings
+    about, saved, sought = "What folding saves", analysis.savings, search(analysis)
     full, folded = saved.full, saved.folded
     if full is None or folded is None:
-        return Point(about, "not known", "A workload has no done trial at ratio 1 or at the ratio that holds.")
+        return Point(about, "not known", f"A workload has no done trial at ratio 1 or at the ratio that holds.{sought}")
     if saved.ratio == BASELINE:
-        return Point(
-            about, "nothing", f"A pass takes {plural(full.hosts, 'host')} and {energy(full.energy_kwh)} (modelled)."
-        )
+        takes = f"{plural(full.hosts, 'host')} and {energy(full.energy_kwh)}"
+        return Point(about, "nothing", f"A pass over the workloads takes {takes} (modelled).{sought}")
     emitted = [mass(saved.power.co2e_kg(side.energy_kwh)) for side in (folded, full)]
     return Point(
         about,
         f"{full.hosts - folded.hosts} of {plural(full.hosts, 'host')}",
         f"Each pass over the workloads takes {number(folded.machine_hours)} machine-hours instead of "
         f"{number(full.machine_hours)}, {energy(folded.energy_kwh)} instead of {energy(full.energy_kwh)}, and emits "
-        f"{emitted[0]} of CO₂e instead of {emitted[1]} (modelled).",
+        f"{emitted[0]} of CO₂e instead of {emitted[1]} (modelled).{sought}",
     )
+
+
+def search(analysis: Analysis) -> str:
+    """What the search of the study itself saved, in a sentence."""
+    found = analysis.saved
+    if found is None:
+        return ""
+    text = (
+        f" The study took {plural(found.trials, 'trial')}; a full grid that decides as much takes {found.grid_trials}"
+    )
+    more = "saved" if found.share >= 0 else "spent in addition"
+    return f"{text} ({percent(abs(found.share))} of its machine-hours {more})."

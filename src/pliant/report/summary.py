@@ -11,6 +11,7 @@ from pliant.report.story import story
 from pliant.report.words import (
     MARKS,
     NOT_KNOWN,
+    PASSED_OVER,
     bounds,
     energy,
     interval,
@@ -24,7 +25,7 @@ from pliant.report.words import (
 )
 from pliant.savings import Pass
 from pliant.telemetry import NAMES
-from pliant.verdict import BASELINE, METHOD, RatioVerdict, Verdict
+from pliant.verdict import BASELINE, INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
 
 
 def document(run: RunAnalysis) -> Document:
@@ -67,7 +68,7 @@ def _verdicts(analysis: Analysis) -> Table:
         (v.workload, metric_title(v.metric), v.metric.unit, number(_baseline(v)), *_reach(v)) for v in analysis.verdicts
     ]
     shown, begins = grouped(rows)
-    tolerated = percent(analysis.info.max_loss)
+    tolerated = tolerance(analysis.info.max_loss, analysis.info.indifference)
     caption = f"{analysis.filesystem}: up to which folding ratio each metric stays within {tolerated} of the baseline."
     columns = ("workload", "metric", "unit", "baseline", "holds up to", "breaks at")
     return Table(caption, columns, shown, frozenset({0, 1, 2}), begins)
@@ -104,7 +105,8 @@ def values(row: RatioVerdict) -> tuple[str, str, str, str, str]:
     if row.ratio == BASELINE:
         return *measured, NOT_KNOWN, NOT_KNOWN, "baseline"
     ends = bounds(row.loss_low, row.loss_high) or NOT_KNOWN
-    return *measured, percent(row.loss), ends, f"{MARKS[row.state]} {row.state}"
+    state = f"{PASSED_OVER} not needed" if row.passed_over else f"{MARKS[row.state]} {row.state}"
+    return *measured, percent(row.loss), ends, state
 
 
 def _limits(analysis: Analysis) -> Table:
@@ -126,6 +128,9 @@ def _savings(analysis: Analysis) -> Table:
     spent = saved.study
     took = (number(spent.machine_hours), energy(spent.energy_kwh), mass(power.co2e_kg(spent.energy_kwh)))
     rows.append((f"this study, {plural(spent.trials, 'trial')}", NOT_KNOWN, *took))
+    if (grid := analysis.grid) is not None:
+        took = (number(grid.machine_hours), energy(grid.energy_kwh), mass(power.co2e_kg(grid.energy_kwh)))
+        rows.append((f"a full grid that decides as much, {plural(grid.trials, 'trial')}", NOT_KNOWN, *took))
     caption = (
         f"{analysis.filesystem}: what a pass over the workloads takes, and what this study took. Energy is modelled: "
         f"{number(power.idle_w)} W idle, {number(power.busy_w)} W busy ({power.source}); "
@@ -152,8 +157,9 @@ def _how(analysis: Analysis) -> Iterator[str]:
     options = [f"{name} = {value}" for name, value in info.filesystem_options.items()]
     if options:
         yield f"Options of the file system: {', '.join(options)}."
-    yield f"Workflow {info.workflow}; order random and interleaved with the baseline, seed {info.seed}."
-    yield f"Analysis: {METHOD}; confidence {percent(analysis.verdicts[0].confidence if analysis.verdicts else 0.95)}."
+    yield f"Workflow {info.workflow}; search {info.search}, interleaved with the baseline, seed {info.seed}."
+    sure = percent(analysis.verdicts[0].confidence if analysis.verdicts else 0.95)
+    yield f"Analysis: {METHOD}; {INTERVALS[info.search == 'adaptive']}; confidence {sure}."
 
 
 def _comparison(comparison: Comparison) -> Iterator[Block]:

@@ -15,7 +15,8 @@ from pliant.comparison import AtHosts, Comparison, spelled
 from pliant.report.analysis import Analysis, RunAnalysis
 from pliant.report.document import Document, Heading, Items, Paragraph
 from pliant.report.document import Table as DocumentTable
-from pliant.report.words import MARKS, NOT_KNOWN, PASSED_OVER, energy, metric_title, number
+from pliant.report.story import search
+from pliant.report.words import MARKS, NOT_KNOWN, PASSED_OVER, energy, mass, metric_title, number
 from pliant.verdict import BASELINE, RatioVerdict, Verdict, tolerance
 
 _RATIOS_IN_A_ROW = 4
@@ -74,7 +75,7 @@ def summary(analysis: Analysis) -> RenderableType:
     parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(analysis.beyond)]
     for chunk in chunks:
         parts += ["", _table(analysis, chunk, last=chunk == chunks[-1])]
-    parts += [_legend(analysis), *_limits(analysis), "", *_faults(analysis), _savings(analysis)]
+    parts += [_legend(analysis), *_limits(analysis), "", *_faults(analysis), _savings(analysis), *_study(analysis)]
     parts += [Text(f"Note: {note}", style="yellow") for note in analysis.notes]
     return Group(*parts)
 
@@ -174,6 +175,14 @@ def _break(verdict: Verdict) -> Text:
     return Text(text, style="" if verdict.breaks_at is None else "red")
 
 
+def _study(analysis: Analysis) -> Iterator[Text]:
+    """What the study itself took, and what its search saved."""
+    spent = analysis.savings.study
+    emitted = mass(analysis.savings.power.co2e_kg(spent.energy_kwh))
+    took = f"{number(spent.machine_hours)} machine-hours, {energy(spent.energy_kwh)}, {emitted} of CO₂e (modelled)"
+    yield Text(f"The study itself: {took}.{search(analysis)}")
+
+
 def _savings(analysis: Analysis) -> Text:
     saved = analysis.savings
     if saved.full is None or saved.folded is None:
@@ -181,9 +190,11 @@ def _savings(analysis: Analysis) -> Text:
     if saved.ratio == BASELINE:
         return Text("Savings: none, no folding is shown to be safe.")
     full, folded = saved.full, saved.folded
+    emitted = [mass(saved.power.co2e_kg(side.energy_kwh)) for side in (full, folded)]
     return Text(
         f"Savings at ratio {saved.ratio:.3g}, one pass over the workloads: "
         f"hosts {full.hosts} → {folded.hosts}, "
         f"machine-hours {number(full.machine_hours)} → {number(folded.machine_hours)}, "
-        f"energy {energy(full.energy_kwh)} → {energy(folded.energy_kwh)} (modelled)."
+        f"energy {energy(full.energy_kwh)} → {energy(folded.energy_kwh)}, "
+        f"CO₂e {emitted[0]} → {emitted[1]} (modelled)."
     )

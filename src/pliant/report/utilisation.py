@@ -7,13 +7,12 @@ from dataclasses import replace
 from statistics import mean
 
 from pliant.report.analysis import Analysis
-from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale, series
+from pliant.report.chart import RING, Chart, Figure, Line, Look, Mark, places, scale, series
 from pliant.report.limits import HostUse, PhaseLimits
 from pliant.report.words import percent, place, plural
 from pliant.telemetry import NAMES, RESOURCES
 
 _APART = 0.45
-_LIMITS = Look("breaks", "o", hollow=True, size=1.9)
 
 
 def utilised(analysis: Analysis, whose: str = "") -> dict[str, Figure]:
@@ -25,7 +24,7 @@ def utilised(analysis: Analysis, whose: str = "") -> dict[str, Figure]:
             present = [r for r in RESOURCES if any(r in limits.resources for limits in phases)]
             key = [(_look(resource), NAMES[resource]) for resource in present]
             charts = tuple(_chart(limits, analysis.info.hosts) for limits in phases)
-            found[workload] = Figure(f"{whose}{workload}-utilisation", charts, (*key, (_LIMITS, "limits the ratio")))
+            found[workload] = Figure(f"{whose}{workload}-utilisation", charts, (*key, (RING, "limits the ratio")))
     return found
 
 
@@ -45,7 +44,7 @@ def _chart(limits: PhaseLimits, hosts: Mapping[float, int]) -> Chart:
                 mark = Mark(at + beside, mean(used), _look(resource), told, (min(used), max(used)))
                 mine.append(mark if len(used) > 1 else replace(mark, y_ends=None))
                 if resource == use.limit.resource:
-                    rings.append(Mark(mark.x, mark.y, _LIMITS, told))
+                    rings.append(Mark(mark.x, mark.y, RING, told))
         marks += mine
         lines.append(Line(_look(resource), tuple((mark.x, mark.y) for mark in mine)))
     top = 1.04 * max([1.0, *(mark.y_ends[1] if mark.y_ends else mark.y for mark in marks)])
