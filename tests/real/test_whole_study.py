@@ -221,13 +221,18 @@ def test_a_directory_with_other_things_in_it_is_not_written_to(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_quiet_and_json_leave_nothing_else(tmp_path):
-    done = pliant("run", study(tmp_path), "--quiet", "--json", "--output", tmp_path / "out")
+def test_events_tell_everything_and_the_last_is_the_verdict(tmp_path):
+    done = pliant("run", study(tmp_path), "--json", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    told = json.loads(done.stdout)
+    *events, told = map(json.loads, done.stdout.splitlines())
     assert told.pop("event") == "verdict" and told.pop("time")
     assert told == verdict(tmp_path / "out")
+    ended = [each for each in events if each["event"] == "trial-ended"]
+    assert [each["number"] for each in ended] == list(range(1, len(ended) + 1)) and ended[-1]["left_s"] == 0
+    assert all(each["metrics"] for each in ended)
+    doing = [each["what"] for each in events if each["event"] == "doing"]
+    assert {"deploy: volume", "fold and clean", "write"} <= set(doing)
     states = [row["state"] for each in told["verdicts"] for row in each["ratios"]]
     assert set(states) <= {"undecided", "holds"}, "one repetition shows nothing"
 
