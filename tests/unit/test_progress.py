@@ -227,9 +227,11 @@ def telemetry(rows: int) -> str:
 
 
 def test_traffic_is_that_of_the_last_seconds(tmp_path):
-    traffic = Traffic(tmp_path / "telemetry.txt")
+    file = tmp_path / "telemetry.txt"
+    assert Traffic(file).words == ""
+    file.write_text(telemetry(1))
+    traffic = Traffic(file)
     assert traffic.words == ""
-    (tmp_path / "telemetry.txt").write_text(telemetry(1))
-    assert traffic.words == ""
-    (tmp_path / "telemetry.txt").write_text(telemetry(5000))
-    assert traffic.words == "NICs 80 Mbit/s, disks 2 MB/s"
+    file.write_text(telemetry(5000))
+    assert Traffic(file).words == "NICs 80 Mbit/s, disks 2 MB/s"
+    assert traffic.words == "", "it is looked up once a second"

@@ -21,7 +21,8 @@ from pliant.trial import Trial
 from pliant.verdict import Verdict
 
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "dim"}
-_A_SECOND = 4
+_A_SECOND = 2
+"""How often it is drawn again: the machine is being measured meanwhile, and each time costs some milliseconds of it."""
 
 
 class Live(Lines):

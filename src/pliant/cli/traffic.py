@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from pliant import telemetry
 from pliant.units import format_bit_rate, format_byte_rate
 
 _WINDOW_S = 2.0
+_EVERY_S = 1.0
 _TAIL_BYTES = 1 << 17
 
 
@@ -17,10 +19,19 @@ class Traffic:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._head = b""
+        self._words, self._until = "", 0.0
 
     @property
     def words(self) -> str:
-        """The rates of the last two seconds, all hosts together: "NICs 186 Mbit/s, disks 42 MB/s"; "" if not known."""
+        """The rates of the last two seconds, all hosts together: "NICs 186 Mbit/s, disks 42 MB/s"; "" if not known.
+
+        Looked up once a second.
+        """
+        if time.monotonic() >= self._until:
+            self._words, self._until = self._rates(), time.monotonic() + _EVERY_S
+        return self._words
+
+    def _rates(self) -> str:
         samples = self._read()
         if samples is None or len(samples.time_s) < 2:
             return ""
