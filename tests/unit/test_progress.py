@@ -171,7 +171,8 @@ def test_lines_scroll_by_above_the_live_view():
 
 
 INTERRUPTED = f"""
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 sys.path.insert(0, {str(UNIT)!r})
 import runs
 from pathlib import Path

@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ import runs
 from rich.console import Console
 
 from pliant.errors import UserError
-from pliant.report import all_figures, words, write_figures, write_report
+from pliant.report import all_figures, analyse, words, write_figures, write_report
+from pliant.report.html import render as html_of
 from pliant.report.terminal import summary
 from pliant.store import Store
 from pliant.workloads import Metric
@@ -244,6 +246,16 @@ def test_outliers_and_trials_of_before_are_marked(searched):
     [before] = re.findall(r"<title>trial 1, ratio 1, minute 0.0, [^<]*</title>", html)
     assert before.endswith("s: done, measured before</title>")
     assert html.count("<small>measured before</small>") == 2
+
+
+@pytest.mark.parametrize(("repetitions", "drawn"), [(60, True), (250, False)])
+def test_thousands_of_trials_fit_into_two_megabytes(repetitions, drawn):
+    first = runs.trial(1, "ior", 1.0, 1, "done").started_at
+    many = [replace(trial, started_at=first) for trial in runs.trials(repetitions, failures=False)]
+    held = {"infos": (runs.info(),), "trials": many, "facts": runs.FACTS, "study_toml": runs.STUDY}
+    html = html_of(analyse(SimpleNamespace(**{name: lambda value=value: value for name, value in held.items()})))
+    assert len(html.encode()) < 2_000_000
+    assert "single trials are below" in html and ("Noise and drift" in html) == drawn
 
 
 def test_the_same_store_gives_the_same_bytes(tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pliant.report.analysis import Analysis, Measured
 from pliant.report.chart import BASELINE as BASELINE_LOOK
@@ -36,14 +37,26 @@ KEY: tuple[tuple[Look | None, str], ...] = (
 )
 
 
-def folding(analysis: Analysis, kind: str, whose: str = "") -> Iterator[Figure]:
-    """For each workload a panel for each metric; `kind` is "loss" or "metrics", names begin with `whose`."""
+def folding(analysis: Analysis, kind: str, whose: str = "", singles: bool = True) -> Iterator[Figure]:
+    """For each workload a panel for each metric; `kind` is "loss" or "metrics", names begin with `whose`.
+
+    Without `singles` there are only medians and intervals: of thousands of trials nobody sees the single ones.
+    """
     for workload in analysis.info.metrics:
         verdicts = [verdict for verdict in analysis.verdicts if verdict.workload == workload]
-        panels = _losses(analysis, verdicts) if kind == "loss" else (_metric(analysis, each) for each in verdicts)
+        panels: Iterable[Chart] = (_metric(analysis, each) for each in verdicts)
+        if kind == "loss":
+            panels = _losses(analysis, verdicts)
         passed = any(row.passed_over for verdict in verdicts for row in verdict.ratios)
         key = (*KEY, (PASSED_OVER, "not needed")) if passed else KEY
+        if not singles:
+            panels = (_without_singles(panel) for panel in panels)
+            key = tuple(each for each in key if each[0] is not TRIAL)
         yield Figure(f"{whose}{workload}-{kind}", tuple(panels), key)
+
+
+def _without_singles(chart: Chart) -> Chart:
+    return replace(chart, marks=tuple(mark for mark in chart.marks if mark.look is not TRIAL))
 
 
 def ratios_axis(verdict: Verdict) -> Axis:

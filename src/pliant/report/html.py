@@ -24,11 +24,15 @@ from pliant.report.story import story
 from pliant.telemetry import LIMITING, NAMES
 from pliant.verdict import INTERVALS, METHOD, tolerance
 
+_MOST_SINGLES, _MOST_VALUES = 1_500, 6_000
+"""Values up to which each is drawn beside its median, and over time: the page stays below 2 MB, and is seen at once."""
+
 
 def render(run: RunAnalysis) -> str:
     """The page for a run: its comparison, if there is one, and a part for each file system."""
     several = run.comparison is not None
     verdicts = {part.info.name: part.plain for part in run.parts}
+    values = sum(len(trial.metrics) for trial in run.trials)
     every = {part.info.name: part.verdicts for part in run.parts} if several else {}
     return page(
         "report.html.j2",
@@ -38,7 +42,7 @@ def render(run: RunAnalysis) -> str:
         saved=list(curves.saved(verdicts)),
         by_workload=_compared(run.comparison),
         parts=[
-            {**_part(part, f"{part.info.name}-" if several else ""), "look": series(number)}
+            {**_part(part, f"{part.info.name}-" if several else "", values), "look": series(number)}
             for number, part in enumerate(run.parts)
         ],
         facts=run.parts[0].facts,
@@ -115,18 +119,21 @@ def _by_workload(analysis: Analysis, found: Iterable[Figure]) -> dict[str, Figur
     return dict(zip(analysis.info.metrics, found, strict=True))
 
 
-def _part(analysis: Analysis, whose: str) -> dict[str, Any]:
-    """What the page shows of one file system; ids begin with `whose`."""
+def _part(analysis: Analysis, whose: str, values: int) -> dict[str, Any]:
+    """What the page shows of one file system; ids begin with `whose`. `values` is how many trials gave, in all."""
+    singles, over_time = values <= _MOST_SINGLES, list(timeline.timeline(analysis, whose))
     return {
         "a": analysis,
         "whose": whose,
         "story": story(analysis),
         "groups": {w: [v for v in analysis.verdicts if v.workload == w] for w in analysis.info.metrics},
         "figures": {
-            kind: _by_workload(analysis, figures.folding(analysis, kind, whose)) for kind in ("loss", "metrics")
+            kind: _by_workload(analysis, figures.folding(analysis, kind, whose, singles))
+            for kind in ("loss", "metrics")
         },
         "utilisation": utilisation.utilised(analysis, whose),
-        "timeline": list(timeline.timeline(analysis, whose)),
+        "singles": singles,
+        "timeline": over_time if values <= _MOST_VALUES else over_time[:1],
         "passed": any(row.passed_over for v in analysis.verdicts for row in v.ratios),
         "outliers": {
             (v.workload, v.metric.name): [n for row in v.ratios for n in row.outliers] for v in analysis.verdicts

@@ -53,7 +53,8 @@ def glyph(look: Look | None) -> str:
     if look is None:
         return f"{head}{_path('tolerated', 'M-12-6H12V6H-12Z')}</svg>"
     line = _path(f"join c-{look.colour}", "M-14 0H14", _dashes(look)) if look.colour.startswith("series") else ""
-    return f"{head}{line}{_shape(replace(look, size=min(look.size, 1.3)), 0, 0)}</svg>"
+    shape = _shape(replace(look, size=min(look.size, 1.3)), 0, 0)
+    return f'{head}{line}<g class="c-{look.colour}">{shape}</g></svg>'
 
 
 class _Panel:
@@ -153,8 +154,8 @@ def _part(axis: Axis, value: float) -> float:
 
 def _shape(look: Look, x: float, y: float) -> str:
     hollow = " hollow" if look.hollow else ""
-    at = f' transform="translate({x:.1f} {y:.1f}) scale({_SIZE * look.size:.3g})"'
-    return _path(f"shape c-{look.colour}{hollow}", _SHAPES[look.shape], at)
+    at = f' transform="translate({x:.1f} {y:.1f})scale({_SIZE * look.size:.3g})"'
+    return _path(f"shape{hollow}", _SHAPES[look.shape], at)
 
 
 _ENDS = {
