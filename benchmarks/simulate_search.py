@@ -61,6 +61,12 @@ def smooth(noise: float, chance: np.random.Generator) -> Machine:
     return Machine([most / (1 + math.exp(-(place - at - shift) / width)) for place in range(7)], noise, chance)
 
 
+def edges(noise: float, chance: np.random.Generator) -> Machine:
+    """The hardest: just inside what must be called `holds` up to some ratio, and just inside `breaks` from there on."""
+    at = chance.integers(0, 8)
+    return Machine([MAX_LOSS + (ZONE if place >= at else -ZONE) * 1.0001 for place in range(7)], noise, chance)
+
+
 def never(noise: float, chance: np.random.Generator) -> Machine:
     """Hardly any loss anywhere, or a gain."""
     return Machine(np.sort(chance.uniform(-0.10, 0.05, 7)).tolist(), noise, chance)
@@ -124,7 +130,7 @@ def unequal(noise: float, chance: np.random.Generator) -> Machine:
     return machine
 
 
-SHAPES = (smooth, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal)
+SHAPES = (smooth, edges, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal)
 
 
 @dataclass(frozen=True)
