@@ -9,7 +9,8 @@ for a number of trials fixed beforehand, to find the smallest that gives the rig
 The tolerated loss is 10 %, the zone around it 5 points, and there are 8 ratios. A verdict is wrong if a state is:
 `holds` where the true loss is above 15 %, or `breaks` where it is below 5 %. It is an answer if no ratio is undecided
 between the largest that holds and the smallest that breaks, and if none on the far side of one of them that truly is
-the other way, by more than the zone, goes unnoticed; and it is right if it is an answer and not wrong.
+the other way, by more than the zone, goes unnoticed; and it is right if it is an answer and not wrong. A search was
+ever off if at any of its looks the interval of any loss did not contain it: an upper and a lower bound, each at 5 %.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -140,11 +141,23 @@ class Outcome:
     trials: int
     wrong: bool
     answered: bool
+    off: bool = False
+    """Whether an interval of a loss did not contain it at any look."""
 
     @property
     def right(self) -> bool:
         """An answer, and not a wrong one."""
         return self.answered and not self.wrong
+
+
+def off(verdict: Verdict, losses: Mapping[float, float]) -> bool:
+    """Whether an interval does not contain the true loss."""
+    return any(
+        row.loss_low is not None
+        and row.loss_high is not None
+        and not row.loss_low <= losses[row.ratio] <= row.loss_high
+        for row in verdict.ratios
+    )
 
 
 def outcome(verdict: Verdict, losses: Mapping[float, float]) -> Outcome:
@@ -175,9 +188,12 @@ def searched(machine: Machine, seed: int) -> Outcome:
     """The search, to its end."""
     search = Adaptive(Question({"w": (METRIC,)}, RATIOS, ("",), MAX_LOSS, ZONE, MOST, seed))
     over: list[Trial] = []
+    ever_off = False
     while (todo := search.next(over)) is not None:
+        ever_off = ever_off or any(off(verdict, machine.losses) for verdict in search.verdicts(over))
         over.append(machine.trial(len(over) + 1, todo))
-    return outcome(verdict_on(over, sequential=True), machine.losses)
+    last = verdict_on(over, sequential=True)
+    return replace(outcome(last, machine.losses), off=ever_off or off(last, machine.losses))
 
 
 def grid(machine: Machine, repetitions: int, seed: int) -> Outcome:
@@ -217,7 +233,10 @@ def cell(asked: tuple[int, float, int]) -> str:
     full = equal_grid(shape, noise, curves, right) * len(RATIOS)
     more = "≥ " if full == MOST_OF_A_GRID * len(RATIOS) else ""
     wrong, open_ = share([each.wrong for each in found]), share([not each.answered for each in found])
-    shares = f"{wrong:.1%} | {right:.0%} | {open_:.0%} | {trials:.0f} | {more}{full} | {trials / full:.0%}"
+    ever_off = share([each.off for each in found])
+    shares = (
+        f"{wrong:.1%} | {ever_off:.1%} | {right:.0%} | {open_:.0%} | {trials:.0f} | {more}{full} | {trials / full:.0%}"
+    )
     return f"| {shape.__name__.replace('_', ' ')} | {noise:.0%} | {shares} |".replace("%", " %")
 
 
@@ -235,8 +254,8 @@ def main() -> None:
         for noise in asked.noise.split(",")
     ]
     began = time.monotonic()
-    print("| curve | noise | wrong | right | undecided | trials | grid as often right | of it |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| curve | noise | wrong | ever off | right | undecided | trials | grid as often right | of it |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with multiprocessing.Pool() as pool:
         for row in pool.imap(cell, cells):
             print(row, flush=True)

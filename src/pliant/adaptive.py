@@ -93,6 +93,11 @@ class Adaptive:
         self._current(over)
         return [todo for part in self._parts.values() for todo in part.passed_over()]
 
+    def verdicts(self, over: Sequence[Trial]) -> list[Verdict]:
+        """What the search goes by: the verdicts on every metric after the last block that is over."""
+        self._current(over)
+        return [each for part in self._parts.values() for many in part.verdicts.values() for each in many]
+
     def _current(self, over: Sequence[Trial]) -> list[Todo]:
         """What is left of the block that is under way; empty at the end."""
         ended = {key_of(trial): trial for trial in over}
@@ -126,7 +131,7 @@ class _Part:
         self._planned: list[Todo] = []
         self._count: Counter[tuple[str, float]] = Counter()
         self._number = 0
-        self._verdicts: dict[str, list[Verdict]] = {}
+        self.verdicts: dict[str, list[Verdict]] = {}
         self._wanted: dict[str, set[float]] = {}
 
     def block(self, ended: Mapping[Key, Trial], turn: int) -> tuple[Todo, ...]:
@@ -163,7 +168,7 @@ class _Part:
 
     def passed_over(self) -> Iterator[Todo]:
         """The trial that would be next at each ratio that is not decided and not wanted."""
-        for label, verdicts in self._verdicts.items():
+        for label, verdicts in self.verdicts.items():
             spent = self._spent(label)
             undecided = {row.ratio for verdict in verdicts for row in verdict.ratios if row.state == "undecided"}
             for ratio in sorted(undecided - self._wanted.get(label, set()) - spent):
@@ -171,7 +176,7 @@ class _Part:
 
     def _more(self, label: str, ratio: float) -> int:
         """How many trials after the block that is under way."""
-        wanting = [v.at(ratio) for v in self._verdicts.get(label, []) if v.at(ratio).state == "undecided"]
+        wanting = [v.at(ratio) for v in self.verdicts.get(label, []) if v.at(ratio).state == "undecided"]
         known = [row.expected for row in wanting if row.expected is not None]
         most = self._asked.most - self._count[label, ratio]
         guess = max(known) - 1 if known else 4
@@ -181,10 +186,10 @@ class _Part:
         """For each workload the folded ratios of the next block."""
         if self._number == 0:
             return {label: self._first() for label in self._asked.metrics}
-        self._verdicts = {label: self._judge(label, trials) for label in self._asked.metrics}
+        self.verdicts = {label: self._judge(label, trials) for label in self._asked.metrics}
         self._tried = Counter((trial.workload, trial.ratio, trial.state == "done") for trial in trials)
         found = {}
-        for label, verdicts in self._verdicts.items():
+        for label, verdicts in self.verdicts.items():
             spent = self._spent(label)
             found[label] = {ratio for verdict in verdicts for ratio in wanted(verdict, spent)}
         return found if any(found.values()) else self._in_common()
@@ -198,11 +203,11 @@ class _Part:
 
     def _in_common(self) -> dict[str, set[float]]:
         """The ratio at which all metrics may yet hold, of the workloads that have one there that is not decided."""
-        everything = [verdict for verdicts in self._verdicts.values() for verdict in verdicts]
-        spent = {label: self._spent(label) for label in self._verdicts}
+        everything = [verdict for verdicts in self.verdicts.values() for verdict in verdicts]
+        spent = {label: self._spent(label) for label in self.verdicts}
         most = min((verdict.holds_up_to or BASELINE for verdict in everything), default=BASELINE)
         for ratio in sorted((r for r in self._asked.folded if r <= most), reverse=True):
-            states = {label: {v.at(ratio).state for v in verdicts} for label, verdicts in self._verdicts.items()}
+            states = {label: {v.at(ratio).state for v in verdicts} for label, verdicts in self.verdicts.items()}
             lacking = [label for label, found in states.items() if "undecided" in found]
             if any("breaks" in found for found in states.values()) or any(ratio in spent[label] for label in lacking):
                 continue
