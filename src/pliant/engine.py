@@ -97,6 +97,7 @@ def _info(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
         max_loss=study.fold.max_loss,
         search=study.about.search,
         indifference=study.fold.zone,
+        start=prepared.start if study.about.adaptive else None,
         hosts={ratio: len(placement.hosts) for ratio, placement in study.placements.items()},
         metrics={w.label: w.driver.metrics(w.options) for w in study.workloads},
         roles=dict(study.filesystem.roles),
@@ -161,11 +162,12 @@ def run(
     `artefacts`, unless the run is to be `fresh`. On an interruption (KeyboardInterrupt) or a failure what was measured
     is kept, and the cluster is removed. Raises UserError if the directory is another's.
     """
-    search = search_of(prepared)
     rundir.check_free(directory)
     with rundir.locked(directory), _opened(prepared, directory, workflow, fresh, listener) as store:
         if store.document(rundir.FINISHED):
             return directory
+        # As it began: another run of the study may have ended since then.
+        search = search_of([replace(each, last=i.start) for each, i in zip(prepared, store.infos(), strict=True)])
         named = store.document(rundir.FRESH)
         determined = {each.filesystem: Determined(each, workflow, named) for each in prepared}
         listener.starts(directory, store.infos(), store.trials())
@@ -200,7 +202,8 @@ def _opened(
             listener.note(f"{directory} holds this run, and it is complete: nothing is measured; {again}")
         else:
             over = rundir.go_on(store)
-            runs = json.dumps([each.to_json() for each in infos])
+            begun = [replace(info, start=old.start) for info, old in zip(infos, store.infos(), strict=True)]
+            runs = json.dumps([each.to_json() for each in begun])
             named = store.document(rundir.FRESH) or (secrets.token_hex(8) if fresh else "")
             more = {"study.toml": study.text, "study": json.dumps(document), "run": runs}
             store.set_documents({**more, rundir.FRESH: named, rundir.FINISHED: ""})

@@ -40,6 +40,8 @@ class Prepared:
     """The file system's packages, with the versions that are installed."""
     whole: Study | None = None
     """The study with all of its file systems; None if it has this one only."""
+    last: float | None = None
+    """The smallest ratio at which a metric broke in the last run of the study, if that is known."""
 
     @property
     def filesystem(self) -> str:
@@ -89,6 +91,12 @@ class Prepared:
         }
         return expected_break(rates, study.fold.max_loss)
 
+    @property
+    def start(self) -> float:
+        """The ratio at and below which a search begins: where the last run broke, or else where it is expected to."""
+        known = self.last if self.last in self.study.ratios else None
+        return known or self.expected_break or self.study.ratios[-1]
+
     def faults(self, label: str) -> tuple[Fault, ...]:
         """What happens to which nodes in a workload's trials, in the order of time."""
         return chosen(self.study.workload(label).faults, self.study.nodes, self.study.about.seed)
@@ -126,7 +134,7 @@ def search_of(prepared: Sequence[Prepared]) -> Search:
                 most=about.most,
                 seed=about.seed,
                 fixed={w.label: about.fixed for w in study.workloads if w.faults},
-                start={each.filesystem: each.expected_break or study.ratios[-1] for each in prepared},
+                start={each.filesystem: each.start for each in prepared},
             )
         )
     else:

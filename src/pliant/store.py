@@ -118,6 +118,8 @@ class RunInfo:
     """How trials were chosen: "grid", so many of each, or "adaptive", `repetitions` of each at most."""
     indifference: float = 0.0
     """So many points to each side of `max_loss` a ratio may be called either way."""
+    start: float | None = None
+    """Of a search: the ratio at and below which it began."""
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Workload through faults -> `plain`, the same workload without, and `faults`, a sentence for each."""
 

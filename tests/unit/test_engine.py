@@ -235,6 +235,24 @@ def test_warnings(machine, edit, words):
     assert words in warning
 
 
+# Where a search begins
+
+
+def test_a_search_begins_where_the_last_run_broke_or_else_where_it_is_expected_to(machine):
+    prepared = prepare(study("ratios = [1, 2, 4] => ratios = [1, 2, 4, 8]"))
+    assert (prepared.expected_break, prepared.start) == (8.0, 8.0)
+    assert [replace(prepared, last=ratio).start for ratio in (2.0, 3.0)] == [2.0, 8.0]
+    first = {todo.ratio for todo in preparation.search_of([replace(prepared, last=2.0)]).left([])[:4]}
+    assert first == {1.0, 2.0}
+    assert engine._info(replace(prepared, last=2.0)).start == 2.0
+    grid = prepare(study("repetitions = 2 => search = 'grid' \\n repetitions = 2"))
+    assert engine._info(grid).start is None
+    assert len(preparation.search_of([grid]).left([])) == 2 * 3 * 2
+    # Nothing to search: the baseline alone, as often as in a grid.
+    alone = preparation.search_of([prepare(study("ratios = [1, 2, 4] => ratios = [1]"))])
+    assert [todo.ratio for todo in alone.left([])] == [1.0] * 4
+
+
 # Programs
 
 

@@ -158,7 +158,7 @@ def _trials(prepared: Sequence[Prepared]) -> Iterator[str]:
             on = f" of {each.filesystem}" if len(prepared) > 1 else ""
             breaks = each.expected_break
             where = "nowhere" if breaks is None else f"at ratio {breaks:g}"
-            yield f"the search{on} begins where NICs and disks alone would make bandwidth break: {where}"
+            yield f"the search{on} begins where the last run broke, or else NICs and disks alone would: {where}"
     else:
         yield f"{study.total_trials}: {grid}"
     if about.budget_s is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -68,10 +69,12 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
     from pliant.cli.progress import display
     from pliant.errors import PliantError
     from pliant.preparation import prepare
+    from pliant.previous import last_breaks
 
     there = [output] if output else list(Path("runs").glob(f"{checked.name}-*"))
     rundir.remove_deployments(there)  # what a crash left would still have its share of the machine
-    prepared = prepare(checked)
+    broke = last_breaks(output.parent if output else Path("runs"), checked.name, output)
+    prepared = [replace(each, last=broke.get(each.filesystem)) for each in prepare(checked)]
     directory = output or engine.unfinished(prepared, workflow, fresh, there) or _default(checked.name)
     rundir.check_free(directory)
     store = Artefacts(place(os.environ))
