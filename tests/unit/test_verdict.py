@@ -261,3 +261,61 @@ def timed(call):
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+# What a search looks at
+
+
+def searched(values, numbers=None, **more):
+    hosts = dict.fromkeys((1.0, 2.0, 3.0, 4.0, 6.0, 8.0), 1)
+    return judge(series(values, hosts=hosts, numbers=numbers or {}, sequential=True, indifference=0.05, **more))
+
+
+def test_looking_after_every_trial_is_paid_for():
+    chance = np.random.default_rng(6)
+    values = {ratio: list(100 * np.exp(0.05 * chance.standard_normal(6))) for ratio in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)}
+    fixed, looking = judge(series(values)), searched(values)
+    for one, other in zip(fixed.ratios[1:], looking.ratios[1:], strict=True):
+        assert other.loss == one.loss
+        assert other.loss_high - other.loss_low > 1.2 * (one.loss_high - one.loss_low)
+    assert "fixed beforehand" in fixed.to_json()["method"] and "after every trial" in looking.to_json()["method"]
+
+
+def test_the_ratios_that_are_examined_first_may_use_more_of_the_error():
+    looked = {ratio: [100.0] for ratio in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)}
+    again = [103.0, 97.0, 102.0, 98.0]
+    numbers = {ratio: [place] for place, ratio in enumerate(looked, 1)}
+    for place, ratio in enumerate((1.0, 6.0, 3.0, 8.0)):
+        looked[ratio] = looked[ratio] + again
+        numbers[ratio] = numbers[ratio] + [10 + 4 * n + place for n in range(4)]
+    width = {row.ratio: row.loss_high - row.loss_low for row in searched(looked, numbers).ratios if row.loss_high}
+    assert width[6.0] == pytest.approx(width[3.0], rel=0.1)
+    assert width[8.0] > 1.1 * width[3.0]
+
+
+def test_the_zone_decides_sooner_and_never_against_the_estimate():
+    values = {1.0: [100.0, 103, 97, 101, 99], 2.0: [92.0, 89, 95, 90, 93], 4.0: [88.0, 91, 85, 89, 87]}
+    strict, zoned = judge(series(values)), judge(series(values, indifference=0.05))
+    assert [row.state for row in strict.ratios] == ["holds", "undecided", "undecided"]
+    assert [row.state for row in zoned.ratios] == ["holds", "holds", "breaks"]
+    assert "within 10 ± 5 %" in zoned.sentence and "within 10 %" in strict.sentence
+    for row, other in zip(strict.ratios, zoned.ratios, strict=True):
+        assert (row.loss, row.loss_low, row.loss_high) == (other.loss, other.loss_low, other.loss_high)
+        assert other.expected == 0 and (row.expected or 0) >= 0
+
+
+def test_what_is_passed_over_looks_alike():
+    values = {1.0: about(100) * 2, 2.0: [99.0], 3.0: [60.0], 4.0: about(98) * 2, 6.0: about(50) * 2, 8.0: [40.0]}
+    verdict = searched(values)
+    assert {row.ratio for row in verdict.ratios if row.passed_over} == {2.0, 8.0}
+    assert [row.ratio for row in verdict.undecided] == [3.0]
+
+
+def test_what_is_hopeless_is_told():
+    chance = np.random.default_rng(7)
+    values = {r: list(100 * (1 - 0.1 * (r > 1)) * np.exp(0.3 * chance.standard_normal(5))) for r in HOSTS}
+    hopes = [row.hope for row in searched(values, most=8).ratios if row.trials and row.ratio != 1]
+    assert all(hope is not None and hope < 0.1 for hope in hopes)
+    assert all(row.hope is None for row in searched(values).ratios)
+    quiet = {r: [100 * (1 - 0.1 * (r > 1)) * 1.01 ** (n % 3) for n in range(3)] for r in HOSTS}
+    assert all(row.hope > 0.5 for row in searched(quiet, most=25).ratios[1:] if row.state == "undecided" and row.trials)
