@@ -85,7 +85,7 @@ class Levels:
     def __init__(self, of: Sequence[float], values: Sequence[float]) -> None:
         if not len(values):
             raise ValueError("there are no values")
-        self.of, self.ratios = tuple(of), tuple(sorted(set(of)))
+        self.ratios = tuple(sorted(set(of)))
         place = {ratio: index for index, ratio in enumerate(self.ratios)}
         self._groups: _Ints = np.array([place[ratio] for ratio in of], dtype=np.int64)
         self._n = np.bincount(self._groups, minlength=len(self.ratios))

@@ -258,11 +258,11 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
         raise ValueError(f"confidence {confidence} is not between 0 and 1")
     values = series.in_time_order()
     levels = Levels([each.ratio for each in values], [each.value for each in values]) if values else None
-    rows = tuple(
-        _row(series, ratio, levels, 1 - confidence, (1 - confidence) * min(1.0, 2 * share))
-        for ratio, share in _shares(series, values).items()
-    )
-    rows = _with_passed_over(rows) if series.sequential else rows
+    outlying = [values[index] for index in levels.outliers] if levels is not None else []
+    rows = []
+    for ratio, share in _shares(series, values).items():
+        row = _row(series, ratio, levels, 1 - confidence, (1 - confidence) * min(1.0, 2 * share))
+        rows.append(replace(row, outliers=tuple(each.trial for each in outlying if each.ratio == ratio)))
     known = levels is not None and not math.isnan(levels.deviation)
     return Verdict(
         series.filesystem,
@@ -270,7 +270,7 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
         series.metric,
         series.max_loss,
         confidence,
-        rows,
+        _with_passed_over(rows) if series.sequential else tuple(rows),
         series.indifference,
         series.sequential,
         noise=math.expm1(levels.deviation) if levels is not None and known else None,
@@ -298,7 +298,7 @@ def _shares(series: Series, values: Sequence[Value]) -> dict[float, float]:
     return {ratio: shares[examined.index(ratio) if ratio in examined else len(examined)] for ratio in even}
 
 
-def _with_passed_over(rows: tuple[RatioVerdict, ...]) -> tuple[RatioVerdict, ...]:
+def _with_passed_over(rows: Sequence[RatioVerdict]) -> tuple[RatioVerdict, ...]:
     """The rows of a search, those marked of which it had no need."""
     held = max((row.ratio for row in rows if row.state == "holds"), default=BASELINE)
     broken = min((row.ratio for row in rows if row.state == "breaks"), default=math.inf)
@@ -331,9 +331,7 @@ def _row(series: Series, ratio: float, levels: Levels | None, level: float, loss
     median = float(np.median(np.asarray(values, dtype=np.float64)))
     half = _half(levels.level(ratio), level, series)
     low, high = (None, None) if half is None else (_times(median, -half), _times(median, half))
-    numbers = [each.trial for each in series.in_time_order()]
-    outliers = tuple(numbers[index] for index in levels.outliers if levels.of[index] == ratio)
-    row = RatioVerdict(ratio, hosts, len(values), median, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0, outliers=outliers)
+    row = RatioVerdict(ratio, hosts, len(values), median, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0)
     return row if ratio == BASELINE else _against(row, series, levels, loss_level)
 
 
