@@ -64,8 +64,20 @@ def test_other_hosts_leave_losses_to_compare_and_no_medians(tmp_path):
     found = across([judged(tmp_path, "a"), judged(tmp_path, "b", host_figures="1 core")])
     assert found.losses == {"ior"} and found.medians == frozenset()
     [said] = found.cannot
-    assert said.startswith("Hosts are not the same (0.2 core, 200 Mbit/s") and said.endswith("medians cannot.")
+    assert said == ("Hosts are not the same: losses can be compared, each against its own baseline, medians cannot.")
+    assert found.differences[0].what == "host"
     assert found.comparison is not None
+
+
+def test_options_are_written_for_a_reader(tmp_path):
+    options = [
+        {"ior": {"operations": each, "fsync": each == [], "x": 0.5, "y": {}}} for each in (["write", "read"], [])
+    ]
+    found = across([judged(tmp_path, name, options=each) for name, each in zip("ab", options, strict=True)])
+    assert [(each.what, each.values) for each in found.differences] == [
+        ("ior: operations", ("write, read", "none")),
+        ("ior: fsync", ("no", "yes")),
+    ]
 
 
 @pytest.mark.parametrize(

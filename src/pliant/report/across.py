@@ -151,20 +151,21 @@ def _why_not(runs: Sequence[Judged], workload: str) -> list[str]:
 
 
 def _hosts_differ(runs: Sequence[Judged]) -> list[str]:
-    """Why medians cannot be compared although losses can."""
-    found = []
-    for what, values in (
-        ("Hosts", [_host(run) for run in runs]),
-        ("Platforms", [run.analysis.info.platform for run in runs]),
-        ("CPUs", [run.analysis.facts.get("CPU", "") for run in runs]),
-        ("Numbers of clients", [str(run.analysis.info.roles.get("client", 0)) for run in runs]),
-    ):
-        if len(set(values)) > 1:
-            found.append(
-                f"{what} are not the same ({' / '.join(values)}): losses can be compared, each against its own "
-                "baseline, medians cannot."
-            )
-    return found
+    """Why medians cannot be compared although losses can: a sentence, or none."""
+    known = {
+        "hosts": [_host(run) for run in runs],
+        "platforms": [run.analysis.info.platform for run in runs],
+        "CPUs": [run.analysis.facts.get("CPU", "") for run in runs],
+        "numbers of clients": [str(run.analysis.info.roles.get("client", 0)) for run in runs],
+    }
+    differ = [what for what, values in known.items() if len(set(values)) > 1]
+    if not differ:
+        return []
+    what = f"{differ[0][:1].upper()}{differ[0][1:]}"
+    return [
+        f"{join([what, *differ[1:]])} are not the same: losses can be compared, each against its own baseline, "
+        "medians cannot."
+    ]
 
 
 def _host(run: Judged) -> str:
@@ -203,4 +204,17 @@ def _planned(run: Judged) -> Iterator[tuple[str, str]]:
 
 
 def _written(value: object) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    """An option's value as a reader wants it."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case list() | tuple():
+            return ", ".join(map(_written, value)) or "none"
+        case dict():
+            return ", ".join(f"{name} {_written(each)}" for name, each in value.items()) or "none"
+        case _:
+            return str(value)
