@@ -232,7 +232,7 @@ def test_events_tell_everything_and_the_last_is_the_verdict(tmp_path):
     assert [each["number"] for each in ended] == list(range(1, len(ended) + 1)) and ended[-1]["left_s"] == 0
     assert all(each["metrics"] for each in ended)
     doing = [each["what"] for each in events if each["event"] == "doing"]
-    assert {"deploy: volume", "fold and clean", "write"} <= set(doing)
+    assert {"deploy: volume", "fold and clean", "write+read"} <= set(doing)
     states = [row["state"] for each in told["verdicts"] for row in each["ratios"]]
     assert set(states) <= {"undecided", "holds"}, "one repetition shows nothing"
 
