@@ -10,7 +10,9 @@ import random
 import subprocess
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Running, Snapshot, nothing_left, pliant, study
@@ -37,33 +39,50 @@ def measured(directory: Path) -> Counter[tuple[str, ...]]:
     return Counter(tuple(row[name] for name in names) for row in table if row["state"] == "done")
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A run without an interruption, how long it took, and what was seen of it from outside while it ran."""
+
+    out: Path
+    lasts_s: float
+    process: int
+    second: subprocess.CompletedProcess[str]
+    statuses: list[dict[str, Any]]
+    shown: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The study run without an interruption, and how long it took; its trials are in a store of their own."""
+    """The study run without an interruption; its trials are in a store of their own."""
     top = tmp_path_factory.mktemp("whole")
-    file, began = study(top, **SIX), time.monotonic()
-    done = pliant("run", file, "--output", top / "out")
-    assert done.returncode == 0, done.stderr
-    return top / "out", time.monotonic() - began
+    file, out, began = study(top, **SIX), top / "out", time.monotonic()
+    with Running(file, out) as running:
+        running.until("deploy")
+        second = pliant("run", file, "--output", out)
+        statuses = [json.loads(pliant("status", out, "--json").stdout)]
+        shown = pliant("status", out)
+        assert running.wait() == 0, running.said
+    lasts_s = time.monotonic() - began
+    statuses.append(json.loads(pliant("status", out, "--json").stdout))
+    return Whole(out, lasts_s, running.process.pid, second, statuses, shown)
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("PLIANT_KILLS", "2"))))
 def test_killed_at_a_random_moment_and_resumed_it_is_the_same_run(whole, tmp_path, seed):
     """PLIANT_KILLS says how often; every second time it is killed in the midst of trials."""
     before = Snapshot.take()
-    uninterrupted, lasts_s = whole
     file, out, chance = study(tmp_path, **SIX), tmp_path / "out", random.Random(seed)
     with Running(file, out) as running:
         if seed % 2:
             running.until(r"\[1/6\]")
             time.sleep(chance.uniform(0, 6))
         else:
-            time.sleep(chance.uniform(0, lasts_s))
+            time.sleep(chance.uniform(0, whole.lasts_s))
         running.kill(group=chance.random() < 0.5)
     done = pliant("run", file, "--output", out)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert measured(out) == measured(uninterrupted)
+    assert measured(out) == measured(whole.out)
     assert set(measured(out).values()) == {1}
     assert all(row["reused"] == "" for row in rows(out))
     nothing_left(before)
@@ -72,7 +91,7 @@ def test_killed_at_a_random_moment_and_resumed_it_is_the_same_run(whole, tmp_pat
 
 
 def test_run_again_when_complete_measures_nothing(whole, tmp_path, store):
-    out, _ = whole
+    out = whole.out
     before = (out / "results.sqlite").read_bytes()
     done = pliant("run", out.parent / "study.toml", "--output", out)
     assert done.returncode == 0
@@ -86,7 +105,7 @@ def test_run_again_when_complete_measures_nothing(whole, tmp_path, store):
 
 
 def test_what_was_measured_before_is_not_measured_again(whole, tmp_path, monkeypatch):
-    uninterrupted, _ = whole
+    uninterrupted = whole.out
     monkeypatch.setenv("PLIANT_STORE", str(next((uninterrupted / "trials").iterdir()).readlink().parent))
     file = study(tmp_path, **SIX)
     done = pliant("run", file, "--output", tmp_path / "again")
@@ -98,22 +117,17 @@ def test_what_was_measured_before_is_not_measured_again(whole, tmp_path, monkeyp
     assert values[0] == values[1]
 
 
-def test_a_second_run_in_the_same_directory_is_refused_and_the_first_goes_on(tmp_path):
-    file, out = study(tmp_path), tmp_path / "out"
-    with Running(file, out) as running:
-        running.until("deploy")
-        done = pliant("run", file, "--output", out)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert f"another `pliant run` (process {running.process.pid}) is at work in {out}" in done.stderr
-        status = json.loads(pliant("status", out, "--json").stdout)
-        assert status["state"] == "running"
-        assert status["trials"]["todo"] + status["trials"]["running"] == 2
-        shown = pliant("status", out)
-        assert (shown.returncode, shown.stderr) == (0, "")
-        assert f"{out}: running; " in shown.stdout
-        assert running.wait() == 0, running.said
-    status = json.loads(pliant("status", out, "--json").stdout)
-    assert (status["state"], status["trials"]["done"]) == ("complete", 2)
+def test_a_second_run_in_the_same_directory_is_refused_and_the_first_goes_on(whole):
+    assert (whole.second.returncode, whole.second.stdout) == (2, "")
+    assert f"another `pliant run` (process {whole.process}) is at work in {whole.out}" in whole.second.stderr
+
+
+def test_how_far_it_is_is_seen_from_another_terminal(whole):
+    during, after = whole.statuses
+    assert (during["state"], after["state"]) == ("running", "complete")
+    assert during["trials"]["todo"] + during["trials"]["running"] == after["trials"]["done"] == 6
+    assert (whole.shown.returncode, whole.shown.stderr) == (0, "")
+    assert f"{whole.out}: running; " in " ".join(whole.shown.stdout.split("\n"))
 
 
 @pytest.fixture
@@ -151,7 +165,7 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_when_there_is
 
 
 def test_an_archive_gives_the_same_verdict_elsewhere(whole, tmp_path):
-    out, _ = whole
+    out = whole.out
     packed, there = tmp_path / "run.tar.gz", tmp_path / "there"
     assert pliant("archive", out, packed).returncode == 0
     done = pliant("unpack", packed, there)
@@ -163,20 +177,19 @@ def test_an_archive_gives_the_same_verdict_elsewhere(whole, tmp_path):
     assert done.stdout == (out / "trials.csv").read_text()
 
 
-def test_a_flipped_bit_is_found_and_not_believed(whole, tmp_path, monkeypatch):
-    uninterrupted, _ = whole
+def test_a_flipped_bit_is_found(whole, monkeypatch):
+    uninterrupted = whole.out
     artefact = next((uninterrupted / "trials").iterdir()).resolve()
     monkeypatch.setenv("PLIANT_STORE", str(artefact.parent))
     victim = artefact / "telemetry.txt"
-    content = bytearray(victim.read_bytes())
+    before = victim.read_bytes()
+    content = bytearray(before)
     content[len(content) // 2] ^= 4
     victim.chmod(0o644)
     victim.write_bytes(content)
     for arguments in ([], [uninterrupted]):
         done = pliant("verify", *arguments)
         assert (done.returncode, done.stdout) == (1, f"{victim} was changed\n")
-    done = pliant("run", study(tmp_path, **SIX), "--output", tmp_path / "again")
-    assert done.returncode == 0, done.stderr
-    assert f"{victim} was changed: measured anew; see `pliant verify`" in done.stderr
-    assert {row["reused"] == "" for row in rows(tmp_path / "again")} == {True, False}
-    assert len(measured(tmp_path / "again")) == 6 * 2
+    victim.write_bytes(before)
+    victim.chmod(0o444)
+    assert pliant("verify").returncode == 0

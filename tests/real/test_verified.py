@@ -94,7 +94,7 @@ def group(traces: remains.Traces):
 
 @contextlib.contextmanager
 def link(traces: remains.Traces):
-    subprocess.run(["ip", "link", "add", "node-7", "type", "dummy"], check=True)
+    subprocess.run(["ip", "link", "add", "node-7", "type", "bridge"], check=True)
     yield "link node-7"
     subprocess.run(["ip", "link", "delete", "node-7"], check=True)
 
