@@ -19,7 +19,7 @@ def last_breaks(directory: Path, study: str, apart_from: Path | None = None) -> 
     runs = [path for path in directory.iterdir() if (path / DATABASE).is_file() and path != apart_from]
     for path in sorted(runs, key=lambda run: (run / DATABASE).stat().st_mtime, reverse=True):
         try:
-            with Store.open(path) as store:
+            with Store.look(path) as store:
                 if store.infos()[0].study == study and (found := _breaks(analyse(store).parts)):
                     return found
         except (UserError, KeyError, TypeError, ValueError):

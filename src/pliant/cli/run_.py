@@ -100,7 +100,7 @@ def _measured(directory: Path) -> bool:
 
     if not (directory / DATABASE).exists():
         return False
-    with Store.open(directory) as store:
+    with Store.look(directory) as store:
         return any(trial.state == "done" for trial in store.trials())
 
 

@@ -46,7 +46,7 @@ def write_report(run_directory: Path) -> ReportResult:
     """
     from pliant.report.html import render
 
-    with Store.open(run_directory) as store:
+    with Store.look(run_directory) as store:
         run = analyse(store)
     files = {"verdict.json": verdict_json(run).encode(), "report.html": render(run).encode()}
     try:
