@@ -191,9 +191,8 @@ def _restore(document: dict[str, Any], target: Path, file: Path) -> int:
         facts = {str(name): str(value) for name, value in document["facts"].items()}
         if not infos or len({trial.number for trial in trials}) < len(trials):
             raise ValueError("it has no file system, or a trial twice")
-        for name in (name for info in infos for name in _names(info)):
-            if not _WORD.fullmatch(name):
-                raise ValueError(f"{name[:100]!r} is no name")
+        for info in infos:
+            _check_names(info)
         with Store.create(target, str(document["study.toml"]), dict(document["study"]), infos, facts) as store:
             for trial in trials:
                 store.end(trial)
@@ -203,11 +202,15 @@ def _restore(document: dict[str, Any], target: Path, file: Path) -> int:
     return len(trials)
 
 
-def _names(info: RunInfo) -> Iterator[str]:
-    """What becomes part of the names of files."""
-    yield from (info.study, info.name, info.filesystem)
-    for workload, metrics in info.metrics.items():
-        yield from (workload, *(metric.name for metric in metrics), *(m.phase for m in metrics if m.phase))
+def _check_names(info: RunInfo) -> None:
+    """ValueError if what becomes part of the names of files is no name."""
+    metrics = [metric for many in info.metrics.values() for metric in many]
+    for name in (info.study, info.name, info.filesystem, *info.metrics, *(metric.name for metric in metrics)):
+        if not _WORD.fullmatch(name):
+            raise ValueError(f"{name[:100]!r} is no name")
+    for phase in (metric.phase for metric in metrics):
+        if "/" in phase or not phase.isprintable():  # else a driver calls it as it likes
+            raise ValueError(f"{phase[:100]!r} is no name of a phase")
 
 
 def _checked(trial: Trial) -> Trial:
