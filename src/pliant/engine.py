@@ -24,6 +24,7 @@ from pliant.errors import FatalError, TrialError, UserError
 from pliant.keeping import Keeper
 from pliant.machine import facts
 from pliant.machine.process import CommandFailed
+from pliant.machine.teardown import TeardownError
 from pliant.measuring import Measurement
 from pliant.preparation import Prepared, search_of
 from pliant.proof import Proof
@@ -318,13 +319,16 @@ class _Runner:
 
     def start_anew(self, todo: Todo) -> None:
         """Remove the cluster, prove that nothing of it is left, and deploy it anew. FatalError for a doubt."""
-        self.close()
         self.prepared = self.filesystems[todo.filesystem]
-        if todo.filesystem not in self.calibrated:
-            self.deploy()
-            self.calibrate()
-            self.calibrated.add(todo.filesystem)
+        try:
             self.close()
+            if todo.filesystem not in self.calibrated:
+                self.deploy()
+                self.calibrate()
+                self.calibrated.add(todo.filesystem)
+                self.close()
+        except TeardownError as error:
+            raise FatalError(f"the reset is in doubt, so nothing is measured: {error}") from error
         self.listener.doing("prove that nothing is left")
         gone = self.proof.nothing_left()
         self.deploy()
@@ -356,17 +360,18 @@ class _Runner:
         )
 
     def close(self) -> None:
-        if self.cluster is not None:
-            self.listener.doing("remove the cluster")
-            if self.workflow == "verified":
-                self.proof.note(self.cluster)
-            try:
-                self.cluster.keep_logs(self.directory / "logs", {})
-            except OSError as error:  # a full disk must not leave a cluster, nor hide why the run ends
-                self.listener.note(f"the logs of the cluster are not kept: {error}")
-            finally:
-                self.cluster.close()
-                self.cluster = None
+        cluster, self.cluster = self.cluster, None
+        if cluster is None:
+            return
+        self.listener.doing("remove the cluster")
+        if self.workflow == "verified":
+            self.proof.note(cluster)
+        try:
+            cluster.keep_logs(self.directory / "logs", {})
+        except OSError as error:  # a full disk must not leave a cluster, nor hide why the run ends
+            self.listener.note(f"the logs of the cluster are not kept: {error}")
+        finally:
+            cluster.close()
 
     def all(self, search: Search) -> None:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
@@ -395,6 +400,10 @@ class _Runner:
             self.number += 1
             self.store.end(found)
             self.count(found)
+            if found.reused:
+                self.listener.note(
+                    f"trial {found.number} was measured before, by {found.reused}; --fresh measures anew"
+                )
             left = self.plan(search)
             total = len(self.over) + len(left)
             self.listener.begins(found, len(self.over), total, self.estimate(left))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import cgroup, disks, kernel
 from .journal import Journal
-from .process import MARK, alive, marked, run, start_time
+from .process import MARK, CommandFailed, alive, marked, run, start_time
 
 
 class TeardownError(Exception):
@@ -43,7 +43,7 @@ def remove(journal: Journal, cgroups: cgroup.Cgroups, *, grace_s: float = 60.0) 
     except FileNotFoundError:
         if journal.directory.exists():
             raise
-    except (OSError, cgroup.CgroupError) as error:
+    except (OSError, cgroup.CgroupError, CommandFailed) as error:
         raise TeardownError(f"deployment {journal.id}: {error}") from error
 
 
