@@ -11,17 +11,19 @@ from pliant.machine.deployment import Deployment
 from .figures import Figure
 from .machine import MIB, WIDE, Bench, bring_up, drop_caches, made, parsed, promise, request, together, version
 
-HOW = """In nodes with a disk of their own (ext4 on a loop device), sizes so that each takes about 5 s, on a quiet
-machine and, for reading, after `echo 3 > drop_caches` and only of what was written before. dd: `dd if=/dev/zero bs=1M
-oflag=direct` and `... conv=fsync`, its own count. fio: `--direct=1`, `--bs=1M` one at a time (psync) and `--bs=64k
---iodepth=8` (libaio) over an existing file, its `bw_bytes`. Several busy nodes: fio for 5 s, all begun at the same
-moment, the sum. *conv=fsync* counts the time in which the page cache is filled before anything is written: at least 1
-/ (1 / fill + 1 / rate) of the rate is right, where *fill* is what dd does into the cache without limits."""
+HOW = """In nodes with a disk of their own (ext4 on a loop device), sizes so that each takes about 5 s (15 s at 5 MB/s,
+where one request of 1 MiB is a fifth of a second), on a quiet machine and, for reading, after `echo 3 > drop_caches`
+and only of what was written before. dd: `dd if=/dev/zero bs=1M oflag=direct` and `... conv=fsync`, its own count. fio:
+`--direct=1`, `--bs=1M` one at a time (psync) and `--bs=64k --iodepth=8` (libaio) over an existing file, its `bw_bytes`.
+Several busy nodes: fio for that time, all begun at the same moment, the sum. *conv=fsync* counts the time in which the
+page cache is filled before anything is written: at least 1 / (1 / fill + 1 / rate) of the rate is right, where *fill*
+is what dd does into the cache without limits."""
 
 RATES = (5, 20, 60, 200, 500)
 TOLERANCE = 0.05
 _BEYOND = 0.9
 _LENGTH_S = 5.0
+_SLOW = 20
 _FILE = "/mnt/disk/file"
 _ALONE, _BUSY, _TWO, _FOUR = ("n5",), ("n1",), ("n1", "n2"), ("n1", "n2", "n3", "n4")
 
@@ -117,9 +119,14 @@ def _figure(
 # Tools
 
 
+def _length_s(rate: float) -> float:
+    """How long a measurement takes: at a slow rate, MB/s, a request more or less is not to count."""
+    return _LENGTH_S if rate >= _SLOW else 3 * _LENGTH_S
+
+
 def _size_bytes(rate: float, nodes: int) -> int:
     """What passes at a rate, MB/s, in the time that a measurement is to take, in whole MiB."""
-    return max(1, round(rate * 1e6 * _LENGTH_S / nodes / MIB)) * MIB
+    return max(1, round(rate * 1e6 * _length_s(rate) / nodes / MIB)) * MIB
 
 
 def _dd(*options: str) -> Callable[[Deployment, Sequence[str], float], float]:
@@ -134,8 +141,11 @@ def _dd(*options: str) -> Callable[[Deployment, Sequence[str], float], float]:
 def _by_fio(way: str, how: Sequence[str]) -> Callable[[Deployment, Sequence[str], float], float]:
     def once(deployment: Deployment, nodes: Sequence[str], rate: float) -> float:
         argv = _fio(way, _size_bytes(rate, len(nodes)), how)
-        if len(nodes) > 1:  # they end at the same moment as well, or the last would have the disk for itself
-            argv += ["--time_based", f"--runtime={_LENGTH_S:.0f}"]
+        if len(nodes) > 1:
+            if way == "read":  # one whose file is too short would write it first, and begin late
+                _together(deployment, dict.fromkeys(nodes, _fio("write", _size_bytes(rate, len(nodes)), how)), len)
+            # They end at the same moment as well, or the last would have the disk for itself.
+            argv += ["--time_based", f"--runtime={_length_s(rate):.0f}"]
         return _together(deployment, dict.fromkeys(nodes, argv), _bandwidth(way), cold=way == "read")
 
     return once
