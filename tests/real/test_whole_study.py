@@ -62,14 +62,14 @@ def test_everything_that_is_promised_is_there(run):
     _, out, _ = run
     for name in ("verdict.json", "trials.csv", "report.html", "results.sqlite"):
         assert (out / name).stat().st_size > 0
-    figures = {path.name for path in (out / "figures").iterdir()}
-    assert {Path(name).suffix for name in figures} == {".svg", ".png"}
-    assert {Path(n).stem for n in figures if n.endswith(".svg")} == {
-        Path(n).stem for n in figures if n.endswith(".png")
-    }
-    for path in (out / "figures").iterdir():
-        begin = path.read_bytes()[:200]
-        assert begin.startswith(b"\x89PNG") if path.suffix == ".png" else b"<?xml" in begin or b"<svg" in begin
+    widths = {path.name: {each.name for each in path.iterdir()} for path in (out / "figures").iterdir()}
+    assert set(widths) == {"88mm", "180mm"}
+    assert widths["88mm"] == widths["180mm"]
+    for name in widths["88mm"]:
+        assert {f"{Path(name).stem}{suffix}" for suffix in (".svg", ".pdf", ".png")} <= widths["88mm"]
+    begins = {".svg": b"<?xml", ".pdf": b"%PDF-", ".png": b"\x89PNG"}
+    for path in (out / "figures").rglob("*.*"):
+        assert path.read_bytes().startswith(begins[path.suffix])
 
 
 def test_the_terminal_shows_the_verdict_and_where_the_report_is(run):
@@ -109,8 +109,8 @@ def test_the_verdict_has_what_the_issue_asks_for(run):
         assert each["breaks_at"] in (None, 2, 4)
         for row in each["ratios"]:
             assert set(row) == {
-                *("ratio", "hosts", "trials", "median", "low", "high"),
-                *("loss", "loss_low", "loss_high", "state", "limited_by"),
+                *("ratio", "hosts", "trials", "median", "low", "high", "loss", "loss_low", "loss_high", "state"),
+                *("expected", "chance", "hope", "grid", "outliers", "passed_over", "limited_by"),
             }
             limit = row["limited_by"]
             assert limit["resource"] in ("cpu", "nic_up", "nic_down", "disk_read", "disk_write", "none")
@@ -124,9 +124,10 @@ def test_the_verdict_has_what_the_issue_asks_for(run):
         baseline = each["ratios"][0]
         assert (baseline["loss"], baseline["loss_low"], baseline["loss_high"]) == (0, 0, 0)
         for row in each["ratios"][1:]:
-            assert row["loss"] == pytest.approx(1 - row["median"] / baseline["median"])
-            assert row["state"] != "holds" or row["loss_high"] <= 0.2
-            assert row["state"] != "breaks" or row["loss_low"] > 0.2
+            # The loss is that of the levels: medians of two values, but for what the machine drifted.
+            assert 1 - row["loss"] == pytest.approx(row["median"] / baseline["median"], rel=0.1)
+            assert row["state"] != "holds" or row["loss_high"] <= 0.2 + each["indifference"]
+            assert row["state"] != "breaks" or row["loss_low"] > 0.2 - each["indifference"]
 
 
 def test_the_savings_agree_with_the_trials(run):
