@@ -208,8 +208,8 @@ def test_nodes_of_one_host_share_its_cores_and_those_of_another_do_not(hosts):
     def shares():
         got = together(hosts, {node: python(SPIN, 1.5) for node in ("a1", "a2", "b1")})
         assert got["b1"] <= 1.05 * 0.3
-        assert got["a1"] == pytest.approx(got["a2"], rel=0.3)
-        return got["a1"] + got["a2"]
+        shared = got["a1"] == pytest.approx(got["a2"], rel=0.3)
+        return (got["a1"] + got["a2"]) if shared else 0.0  # what others take of the machine may fall on one of them
 
     # The three start one after the other, so that for a moment one of the two may be alone.
     attempts(shares, 0.95 * 0.3, 1.10 * 0.3)

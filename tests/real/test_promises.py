@@ -18,6 +18,7 @@ from support import FIGURES, MBIT, MIB, deployed, out, python, request
 from test_fidelity import SPIN
 
 from pliant import engine
+from pliant.artefacts import Artefacts
 from pliant.calibration import calibrate_hosts
 from pliant.cluster import Cluster
 from pliant.errors import FatalError, TrialError
@@ -137,7 +138,7 @@ def test_a_trial_during_which_the_machine_ran_out_is_not_valid_and_is_repeated(t
 
     listener = Listener()
     with listener.stack:
-        engine.run(prepare(parse(STUDY, "promises.toml")), tmp_path / "run", listener)
+        engine.run(prepare(parse(STUDY, "promises.toml")), tmp_path / "run", listener, Artefacts(tmp_path / "store"))
     with Store.open(tmp_path / "run") as store:
         trials = store.trials()
     assert [(trial.number, trial.attempt, trial.state) for trial in trials] == [(1, 1, "invalid"), (2, 2, "done")]

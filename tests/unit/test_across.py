@@ -12,7 +12,7 @@ import runs
 from click.testing import CliRunner
 from test_report import Page
 
-from pliant.cli.compare_ import command
+from pliant.cli import cli
 from pliant.report import analyse
 from pliant.report.across import Judged, across
 from pliant.store import Store
@@ -108,7 +108,7 @@ def test_other_tolerated_losses_allow_no_verdict_on_who_folds_further(tmp_path):
 
 
 def compare(*arguments: object) -> str:
-    result = CliRunner().invoke(command, [str(each) for each in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["compare", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 

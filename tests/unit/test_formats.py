@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from test_across import typeset
 from test_report import Page, small_run
 
-from pliant.cli.report_ import command
+from pliant.cli import cli
 from pliant.errors import UserError
 from pliant.report import analyse, latex, markdown, write_report
 from pliant.report.document import Document, Heading, Items, Paragraph, Table, grouped
@@ -33,7 +33,7 @@ def rendered(text: str) -> str:
 
 
 def report(*arguments: object) -> str:
-    result = CliRunner().invoke(command, [str(each) for each in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["report", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 
