@@ -124,8 +124,8 @@ def test_the_verdict_has_what_the_issue_asks_for(run):
         baseline = each["ratios"][0]
         assert (baseline["loss"], baseline["loss_low"], baseline["loss_high"]) == (0, 0, 0)
         for row in each["ratios"][1:]:
-            # The loss is that of the levels: medians of two values, but for what the machine drifted.
-            assert 1 - row["loss"] == pytest.approx(row["median"] / baseline["median"], rel=0.1)
+            # The loss is that of the levels, without what the machine drifted: the medians' is not far from it.
+            assert row["loss_low"] <= 1 - row["median"] / baseline["median"] <= row["loss_high"]
             assert row["state"] != "holds" or row["loss_high"] <= 0.2 + each["indifference"]
             assert row["state"] != "breaks" or row["loss_low"] > 0.2 - each["indifference"]
 
