@@ -17,7 +17,7 @@ from contextlib import suppress
 from . import disks, kernel, view
 from .cgroup import kill_all
 from .deployment import Deployment
-from .process import CommandFailed, alive, environment, run
+from .process import CommandFailed, alive, environment, run, start_time
 
 _EXT4_IOC_SHUTDOWN = 0x8004587D
 _NO_FLUSH = 2
@@ -106,7 +106,15 @@ def _processes(deployment: Deployment, node: str) -> list[int]:
 def _end(deployment: Deployment, node: str, deadline_s: float) -> None:
     """Stop what the kernel serves for a node, and kill its processes until none is left but its init."""
     kernel.stop_servers([deployment.nodes[node].pid])
-    if left := kill_all(lambda: _processes(deployment, node), time.monotonic() + deadline_s):
+    seen: dict[int, int | None] = {}
+
+    def find() -> list[int]:
+        for pid in _processes(deployment, node):
+            seen.setdefault(pid, start_time(pid))
+        # One that is about to be gone is no longer listed in its group, and still there.
+        return [pid for pid, started in seen.items() if started is not None and alive(pid, started)]
+
+    if left := kill_all(find, time.monotonic() + deadline_s):
         raise CommandFailed(["kill"], 1, "", f"processes {left} do not die", node)
 
 
