@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from html import unescape
@@ -62,6 +63,12 @@ def test_everything_that_is_promised_is_there(run):
     _, out, _ = run
     for name in ("verdict.json", "trials.csv", "report.html", "results.sqlite"):
         assert (out / name).stat().st_size > 0
+    assert not (out / "figures").exists()
+
+
+def test_figures_for_papers_are_drawn_for_who_asks(run):
+    _, out, _ = run
+    assert "Figures: " in pliant("report", str(out), "--figures").stdout
     widths = {path.name: {each.name for each in path.iterdir()} for path in (out / "figures").iterdir()}
     assert set(widths) == {"88mm", "180mm"}
     assert widths["88mm"] == widths["180mm"]
@@ -70,6 +77,7 @@ def test_everything_that_is_promised_is_there(run):
     begins = {".svg": b"<?xml", ".pdf": b"%PDF-", ".png": b"\x89PNG"}
     for path in (out / "figures").rglob("*.*"):
         assert path.read_bytes().startswith(begins[path.suffix])
+    shutil.rmtree(out / "figures")
 
 
 def test_the_terminal_shows_the_verdict_and_where_the_report_is(run):

@@ -15,11 +15,15 @@ FORMATS = ("html", "markdown", "latex", "json")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Only this, to standard output or to --output.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With --format: the file to write.")
+@click.option(
+    "--figures", is_flag=True, help="Also every figure as SVG, PDF and PNG, for a column and a page of a paper."
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def command(run: Path, kind: str | None, output: Path | None, as_json: bool) -> None:
+def command(run: Path, kind: str | None, output: Path | None, figures: bool, as_json: bool) -> None:
     """Judge RUN, the directory of a run (also an interrupted one), and write its report there.
 
-    Writes verdict.json, trials.csv, report.html and figures/. With --format only that is written, and nothing in RUN.
+    Writes verdict.json, trials.csv and report.html, and figures/ if asked for or if there is one of an earlier report.
+    With --format only that is written, and nothing in RUN.
     """
     from pliant.cli.run_ import show
     from pliant.errors import UserError
@@ -27,6 +31,8 @@ def command(run: Path, kind: str | None, output: Path | None, as_json: bool) -> 
     if as_json and kind not in (None, "json"):
         raise UserError(f"--json and --format {kind} are two things; give one of them")
     kind = "json" if as_json else kind
+    if kind is not None and figures:
+        raise UserError("--figures writes into the run, --format only what it names; give one of them")
     if kind is not None:
         written(_text(run, kind), output)
     elif output is not None:
@@ -34,7 +40,7 @@ def command(run: Path, kind: str | None, output: Path | None, as_json: bool) -> 
             "--output needs --format: html, markdown, latex or json; without it all is written into the run"
         )
     else:
-        show(run)
+        show(run, figures=figures)
 
 
 def _text(run: Path, kind: str) -> str:

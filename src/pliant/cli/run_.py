@@ -112,10 +112,13 @@ def _default(name: str) -> Path:
     )
 
 
-def show(directory: Path, *, quiet: bool = False, events: bool = False) -> None:
-    """Write the report of a run and say on standard output what it says; the figures, which take longest, come last."""
+def show(directory: Path, *, quiet: bool = False, events: bool = False, figures: bool = False) -> None:
+    """Write the report of a run and say on standard output what it says.
+
+    With `figures`, or where there are some of an earlier report, also those for papers, which take some seconds.
+    """
     from pliant.cli.events import last
-    from pliant.report import write_figures, write_report
+    from pliant.report import FIGURES, write_figures, write_report
     from pliant.report.terminal import said
 
     result = write_report(directory)
@@ -124,6 +127,6 @@ def show(directory: Path, *, quiet: bool = False, events: bool = False) -> None:
     else:
         said(result.run)
         print(f"Report: {result.html}", flush=True)
-    drawn = write_figures(result)
-    if not quiet and not events:
-        print(f"Figures: {len(drawn)} in {result.html.parent / 'figures'}")
+    drawn = write_figures(result) if figures or (directory / FIGURES).is_dir() else ()
+    if drawn and not quiet and not events:
+        print(f"Figures: {len(drawn)} in {directory / FIGURES}")

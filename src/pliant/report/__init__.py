@@ -13,6 +13,7 @@ from pliant.report.chart import Figure
 from pliant.store import Store, write_atomically, write_trials_csv
 
 __all__ = [
+    "FIGURES",
     "Analysis",
     "ReportResult",
     "RunAnalysis",
@@ -22,6 +23,9 @@ __all__ = [
     "write_figures",
     "write_report",
 ]
+
+FIGURES = "figures"
+"""The directory of a run that has its figures as files."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,11 @@ def write_report(run_directory: Path) -> ReportResult:
 def write_figures(result: ReportResult) -> tuple[Path, ...]:
     """Write every figure of a report into `figures/`, as SVG, PDF and PNG, for a column and for a page of a paper.
 
-    That takes some seconds, so that it comes after what was concluded. UserError if it cannot be written.
+    That takes some seconds, so that it is done only for who asks. UserError if it cannot be written.
     """
     from pliant.report import paper
 
-    directory = result.html.parent / "figures"
+    directory = result.html.parent / FIGURES
     written = []
     try:
         for name, content in paper.files(all_figures(result.run)):
