@@ -177,11 +177,11 @@ def outcome(verdict: Verdict, losses: Mapping[float, float]) -> Outcome:
     return Outcome(sum(row.trials for row in verdict.ratios), wrong, not open_ and not missed)
 
 
-def verdict_on(trials: Sequence[Trial], sequential: bool) -> Verdict:
+def verdict_on(trials: Sequence[Trial], most: int | None) -> Verdict:
     """What those trials show."""
     values, numbers = by_ratio(trials, METRIC.name)
     hosts = dict.fromkeys(RATIOS, 1)
-    return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, sequential))
+    return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, most))
 
 
 def searched(machine: Machine, seed: int) -> Outcome:
@@ -192,7 +192,7 @@ def searched(machine: Machine, seed: int) -> Outcome:
     while (todo := search.next(over)) is not None:
         ever_off = ever_off or any(off(verdict, machine.losses) for verdict in search.verdicts(over))
         over.append(machine.trial(len(over) + 1, todo))
-    last = verdict_on(over, sequential=True)
+    last = verdict_on(over, MOST)
     return replace(outcome(last, machine.losses), off=ever_off or off(last, machine.losses))
 
 
@@ -200,7 +200,7 @@ def grid(machine: Machine, repetitions: int, seed: int) -> Outcome:
     """A full grid, judged once."""
     todo = schedule(["w"], RATIOS, repetitions, seed)
     trials = [machine.trial(number, each) for number, each in enumerate(todo, 1)]
-    return outcome(verdict_on(trials, sequential=False), machine.losses)
+    return outcome(verdict_on(trials, None), machine.losses)
 
 
 def machines(shape: Callable[[float, np.random.Generator], Machine], noise: float, curves: int) -> Iterator[Machine]:

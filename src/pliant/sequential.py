@@ -14,6 +14,9 @@ normal distribution, in units of the noise, with the right Haar measure on level
 * Howard, Ramdas, McAuliffe & Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", *Ann. Statist.*
   49, 2021: how its width compares.
 
+A search has at most so many trials of a ratio, and intervals that hold for ever are wider than that needs. `until`
+spends most of the level on those up to there (`pliant.boundary`) and the rest on those for ever.
+
 That is exact for normal noise of one scale and a known course of the drift; `pliant.levels` estimates both, so what the
 two are worth together is simulated: docs/statistics.md.
 """
@@ -25,11 +28,16 @@ from collections.abc import Callable
 
 from scipy.special import ndtr, stdtrit
 
+from pliant.boundary import limited
 from pliant.levels import Difference
 
 PRIOR_SIZE = 0.5
 """How many trials the prior on the effect is worth: intervals are narrowest at some twenty times as many."""
+FOR_EVER = 0.1
+"""What part of the level goes to intervals that hold at any number of trials, in a search with an end."""
 _LARGEST = 700.0
+_FARTHEST = 30.0
+"""Standard errors: beyond, Student's quantile has no digits left."""
 
 Quantile = Callable[[float, float, float], float]
 """From a level (of both sides), degrees of freedom and a size in trials to standard errors on each side."""
@@ -54,6 +62,24 @@ def whenever(level: float, degrees: float, size: float) -> float:
         return math.inf
     grown = math.exp(exponent)
     return math.sqrt(degrees * (grown - 1) / (1 - kept * grown)) if kept * grown < 1 else math.inf
+
+
+def until(most: int) -> Quantile:
+    """The same for a search that has at most `most` trials of a ratio.
+
+    Of the level `FOR_EVER` goes to `whenever`, and the rest to a boundary that is narrower up to that end: the interval
+    is the narrower of the two (a union bound), and so holds at every number of trials, with or without an end.
+    """
+
+    def quantile(level: float, degrees: float, size: float) -> float:
+        if degrees <= 0:
+            return math.inf
+        deviations = limited((1 - FOR_EVER) * level, size, most)
+        # As rarely crossed with a noise that is estimated: group sequential t-tests, Jennison & Turnbull (2000).
+        planned = -float(stdtrit(degrees, ndtr(-deviations))) if deviations < _FARTHEST else math.inf
+        return min(planned, whenever(FOR_EVER * level, degrees, size))
+
+    return quantile
 
 
 def margin(known: Difference, level: float, quantile: Quantile) -> float:

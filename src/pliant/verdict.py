@@ -6,7 +6,7 @@ The method, for one metric of one workload:
   baseline are levels of log values, compared as near in time as the machine's drift demands: `pliant.levels`, which
   also says how noise and outliers are treated.
 * **Intervals.** Where the number of trials was fixed beforehand, Student's. Where a search looked after every trial,
-  those of a confidence sequence, which are true at every look at once: `pliant.sequential`.
+  those of a test with an end and of a confidence sequence, which are true at every look at once: `pliant.sequential`.
 * **Several ratios.** A reader looks at all k folded ratios of a metric. "Holds" and "breaks" are one-sided claims,
   and only one of them can be wrong at a ratio, as in tests of equivalence (Berger & Hsu, *Statistical Science* 11,
   1996); so each side of each loss interval gets (1 - confidence) / k (Bonferroni), and never more than the usual half
@@ -34,7 +34,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from pliant.levels import Difference, Drift, Levels
-from pliant.sequential import expected, grid, hope, margin, once, whenever
+from pliant.sequential import Quantile, expected, grid, hope, margin, once, until, whenever
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
@@ -42,7 +42,7 @@ State = Literal["holds", "breaks", "undecided"]
 BASELINE = 1.0
 FEWEST = 2
 """Trials of a ratio without which nothing is claimed of it: one that went wrong must not be all there is."""
-FIRST_SHARES = (0.3, 0.3)
+FIRST_SHARES = (0.25, 0.25)
 """Of the error that a search may make: what the ratios that it examines first may use. Mostly these are all."""
 DOUBT = 1 / 3
 """How likely it may be that a ratio that a search passes over is not as those that it is passed over for."""
@@ -52,7 +52,8 @@ METHOD = (
 )
 INTERVALS = {
     False: "Student's quantile, for a number of trials fixed beforehand",
-    True: "confidence sequence of the mixture t-test, valid after every trial",
+    True: "boundary of group sequential tests (Wang and Tsiatis) and confidence sequence of the mixture "
+    "t-test, valid after every trial",
 }
 SPELLING = {
     "glusterfs": "GlusterFS",
@@ -69,9 +70,9 @@ class Series:
     """The values of one metric: `values` maps a ratio to its done trials' values in time order.
 
     Ratio 1 is the baseline. `hosts` maps each planned ratio to its number of hosts; ratios without values are reported
-    as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `sequential` says that a
-    search looked at the values before it went on. Raises ValueError for a value that is not a positive finite number:
-    it has no logarithm.
+    as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `most` is how many trials
+    of a ratio a search may have, which looks at the values before it goes on; None if they were fixed beforehand.
+    Raises ValueError for a value that is not a positive finite number: it has no logarithm.
     """
 
     filesystem: str
@@ -83,9 +84,7 @@ class Series:
     numbers: Mapping[float, Sequence[int]] = field(default_factory=dict)
     """The trials' numbers, in the places of their values; without, the nth values of all ratios follow each other."""
     indifference: float = 0.0
-    sequential: bool = False
     most: int | None = None
-    """How many trials of a ratio there will be at most, for a search."""
 
     def __post_init__(self) -> None:
         for ratio, values in self.values.items():
@@ -111,8 +110,18 @@ class Series:
     @property
     def folded(self) -> int:
         """How many folded ratios are judged: all that a search may look at, or else all that have values."""
-        looked = self.hosts if self.sequential else [ratio for ratio, values in self.values.items() if len(values)]
+        looked = self.hosts if self.searched else [ratio for ratio, values in self.values.items() if len(values)]
         return sum(1 for ratio in looked if ratio != BASELINE)
+
+    @property
+    def searched(self) -> bool:
+        """Whether the values were looked at before there were all."""
+        return self.most is not None
+
+    @property
+    def quantile(self) -> Quantile:
+        """How wide the intervals of its losses are."""
+        return once if self.most is None else until(self.most)
 
     def worse(self, loss: float) -> float:
         """A loss on the log scale on which losses are tested: how much lower, or higher, than the baseline's log."""
@@ -270,9 +279,9 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
         series.metric,
         series.max_loss,
         confidence,
-        _with_passed_over(rows) if series.sequential else tuple(rows),
+        _with_passed_over(rows) if series.searched else tuple(rows),
         series.indifference,
-        series.sequential,
+        series.searched,
         noise=math.expm1(levels.deviation) if levels is not None and known else None,
         drift=levels.drift if levels is not None and known else None,
     )
@@ -286,7 +295,7 @@ def _shares(series: Series, values: Sequence[Value]) -> dict[float, float]:
     """
     count = max(series.folded, 1)
     even = dict.fromkeys(sorted(series.hosts), 1 / count)
-    if not series.sequential or count <= len(FIRST_SHARES):
+    if not series.searched or count <= len(FIRST_SHARES):
         return even
     seen, examined = set[float](), list[float]()
     for each in values:
@@ -329,7 +338,7 @@ def _row(series: Series, ratio: float, levels: Levels | None, level: float, loss
     if levels is None or not len(values):
         return RatioVerdict(ratio, hosts, 0, None, None, None, None, None, None, "undecided")
     median = float(np.median(np.asarray(values, dtype=np.float64)))
-    half = _half(levels.level(ratio), level, series)
+    half = _half(levels.level(ratio), level, whenever if series.searched else once)  # of the baseline there is no most
     low, high = (None, None) if half is None else (_times(median, -half), _times(median, half))
     row = RatioVerdict(ratio, hosts, len(values), median, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0)
     return row if ratio == BASELINE else _against(row, series, levels, loss_level)
@@ -344,7 +353,7 @@ def _against(row: RatioVerdict, series: Series, levels: Levels, level: float) ->
     quotient = math.exp(-levels.lower(row.ratio, BASELINE))
     loss = sign * (1 - quotient)
     known = levels.difference(row.ratio, BASELINE)
-    half = _half(known, level, series)
+    half = _half(known, level, series.quantile)
     low = high = None
     if half is not None:
         low, high = sorted((sign * (1 - _times(quotient, -half)), sign * (1 - _times(quotient, half))))
@@ -356,24 +365,23 @@ def _against(row: RatioVerdict, series: Series, levels: Levels, level: float) ->
     chance = float(stdtr(known.degrees, away / known.error)) if known.error else float(away > 0)
     bound = series.worse(series.max_loss + (series.indifference if away <= 0 else -series.indifference))
     wanted = abs(bound - sign * known.estimate)
-    quantile = whenever if series.sequential else once
     if state != "undecided":
         as_well = grid(known, row.trials, base, max(series.folded - 1, 0), level, wanted)
         return replace(row, expected=0, chance=chance, grid=as_well)
-    more = expected(known, row.trials, base, level, quantile, wanted)
+    more = expected(known, row.trials, base, level, series.quantile, wanted)
     if series.most is None:
         return replace(row, expected=more, chance=chance)
     zone = (series.worse(series.max_loss - series.indifference), series.worse(series.max_loss + series.indifference))
     oriented = replace(known, estimate=sign * known.estimate)
-    likely = hope(oriented, row.trials, base, series.most - row.trials, level, quantile, zone)
+    likely = hope(oriented, row.trials, base, series.most - row.trials, level, series.quantile, zone)
     return replace(row, expected=more, chance=chance, hope=min(1.0, likely))
 
 
-def _half(known: Difference | None, level: float, series: Series) -> float | None:
+def _half(known: Difference | None, level: float, quantile: Quantile) -> float | None:
     """Half the width of an interval, in logs; None if it is not known."""
     if known is None:
         return None
-    half = margin(known, level, whenever if series.sequential else once)
+    half = margin(known, level, quantile)
     return half if math.isfinite(half) else None
 
 

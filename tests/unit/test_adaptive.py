@@ -56,7 +56,7 @@ def run(search, losses, noise=0.02, trial=measured, most=400) -> list[Trial]:
 def verdict(trials, metric=WRITE, workload="ior", filesystem=""):
     mine = [t for t in trials if (t.workload, t.filesystem) == (workload, filesystem)]
     hosts = dict.fromkeys(RATIOS, 1)
-    return judge(Series("x", workload, metric, 0.1, hosts, *by_ratio(mine, metric.name), 0.05, sequential=True))
+    return judge(Series("x", workload, metric, 0.1, hosts, *by_ratio(mine, metric.name), 0.05, 25))
 
 
 def counts(trials) -> Counter[float]:

@@ -40,6 +40,7 @@ PURE = (
     "export",
     "stalls",
     "levels",
+    "boundary",
     "sequential",
     "adaptive",
     "bound",

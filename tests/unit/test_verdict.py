@@ -268,7 +268,7 @@ def timed(call):
 
 def searched(values, numbers=None, **more):
     hosts = dict.fromkeys((1.0, 2.0, 3.0, 4.0, 6.0, 8.0), 1)
-    return judge(series(values, hosts=hosts, numbers=numbers or {}, sequential=True, indifference=0.05, **more))
+    return judge(series(values, hosts=hosts, numbers=numbers or {}, indifference=0.05, **({"most": 25} | more)))
 
 
 def test_looking_after_every_trial_is_paid_for():
@@ -316,6 +316,6 @@ def test_what_is_hopeless_is_told():
     values = {r: list(100 * (1 - 0.1 * (r > 1)) * np.exp(0.3 * chance.standard_normal(5))) for r in HOSTS}
     hopes = [row.hope for row in searched(values, most=8).ratios if row.trials and row.ratio != 1]
     assert all(hope is not None and hope < 0.1 for hope in hopes)
-    assert all(row.hope is None for row in searched(values).ratios)
+    assert all(row.hope is None for row in searched(values, most=None).ratios)
     quiet = {r: [100 * (1 - 0.1 * (r > 1)) * 1.01 ** (n % 3) for n in range(3)] for r in HOSTS}
     assert all(row.hope > 0.5 for row in searched(quiet, most=25).ratios[1:] if row.state == "undecided" and row.trials)

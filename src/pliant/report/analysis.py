@@ -245,8 +245,8 @@ def _series(trials: Sequence[Trial], workload: str, metric: Metric, info: RunInf
     done = [t for t in trials if t.state == "done" and t.workload == workload and t.ratio in info.hosts]
     values, numbers = by_ratio(sorted(done, key=lambda trial: (trial.started_at, trial.number)), metric.name)
     searched = info.search == "adaptive" and workload not in info.faults
-    zone = info.indifference
-    return Series(info.name, workload, metric, info.max_loss, info.hosts, values, numbers, zone, searched)
+    most = info.repetitions if searched else None
+    return Series(info.name, workload, metric, info.max_loss, info.hosts, values, numbers, info.indifference, most)
 
 
 def _usable(value: float) -> bool:
