@@ -32,7 +32,7 @@ _LATE_S = 0.5
 _START_S = 0.3
 """Time for the programs to start, and for each node as much again as starting one takes beside the others."""
 _START_NODE_S = 0.05
-_PATIENCE = (1, 3, 9)
+_PATIENCE = (1, 3, 9, 27)
 """... times this, if some started too late."""
 _FILE = ".pliant-calibration"
 
