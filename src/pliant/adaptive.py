@@ -8,7 +8,8 @@ so that each folded trial has a baseline near it in time (blocks that all hold t
 1. At first the two ratios between which the prior puts the break, then every other ratio once: a curve must have been
    looked at before it may be bisected, as folding can also make a file system faster.
 2. From then on the two neighbours between which the break is most likely by all trials together, until the one is
-   decided to hold and the other to break: bisection that begins where the look at the whole curve points.
+   decided to hold and the other to break: bisection that begins where the look at the whole curve points. While
+   nothing is shown to break, and the upper of the two may be hard to decide, the next one beyond it as well.
 3. A ratio that is passed over for a larger one that holds, or a smaller one that breaks, must look as if it did the
    same. One that does not is wanted; and where a curve is shown not to be monotone, all are.
 4. At the largest ratio at which every metric may hold, each is decided.
@@ -259,9 +260,11 @@ def wanted(verdict: Verdict, spent: Collection[float] = ()) -> set[float]:
     doubtful = {row.ratio for row in open_ if row.ratio < held and _chance(row, verdict) > DOUBT}
     doubtful |= {row.ratio for row in open_ if row.ratio > broken and _chance(row, verdict) < 1 - DOUBT}
     first = _likeliest([_chance(row, verdict) for row in between])
-    below = [row.ratio for row in between[:first] if row in open_]
-    above = [row.ratio for row in between[first:] if row in open_]
-    return doubtful | {*below[-1:], *above[:1]}
+    below = [row for row in between[:first] if row in open_]
+    above = [row for row in between[first:] if row in open_]
+    # One that is hard to decide may use up the budget: the next beyond it says at least where it breaks at the latest.
+    hard = broken == math.inf and any(_chance(row, verdict) < 1 - DOUBT for row in above[:1])
+    return doubtful | {row.ratio for row in below[-1:] + above[: 1 + hard]}
 
 
 def _likeliest(chances: Sequence[float]) -> int:

@@ -118,6 +118,14 @@ def test_what_is_near_the_tolerated_loss_ends_undecided():
     assert all(row.expected and row.expected > 1 for row in found.undecided)
 
 
+def test_a_near_thing_does_not_use_up_a_small_budget_alone():
+    """Ratio 2 loses what is tolerated; where it breaks at the latest is known all the same."""
+    losses = {"ior": {WRITE: {2.0: 0.1, 3.0: 0.35, 4.0: 0.5, 6.0: 0.6, 8.0: 0.7}}}
+    for seed in range(5):
+        trials = run(Within(Adaptive(question(seed=seed)), 24, None), losses, noise=0.1)
+        assert verdict(trials).breaks_at in (2.0, 3.0, 4.0)
+
+
 def test_all_metrics_of_all_workloads_count():
     losses = {"ior": {WRITE: LATE, READ: EARLY}, "mdtest": {LATENCY: dict.fromkeys(RATIOS[1:], 0.0)}}
     trials = run(Adaptive(question({"ior": (WRITE, READ), "mdtest": (LATENCY,)})), losses)

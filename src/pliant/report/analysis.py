@@ -279,7 +279,7 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
     if undecided := sum(row.ratio != BASELINE for v in verdicts for row in v.undecided):
         claims = sum(len(v.ratios) - 1 for v in verdicts)
         verb = "is" if undecided == 1 else "are"
-        remedy = "more repetitions, or less noise, would decide"
+        remedy = "more trials, or less noise, would decide"
         yield f"{undecided} of {plural(claims, 'state')} {verb} undecided: {remedy}."
     if drifting := [metric_title(v.metric) for v in verdicts if v.drift is not None and v.drift.shown]:
         yield f"The machine drifted while these were measured, which losses make allowance for: {join(drifting)}."
