@@ -295,7 +295,7 @@ def _shares(series: Series, values: Sequence[Value]) -> dict[float, float]:
     """
     count = max(series.folded, 1)
     even = dict.fromkeys(sorted(series.hosts), 1 / count)
-    if not series.searched or count <= len(FIRST_SHARES):
+    if not series.searched or 1 / count >= max(FIRST_SHARES):
         return even
     seen, examined = set[float](), list[float]()
     for each in values:
@@ -341,11 +341,12 @@ def _row(series: Series, ratio: float, levels: Levels | None, level: float, loss
     half = _half(levels.level(ratio), level, whenever if series.searched else once)  # of the baseline there is no most
     low, high = (None, None) if half is None else (_times(median, -half), _times(median, half))
     row = RatioVerdict(ratio, hosts, len(values), median, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0)
-    return row if ratio == BASELINE else _against(row, series, levels, loss_level)
+    even = level * min(1.0, 2 / max(series.folded, 1))
+    return row if ratio == BASELINE else _against(row, series, levels, loss_level, even)
 
 
-def _against(row: RatioVerdict, series: Series, levels: Levels, level: float) -> RatioVerdict:
-    """A row with its loss against the baseline, and what that shows."""
+def _against(row: RatioVerdict, series: Series, levels: Levels, level: float, even: float) -> RatioVerdict:
+    """A row with its loss against the baseline, and what that shows; a grid's intervals would be of level `even`."""
     sign = 1.0 if series.metric.better == "higher" else -1.0
     base = levels.trials(BASELINE)
     if not base:
@@ -366,7 +367,7 @@ def _against(row: RatioVerdict, series: Series, levels: Levels, level: float) ->
     bound = series.worse(series.max_loss + (series.indifference if away <= 0 else -series.indifference))
     wanted = abs(bound - sign * known.estimate)
     if state != "undecided":
-        as_well = grid(known, row.trials, base, max(series.folded - 1, 0), level, wanted)
+        as_well = grid(known, row.trials, base, max(series.folded - 1, 0), even, wanted)
         return replace(row, expected=0, chance=chance, grid=as_well)
     more = expected(known, row.trials, base, level, series.quantile, wanted)
     if series.most is None:

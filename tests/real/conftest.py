@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import support
 
 from pliant.machine import cgroup
+
+# Who starts the tests in a script's background has them ignore SIGINT, and with them every pliant that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _lacking() -> str:
