@@ -159,7 +159,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "90eca355f21572d1"
+DIGEST = "df4d5f8fb38746f4"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -184,15 +184,19 @@ class Deployment:
             "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
             "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
             "# A refold at the same moment removes the groups that it is about to join: then there are new ones.\n"
-            "# A node that loses its power meanwhile is seen only after joining: who is in by then is killed.\n"
+            "# A node that loses its power meanwhile is seen only after joining: who is in by then is killed. One\n"
+            "# that is down has no groups to join: who waited until it is on would be in it, and in none of them.\n"
             'words=""; [ "$1" = -x ] && { words=y; shift; }\n'
             f'name=$1 node="{self.journal.directory}/enter.d/$1"; shift\n'
             '[ -n "$words" ] && set -- /bin/sh -c "exec $*"\n'
-            'join() { read -r pid && while read -r file; do echo $$ > "$file" || return 1; done; }\n'
-            "tries=0\n"
+            'refuse() { echo "$name is down" >&2; exit 255; }\n'
+            'join() { read -r pid && [ "$pid" != down ] && '
+            'while read -r file; do echo $$ > "$file" || return 1; done; }\n'
+            "pid= tries=0\n"
             'until join < "$node" 2> /dev/null\n'
-            'do tries=$((tries+1)); [ "$tries" -lt 200 ] || { join < "$node"; exit 255; }; done\n'
-            'read -r pid < "$node" && [ "$pid" != down ] || { echo "$name is down" >&2; exit 255; }\n'
+            'do [ "$pid" != down ] || refuse; tries=$((tries+1)); '
+            '[ "$tries" -lt 200 ] || { join < "$node"; exit 255; }; done\n'
+            'read -r pid < "$node" && [ "$pid" != down ] || refuse\n'
             'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'
         )
         script.chmod(0o700)
