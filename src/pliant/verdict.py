@@ -196,7 +196,7 @@ class Verdict:
     confidence: float
     ratios: tuple[RatioVerdict, ...]
     indifference: float = 0.0
-    sequential: bool = False
+    searched: bool = False
     noise: float | None = None
     drift: Drift | None = None
 
@@ -252,7 +252,7 @@ class Verdict:
             "indifference": self.indifference,
             "noise": self.noise,
             "drift": None if self.drift is None else self.drift.to_json(),
-            "method": f"{METHOD}; {INTERVALS[self.sequential]}",
+            "method": f"{METHOD}; {INTERVALS[self.searched]}",
             "sentence": self.sentence,
         }
 
@@ -270,7 +270,7 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
     outlying = [values[index] for index in levels.outliers] if levels is not None else []
     rows = []
     for ratio, share in _shares(series, values).items():
-        row = _row(series, ratio, levels, 1 - confidence, (1 - confidence) * min(1.0, 2 * share))
+        row = _row(series, ratio, levels, 1 - confidence, share)
         rows.append(replace(row, outliers=tuple(each.trial for each in outlying if each.ratio == ratio)))
     known = levels is not None and not math.isnan(levels.deviation)
     return Verdict(
@@ -333,16 +333,23 @@ def recommended_ratio(verdicts: Sequence[Verdict]) -> float | None:
     return max((ratio for ratio in set.intersection(*common) if ratio <= min(known)), default=None)
 
 
-def _row(series: Series, ratio: float, levels: Levels | None, level: float, loss_level: float) -> RatioVerdict:
+def _row(series: Series, ratio: float, levels: Levels | None, error: float, share: float) -> RatioVerdict:
     hosts, values = series.hosts[ratio], series.values.get(ratio, ())
     if levels is None or not len(values):
         return RatioVerdict(ratio, hosts, 0, None, None, None, None, None, None, "undecided")
     median = float(np.median(np.asarray(values, dtype=np.float64)))
-    half = _half(levels.level(ratio), level, whenever if series.searched else once)  # of the baseline there is no most
+    half = _half(levels.level(ratio), error, whenever if series.searched else once)  # of the baseline there is no most
     low, high = (None, None) if half is None else (_times(median, -half), _times(median, half))
     row = RatioVerdict(ratio, hosts, len(values), median, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0)
-    even = level * min(1.0, 2 / max(series.folded, 1))
-    return row if ratio == BASELINE else _against(row, series, levels, loss_level, even)
+    if ratio == BASELINE:
+        return row
+    even = 1 / max(series.folded, 1)
+    return _against(row, series, levels, _both_sides(error, share), _both_sides(error, even))
+
+
+def _both_sides(error: float, share: float) -> float:
+    """The level of a loss interval, each side of which may use a share of the error, and at most the usual half."""
+    return error * min(1.0, 2 * share)
 
 
 def _against(row: RatioVerdict, series: Series, levels: Levels, level: float, even: float) -> RatioVerdict:

@@ -24,11 +24,9 @@ def together(jobs: dict[str, Job], *, timeout_s: float = 20.0, stdin: str = "", 
 def ended(mark: str) -> bool:
     """Whether none is left: one that was killed takes a moment to be gone."""
     until = time.monotonic() + 5
-    while left := marked(MARK, mark):
-        if time.monotonic() > until:
-            return not left
+    while marked(MARK, mark) and time.monotonic() < until:
         time.sleep(0.01)
-    return True
+    return marked(MARK, mark) == []
 
 
 def test_each_has_its_own_output_and_all_have_the_input():
