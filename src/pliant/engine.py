@@ -393,11 +393,10 @@ class _Runner:
 
     def reuse(self, todo: Todo, search: Search) -> Trial | None:
         """A trial that was measured before and is in the store; None if it has to be measured."""
-        if todo.key in self.tried:
-            return None
-        found = self.keeper.reuse(todo, self.number + 1, self.place(todo, self.number + 1), self.listener.note)
+        number, attempt = self.number + 1, len(self.tried.get(todo.key, ())) + 1
+        found = self.keeper.reuse(todo, number, attempt, self.place(todo, number), self.listener.note)
         if found is not None:
-            self.number += 1
+            self.number = number
             self.store.end(found)
             self.count(found)
             if found.reused:

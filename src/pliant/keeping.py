@@ -32,7 +32,9 @@ class Keeper:
         """The key of a trial."""
         return self._determined[todo.filesystem].key(todo)
 
-    def reuse(self, todo: Todo, number: int, directory: str, said: Callable[[str], None]) -> Trial | None:
+    def reuse(
+        self, todo: Todo, number: int, attempt: int, directory: str, said: Callable[[str], None]
+    ) -> Trial | None:
         """The trial of the same key, as the `number`th of this run, linked to from `directory`; None if there is none.
 
         One that was changed since is not believed, and `said`.
@@ -54,7 +56,7 @@ class Keeper:
             number=number,
             filesystem=todo.filesystem,
             workload=todo.workload,
-            attempt=1,
+            attempt=attempt,
             directory=directory,
             reused="" if own else f"{record['run']}, {found.started_at}",
         )

@@ -1,7 +1,12 @@
-"""A run of a study whose trials take no time and need no machine, to be killed: DIRECTORY STORE."""
+"""A run of a study whose trials take no time and need no machine, to be killed: DIRECTORY STORE [NUMBER].
+
+It kills itself between keeping what trial NUMBER left and storing that the trial has ended.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -14,6 +19,7 @@ from pliant import engine, preparation
 from pliant import mpi as mpi_
 from pliant.artefacts import Artefacts
 from pliant.machine import facts
+from pliant.store import Store
 from pliant.study import parse
 from pliant.trial import Trial
 
@@ -43,8 +49,8 @@ def measure(self, trial: Trial) -> Trial:
     return replace(trial, state="done", metrics={"write_bandwidth": trial.ratio * trial.repetition})
 
 
-def main(directory: Path, store: Path) -> None:
-    """Run it, or go on with it."""
+def main(directory: Path, store: Path, last: int) -> None:
+    """Run it, or go on with it, up to the `last` trial."""
     facts.look = lambda: MACHINE
     facts.missing = lambda programs: []
     facts.missing_filesystems = lambda names: []
@@ -55,9 +61,17 @@ def main(directory: Path, store: Path) -> None:
     engine._Runner.take_turns = lambda self, todo: None
     engine._Runner.recover = lambda self, trial: None
     engine._Runner.measure = measure
+    end = Store.end
+
+    def end_or_die(self, trial: Trial) -> None:
+        if trial.number == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        end(self, trial)
+
+    Store.end = end_or_die
     study = parse(edited('name = "small" => name = "small" \n search = "grid"'), "a.toml")
     engine.run(preparation.prepare(study), directory, Silent(), Artefacts(store))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else 0)

@@ -24,8 +24,9 @@ TRIALS = 2 * 3 * 2 + 2
 """Workloads x ratios x repetitions, and a second attempt at two that failed."""
 
 
-def started(out: Path, store: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, str(SCRIPT), str(out), str(store)], stdout=subprocess.PIPE, text=True)
+def started(out: Path, store: Path, *last: int) -> subprocess.Popen[str]:
+    argv = [sys.executable, str(SCRIPT), str(out), str(store), *map(str, last)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
 
 def table(out: Path) -> list[tuple[object, ...]]:
@@ -66,6 +67,23 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_been(whole, tmp_path, seed):
                 assert database.changed() == []
         if ended or chance.random() < 0.4:
             break
+    ends_as_if_nothing_had_been(whole, out, store)
+
+
+def test_killed_after_each_trial_was_kept_and_before_it_was_stored(whole, tmp_path):
+    """Also after a second attempt, which is not in the store of artefacts under a key of its own."""
+    out, store = tmp_path / "run", tmp_path / "store"
+    for number in range(1, TRIALS + 1):
+        # Twice: what was kept is found, and the run can be killed before it is stored again.
+        for _ in range(2):
+            with started(out, store, number) as running:
+                running.stdout.read()
+                assert running.wait(60) == -signal.SIGKILL
+    ends_as_if_nothing_had_been(whole, out, store)
+
+
+def ends_as_if_nothing_had_been(whole, out: Path, store: Path) -> None:
+    """Go on with a run: it ends, and nothing tells it from one that was never killed."""
     with started(out, store) as running:
         running.stdout.read()
         assert running.wait(60) == 0

@@ -501,9 +501,9 @@ class Kept:
     def key(self, todo: Todo) -> str:
         return "key"
 
-    def reuse(self, todo, number, directory, said):
+    def reuse(self, todo, number, attempt, directory, said):
         found = self.before.get(todo.key)
-        return found and replace(found, number=number, directory=directory, reused="another")
+        return found and replace(found, number=number, attempt=attempt, directory=directory, reused="another")
 
     def keep(self, trial: Trial, todo: Todo) -> None:
         self.kept.append(trial)

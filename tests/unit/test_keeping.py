@@ -54,12 +54,12 @@ def test_a_done_trial_is_in_the_store_with_its_record_and_what_determined_it(tmp
 def test_another_run_has_it_without_measuring(tmp_path, store):
     trial = kept(tmp_path / "run", store)
     other = keeper(tmp_path / "other", store)
-    found = other.reuse(todo_of(trial), 7, "trials/0007-x", pytest.fail)
+    found = other.reuse(todo_of(trial), 7, 2, "trials/0007-x", pytest.fail)
     assert found == replace(
-        trial, number=7, directory="trials/0007-x", reused=f"{tmp_path}/run, {trial.started_at}", attempt=1
+        trial, number=7, directory="trials/0007-x", reused=f"{tmp_path}/run, {trial.started_at}", attempt=2
     )
     assert (tmp_path / "other/trials/0007-x/write.out").read_text() == "trial 1\n"
-    assert keeper(tmp_path / "other", store, kernel="6.19").reuse(todo_of(trial), 8, "trials/0008", print) is None
+    assert keeper(tmp_path / "other", store, kernel="6.19").reuse(todo_of(trial), 8, 1, "trials/0008", print) is None
     shutil.rmtree(tmp_path / "run")
     assert store.garbage().artefacts == (), "the other run needs it"
 
@@ -68,7 +68,7 @@ def test_what_this_run_measured_and_could_not_store_is_its_own(tmp_path, store):
     """Killed between keeping a trial and storing it: the link is there, and a trial that is half."""
     trial = kept(tmp_path / "run", store)
     again = keeper(tmp_path / "run", store)
-    found = again.reuse(todo_of(trial), 1, trial.directory, pytest.fail)
+    found = again.reuse(todo_of(trial), 1, 1, trial.directory, pytest.fail)
     assert found == trial
     assert changed((tmp_path / "run" / trial.directory).resolve()) == []
 
@@ -79,7 +79,7 @@ def test_what_was_changed_is_not_believed(tmp_path, store):
     (artefact / "write.out").chmod(0o644)
     (artefact / "write.out").write_text("trial 2\n")
     said = []
-    assert keeper(tmp_path / "other", store).reuse(todo_of(trial), 1, "trials/0001", said.append) is None
+    assert keeper(tmp_path / "other", store).reuse(todo_of(trial), 1, 1, "trials/0001", said.append) is None
     assert said == [f"{artefact}/write.out was changed: measured anew; see `pliant verify`"]
     assert not (tmp_path / "other/trials").exists()
 
