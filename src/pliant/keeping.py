@@ -32,9 +32,7 @@ class Keeper:
         """The key of a trial."""
         return self._determined[todo.filesystem].key(todo)
 
-    def reuse(
-        self, todo: Todo, number: int, attempt: int, directory: str, said: Callable[[str], None]
-    ) -> Trial | None:
+    def reuse(self, todo: Todo, number: int, attempt: int, directory: str, said: Callable[[str], None]) -> Trial | None:
         """The trial of the same key, as the `number`th of this run, linked to from `directory`; None if there is none.
 
         One that was changed since is not believed, and `said`.
