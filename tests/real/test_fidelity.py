@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -262,6 +263,28 @@ def test_a_busy_disk_gets_what_the_idle_one_leaves(hosts):
     promise(hosts, disk_byte_s=40e6)
     write(hosts, "a1", 16 * MIB, "buffered", "again")
     attempts(lambda: float(out(hosts, "a1", *python(KEEP_WRITING, f"{DISK}/again", 1.5))), 0.95 * 40e6, 1.05 * 40e6)
+
+
+def test_a_node_that_flushes_its_disk_waits_for_its_own_writes_only(hosts):
+    """... and not for the disk of the machine, which would be the noise of whatever else is written on it."""
+    hosts.limit(False)
+    name = Path(hosts.nodes["b1"].device).name
+    flushed = lambda: int(Path("/sys/block", name, "stat").read_text().split()[15])  # noqa: E731
+    before = flushed()
+    write(hosts, "b1", MIB, "buffered")
+    assert flushed() == before
+
+
+def test_whoever_gets_its_loop_device_next_has_one_that_is_flushed(tmp_path):
+    with deployed([request("a1", 1, disk=DISK, disk_bytes=16 * MIB)], {"a1": 1}) as deployment:
+        device = deployment.nodes["a1"].device
+    image = tmp_path / "image"
+    image.write_bytes(bytes(MIB))
+    subprocess.run(["losetup", device, image], check=True)
+    try:
+        assert Path("/sys/block", Path(device).name, "queue/write_cache").read_text() == "write back\n"
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 def test_without_limits_the_disk_is_fast(hosts):

@@ -159,7 +159,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "df4d5f8fb38746f4"
+DIGEST = "5759779c3ad5efd3"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():
