@@ -2,8 +2,8 @@
 
 Such a disk has a rate, and no other time of its own. What it was given is in the machine's page cache, which outlives
 the node, so a flush has nothing to wait for. The kernel's would wait until the machine's own disk has all that it was
-given so far: 0.2 s each time the file system commits, in which nothing passes, and for which a limit never makes up (one
-writer got 0.84 to 0.95 of 200 MB/s with such flushes, and 0.97 to 1.00 without).
+given so far: 0.2 s each time the file system commits, in which nothing passes, and for which a limit never makes up:
+one writer got 0.84 to 0.95 of 200 MB/s with such flushes, and 0.97 to 1.00 without.
 
 Bandwidth is limited per loop device; `diskshare` divides a host's bandwidth among the disks of its nodes.
 """
