@@ -159,7 +159,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "5759779c3ad5efd3"
+DIGEST = "c3683b6af9853920"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():
