@@ -1,8 +1,11 @@
-"""The machine that studies are prepared for where a test asks for it."""
+"""What tests ask for: a machine that has everything, and Nix, apart from the machine's own."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prepared_studies import MACHINE
@@ -33,3 +36,24 @@ def machine(monkeypatch):
     monkeypatch.setattr(preparation.mpi_, "find", lambda asked, program: replace(mpi, mpiexec=asked or mpi.mpiexec))
     monkeypatch.setenv("PATH", "/nowhere")
     return here
+
+
+@pytest.fixture(scope="module")
+def nix_instantiate(tmp_path_factory):
+    base = tmp_path_factory.mktemp("nix")
+    own = {f"NIX_{name}_DIR": str(base / name.lower()) for name in ("STORE", "STATE", "LOG", "CONF")}
+
+    def run(*argv: str, cwd: Path | None = None, text: str = "") -> str:
+        done = subprocess.run(
+            ["nix-instantiate", *argv],
+            env=os.environ | own,
+            cwd=cwd,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

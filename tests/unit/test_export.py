@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import itertools
 import json
-import os
 import re
 import subprocess
 import tomllib
@@ -14,8 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from study_files import GOOD
 
 from pliant.cli import cli
@@ -139,27 +135,6 @@ let
 in
 builtins.listToAttrs (map (name: { inherit name; value = one name; }) FLAVOURS)
 """
-
-
-@pytest.fixture(scope="module")
-def nix_instantiate(tmp_path_factory):
-    base = tmp_path_factory.mktemp("nix")
-    own = {f"NIX_{name}_DIR": str(base / name.lower()) for name in ("STORE", "STATE", "LOG", "CONF")}
-
-    def run(*argv: str, cwd: Path | None = None, text: str = "") -> str:
-        done = subprocess.run(
-            ["nix-instantiate", *argv],
-            env=os.environ | own,
-            cwd=cwd,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 def flavours(ratio: float | None) -> list[str]:
@@ -349,63 +324,6 @@ def test_a_directory_is_never_formatted(tmp_path, nix_instantiate):
         "--eval", "--json", "-E", f"({call} {{ pkgs = {{ }}; }}).systemd.services.data-disk.script", cwd=tmp_path
     )
     assert json.loads(value) == "mkdir --parents /srv"
-
-
-# Texts
-
-
-PIECES = st.sampled_from(["$", "{", "${", "''", '"', "\\", "\n", " "])
-TEXTS = st.lists(PIECES | st.characters(exclude_characters="\0", exclude_categories=("Cs",))).map("".join)
-
-
-@given(TEXTS)
-@settings(max_examples=300, deadline=None)
-def test_nothing_ends_its_string(text):
-    """Without Nix: no quote and no antiquotation but behind a backslash."""
-    inside = nix.string(text)[1:-1]
-    assert re.fullmatch(r'(?s)(?:\\.|(?!\$\{)[^"\\])*', inside)
-
-
-HOSTILE = [
-    '${builtins.abort "x"}',
-    "''",
-    "''${x}",
-    "$${x}",
-    "a'''b''",
-    "\\${x}",
-    '"; x = "',
-    "a\n  b\n",
-    "  a\nb\n",
-    "a\n",
-    "$\n{\n",
-    "''\n",
-    "a''${x}\n",
-    "$${x}\n",
-    "a'${x}\n",
-    "a'\n",
-    "''\\n\n",
-    "a$''{x}\n",
-    "\u00e9\t\r\n",
-    "\n\n",
-    "x\n \ny\n",
-]
-
-
-@given(st.lists(TEXTS, min_size=1, max_size=40))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nix_reads_any_text_as_it_was(nix_instantiate, texts):
-    written = nix.expression([nix.Raw(nix.expression({"a": text, "b": nix.Lines(text + "\n")}, " ")) for text in texts])
-    meant = [{"a": text, "b": text + "\n"} for text in texts]
-    assert json.loads(nix_instantiate("--eval", "--strict", "--json", "-", text=written)) == meant
-
-
-def test_nix_reads_what_was_meant(nix_instantiate):
-    values = HOSTILE + ["".join(pair) for pair in itertools.pairwise(HOSTILE)]
-    meant = [{"a": text, "b": text} for text in values]
-    written = nix.expression([nix.Raw(nix.expression({"a": text, "b": nix.Lines(text)}, "  ")) for text in values])
-    assert json.loads(nix_instantiate("--eval", "--strict", "--json", "-", text=written)) == meant
-    names = {text.replace(".", ""): 1 for text in (*values, "or", "if", "a-b", "1a", "")}
-    assert json.loads(nix_instantiate("--eval", "--strict", "--json", "-", text=nix.expression(names))) == names
 
 
 def test_grep_finds_what_python_finds():
