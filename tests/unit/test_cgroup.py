@@ -16,6 +16,7 @@ from pliant.machine.cgroup import CgroupError, CgroupV1, Counter, probe
 CONTROLLERS = ("cpu", "cpuacct", "memory", "blkio")
 FILES = {
     "cpu": {
+        "cpu.cfs_burst_us": "0\n",
         "cpu.cfs_period_us": "100000\n",
         "cpu.cfs_quota_us": "-1\n",
         "cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
@@ -102,6 +103,15 @@ def test_cpu_limits(tree, cores, period, quota):
     tree.groups.limit_cpu("g", cores)
     assert int(tree.read("cpu", "g/cpu.cfs_period_us")) == period
     assert int(tree.read("cpu", "g/cpu.cfs_quota_us")) == quota
+    assert int(tree.read("cpu", "g/cpu.cfs_burst_us")) == quota // 2
+
+
+def test_cpu_limits_of_a_kernel_that_saves_no_quota(tree):
+    tree.make("g")
+    (tree.groups.mounts["cpu"] / "g/cpu.cfs_burst_us").unlink()
+    tree.groups.limit_cpu("g", 0.2)
+    assert tree.read("cpu", "g/cpu.cfs_quota_us") == "2000"
+    assert not (tree.groups.mounts["cpu"] / "g/cpu.cfs_burst_us").exists()
 
 
 @given(st.floats(0.01, 256))
@@ -121,6 +131,7 @@ def test_the_cpu_limit_is_lifted(tree):
     tree.groups.limit_cpu("g", 0.2)
     tree.groups.limit_cpu("g", None)
     assert tree.read("cpu", "g/cpu.cfs_quota_us") == "-1"
+    assert tree.read("cpu", "g/cpu.cfs_burst_us") == "0"
 
 
 @pytest.mark.parametrize(("size", "written"), [(2**30, "1073741824"), (None, "-1")])

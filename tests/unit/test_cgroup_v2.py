@@ -19,6 +19,7 @@ GROUP_FILES = {
     "cgroup.subtree_control": "\n",
     "cgroup.procs": "",
     "cpu.max": "max 100000\n",
+    "cpu.max.burst": "0\n",
     "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_periods 0\nnr_throttled 0\n"
     "throttled_usec 1250000\nnr_bursts 0\nburst_usec 0\n",
     "cpu.pressure": "some avg10=0.00 avg60=0.12 avg300=0.04 total=1500000\n"
@@ -67,12 +68,14 @@ def test_each_group_hands_on_what_its_children_need(tree):
 
 
 @pytest.mark.parametrize(
-    ("cores", "line"), [(0.2, "2000 10000"), (0.05, "1000 20000"), (4, "40000 10000"), (None, "max 10000")]
+    ("cores", "line", "saved"),
+    [(0.2, "2000 10000", "1000"), (0.05, "1000 20000", "500"), (4, "40000 10000", "20000"), (None, "max 10000", "0")],
 )
-def test_cpu_limits(tree, cores, line):
+def test_cpu_limits(tree, cores, line, saved):
     tree.make("g")
     tree.groups.limit_cpu("g", cores)
     assert tree.read("g/cpu.max") == line
+    assert tree.read("g/cpu.max.burst") == saved
 
 
 def test_memory_limits_leave_no_way_out_by_swap(tree):

@@ -159,7 +159,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "c3683b6af9853920"
+DIGEST = "cbaaa1e43293bfca"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

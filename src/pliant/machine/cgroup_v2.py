@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cgroup import Counter, DiskLimit, period_and_quota_us, remove_directory, removed
+from .cgroup import Counter, DiskLimit, period_and_quota_us, remove_directory, removed, saving
 
 CONTROLLERS = ("cpu", "memory", "io")
 
@@ -39,7 +39,9 @@ class CgroupV2:
     def limit_cpu(self, group: str, cores: float | None) -> None:
         """See Cgroups."""
         period, quota = period_and_quota_us(cores)
-        (self.root / group / "cpu.max").write_text(f"{'max' if quota is None else quota} {period}")
+        directory = self.root / group
+        with saving(directory / "cpu.max.burst", quota):
+            (directory / "cpu.max").write_text(f"{'max' if quota is None else quota} {period}")
 
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
         """See Cgroups. Swap would be memory beyond the limit."""
