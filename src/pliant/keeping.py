@@ -33,9 +33,9 @@ class Keeper:
         return self._determined[todo.filesystem].key(todo)
 
     def reuse(self, todo: Todo, number: int, attempt: int, directory: str, said: Callable[[str], None]) -> Trial | None:
-        """The trial of the same key, as the `number`th of this run, linked to from `directory`; None if there is none.
+        """The trial of the same key, as the `number`th of this run and the `attempt`th at it; None if there is none.
 
-        One that was changed since is not believed, and `said`.
+        It is linked to from `directory`. One that was changed since is not believed, and `said`.
         """
         key = self.key(todo)
         with self.artefacts.held():

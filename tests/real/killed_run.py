@@ -13,18 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from study_files import edited
+from prepared_studies import Machine, study
 
 from pliant import engine, preparation
-from pliant import mpi as mpi_
 from pliant.artefacts import Artefacts
-from pliant.machine import facts
 from pliant.store import Store
-from pliant.study import parse
 from pliant.trial import Trial
-
-MACHINE = facts.Facts(True, 4, 24 * 2**30, 400 * 2**30, "v1", "", True, True, True, "6.18", "Debian 12", "a CPU")
-MPI = mpi_.Mpi("mpich", "/venv/bin/mpiexec", "MPICH 4.2", {})
 
 
 class Silent:
@@ -51,13 +45,7 @@ def measure(self, trial: Trial) -> Trial:
 
 def main(directory: Path, store: Path, last: int) -> None:
     """Run it, or go on with it, up to the `last` trial."""
-    facts.look = lambda: MACHINE
-    facts.missing = lambda programs: []
-    facts.missing_filesystems = lambda names: []
-    facts.package_versions = lambda packages: dict.fromkeys(packages, "1")
-    facts.version = lambda argv: "1"
-    preparation.promises = lambda: []
-    preparation.mpi_.find = lambda asked, program: MPI
+    Machine().stand_in(setattr)
     engine._Runner.take_turns = lambda self, todo: None
     engine._Runner.recover = lambda self, trial: None
     engine._Runner.measure = measure
@@ -69,8 +57,8 @@ def main(directory: Path, store: Path, last: int) -> None:
         end(self, trial)
 
     Store.end = end_or_die
-    study = parse(edited('name = "small" => name = "small" \n search = "grid"'), "a.toml")
-    engine.run(preparation.prepare(study), directory, Silent(), Artefacts(store))
+    grid = study('name = "small" => name = "small" \n search = "grid"')
+    engine.run(preparation.prepare(grid), directory, Silent(), Artefacts(store))
 
 
 if __name__ == "__main__":

@@ -8,40 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from study_files import edited
+from prepared_studies import MACHINE, prepare, study
 
-from pliant import determined, preparation
-from pliant import mpi as mpi_
+from pliant import determined
 from pliant.composition import File
 from pliant.determined import Determined, differences
 from pliant.digest import KEY
 from pliant.machine import facts
 from pliant.search import Todo
-from pliant.study import parse
 
 PACKAGE = Path(determined.__file__).parent
-GIB = 2**30
-MACHINE = facts.Facts(True, 4, 24 * GIB, 400 * GIB, "hybrid", "", True, True, True, "6.18", "Debian 12", "a CPU")
 TODO = Todo("ior", 2.0, 1, "glusterfs")
 
 
-@pytest.fixture(autouse=True)
-def machine(monkeypatch):
-    """A machine that has everything."""
-    monkeypatch.setattr(facts, "look", lambda: MACHINE)
-    monkeypatch.setattr(facts, "missing", lambda programs: [])
-    monkeypatch.setattr(facts, "missing_filesystems", lambda names: [])
-    monkeypatch.setattr(facts, "package_versions", lambda packages: dict.fromkeys(packages, "10.3-5"))
-    monkeypatch.setattr(facts, "version", lambda argv: f"{argv[0]} 10.3")
-    monkeypatch.setattr(facts, "which", lambda program: None)
-    monkeypatch.setattr(preparation, "promises", lambda: [])
-    found = mpi_.Mpi("mpich", "/venv/bin/mpiexec", "MPICH 4.2", {})
-    monkeypatch.setattr(preparation.mpi_, "find", lambda asked, program: found)
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 def key(*edits: str, todo: Todo = TODO, workflow: str = "dev", fresh: str = "", **changes: object) -> str:
-    (prepared,) = preparation.prepare(parse(edited(*edits), "a.toml"))
-    return Determined(replace(prepared, **changes), workflow, fresh).key(todo)
+    return Determined(replace(prepare(study(*edits)), **changes), workflow, fresh).key(todo)
 
 
 def test_the_same_trial_has_the_same_key():
@@ -112,7 +96,7 @@ def test_a_program_of_the_same_name_that_is_another_is_another_trial(monkeypatch
 
 
 def test_the_content_of_secret_files_counts_and_is_not_told():
-    (prepared,) = preparation.prepare(parse(edited(), "a.toml"))
+    prepared = prepare(study())
     node = prepared.study.nodes[0].name
     documents = []
     for secret in ("one", "two"):

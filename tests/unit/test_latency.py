@@ -5,30 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from study_files import edited
+from prepared_studies import MACHINE, prepare, study
 
-from pliant import mpi as mpi_
-from pliant import preparation
 from pliant.errors import UserError
 from pliant.machine import facts
 from pliant.machine.process import CommandFailed, Completed
 from pliant.platforms.emulated import host_figures
-from pliant.study import StudyError, parse
+from pliant.study import StudyError
 
-GIB = 2**30
 TRIED = ("dev", "lo", "root", "netem", "delay", "1ms")
-MACHINE = facts.Facts(True, 2, 24 * GIB, 400 * GIB, "v1", "", True, True, True, "6.18", "Debian 12", "a CPU", True)
 
 
-def study(latency: str):
-    return parse(edited(f'memory = "1 GiB" => memory = "1 GiB" \n latency = {latency}'), "a.toml")
+def delayed(latency: str, *edits: str):
+    return study(f'memory = "1 GiB" => memory = "1 GiB" \n latency = {latency}', *edits)
 
 
 @pytest.mark.parametrize(
     ("written", "seconds"), [('"0.1 ms"', 1e-4), ('"0.001 ms"', 1e-6), ('"0.025 ms"', 25e-6), ('"10 s"', 10.0)]
 )
 def test_a_study_names_it_with_its_unit(written, seconds):
-    assert study(written).platform.host.latency == pytest.approx(seconds)
+    assert delayed(written).platform.host.latency == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +38,12 @@ def test_a_study_names_it_with_its_unit(written, seconds):
 )
 def test_what_is_no_latency(written, sentence):
     with pytest.raises(StudyError) as refused:
-        study(written)
+        delayed(written)
     assert str(refused.value) == f"a.toml: platform.host.latency: {sentence}"
 
 
 def test_left_out_there_is_none():
-    host = parse(edited(), "a.toml").platform.host
+    host = study().platform.host
     assert host.latency is None
     assert host_figures(host, 8, MACHINE)[0].latency_s == 0.0
 
@@ -56,8 +52,8 @@ def test_left_out_there_is_none():
     "edit", ["", 'cores = 0.2 => cores = 5 \n scale = "auto"', "cores = 0.2 => cores = 5 \n scale = 50"]
 )
 def test_proportions_do_not_divide_it(edit):
-    edits = ['memory = "1 GiB" => memory = "1 GiB" \n latency = "0.1 ms"', *([edit] if edit else [])]
-    figures, scale = host_figures(parse(edited(*edits), "a.toml").platform.host, 8, MACHINE)
+    edits = [edit] if edit else []
+    figures, scale = host_figures(delayed('"0.1 ms"', *edits).platform.host, 8, MACHINE)
     assert figures.latency_s == pytest.approx(1e-4)
     assert (scale > 1) == bool(edit)
 
@@ -98,33 +94,24 @@ def test_it_is_tried_in_a_namespace_of_its_own(tried, monkeypatch, user, options
     assert tried.argv == ("unshare", *options, "--", "tc", "qdisc", "add", *TRIED)
 
 
-@pytest.fixture
-def machine(monkeypatch):
-    """A machine that has everything."""
-    monkeypatch.setattr(preparation.facts, "missing", lambda programs: [])
-    monkeypatch.setattr(preparation, "promises", lambda: [])
-    monkeypatch.setattr(preparation.mpi_, "find", lambda asked, program: mpi_.Mpi("mpich", "/m", "MPICH 4.2", {}))
-    return lambda **changes: monkeypatch.setattr(preparation.facts, "look", lambda: replace(MACHINE, **changes))
-
-
 def test_a_study_that_asks_for_it_where_the_kernel_cannot_is_refused(machine):
-    machine(netem=False)
+    machine.facts = replace(MACHINE, netem=False)
     with pytest.raises(StudyError) as refused:
-        preparation.prepare(study('"0.1 ms"'))
+        prepare(delayed('"0.1 ms"'))
     assert str(refused.value) == (
         "a.toml: platform.host.latency: this machine's kernel cannot delay packets (netem): `modprobe sch_netem`, or "
         "use a kernel with CONFIG_NET_SCH_NETEM, or leave `latency` out"
     )
-    assert preparation.prepare(parse(edited(), "a.toml"))[0].figures.latency_s == 0.0
+    assert prepare(study()).figures.latency_s == 0.0
 
 
-def test_without_tc_it_is_tc_that_is_missing(machine, monkeypatch):
-    machine(netem=False)
-    monkeypatch.setattr(preparation.facts, "missing", lambda programs: [p for p in programs if p == "tc"])
+def test_without_tc_it_is_tc_that_is_missing(machine):
+    machine.facts = replace(MACHINE, netem=False)
+    machine.absent = ("tc",)
     with pytest.raises(UserError, match="missing on this machine: tc"):
-        preparation.prepare(study('"0.1 ms"'))
+        prepare(delayed('"0.1 ms"'))
 
 
 def test_where_the_kernel_can_hosts_have_it(machine):
-    machine(netem=True)
-    assert preparation.prepare(study('"0.1 ms"'))[0].figures.latency_s == pytest.approx(1e-4)
+    machine.facts = replace(MACHINE, netem=True)
+    assert prepare(delayed('"0.1 ms"')).figures.latency_s == pytest.approx(1e-4)
