@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-TrialState = Literal["todo", "running", "done", "failed", "invalid", "skipped"]
-"""Those that are stored have begun: `todo` is still to come, `skipped` needed no trial; both follow from the search."""
+TrialState = Literal["todo", "running", "done", "censored", "failed", "invalid", "skipped"]
+"""Those that are stored have begun: `todo` is still to come, `skipped` needed no trial; both follow from the search.
+`censored` was stopped before its end, as its loss was shown already or the time was up: what it says, it says for sure,
+of some metrics their value and of some how good they were at best."""
 INTERRUPTED = "interrupted"
 """The reason of a trial that was cut short by the user: it says nothing, and is repeated when the run goes on."""
 Workflow = Literal["dev", "verified"]
@@ -17,7 +19,7 @@ Workflow = Literal["dev", "verified"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One attempt at a (file system, workload, ratio, repetition). Only trials whose `state` is `done` enter a verdict.
+    """One attempt at a (file system, workload, ratio, repetition). Those that are `counted` enter a verdict.
 
     `duration_s` is wall-clock time of the whole trial; `host_cpu_s` the CPU seconds each host used in it;
     `metrics` maps metric name to value, in the unit the workload declares. `usage` is what `telemetry.Usage.to_json`
@@ -49,6 +51,15 @@ class Trial:
     """The run that measured it, and when, if it was taken from the store; "" for what this run measured itself."""
     proved: tuple[str, ...] = ()
     """In the workflow `verified`: what was proved of its reset and of its data, a sentence each."""
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    """Of a censored trial: how good the metrics were at best that were being measured when it was stopped, in their
+    units: at most so much where higher is better, else at least so much. Metrics that it came to an end with are in
+    `metrics`, those that it never came to in neither."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether it enters a verdict: it came to its end, or was stopped and says what can be said."""
+        return self.state in ("done", "censored")
 
     @property
     def half(self) -> bool:
