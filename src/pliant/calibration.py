@@ -191,14 +191,28 @@ def _together(
 ) -> dict[str, float]:
     """What programs of `machine.calibrate` in nodes print, begun at the same moment; those `beside` do not count.
 
+    `watch` is told of the moment beforehand.
+    """
+    said = said_by(deployment, {**programs, **(beside or {})}, length_s, watch)
+    return {node: float(said[node]) for node in programs}
+
+
+def said_by(
+    deployment: Deployment,
+    programs: Mapping[str, Sequence[str]],
+    length_s: float,
+    watch: Callable[[float], None] = lambda at: None,
+) -> dict[str, str]:
+    """What programs of `machine.calibrate`, one in each of these nodes, print that begin at the same moment.
+
     The moment is further away each time one of them started too late for it; `watch` is told of it beforehand.
     """
-    jobs = [*programs.items(), *(beside or {}).items()]
+    jobs = list(programs.items())
     for patience in _PATIENCE:
         lead_s = patience * (_START_S + _START_NODE_S * len(jobs))
         said = _printed(deployment, jobs, lead_s, length_s, watch)
         if calibrate.LATE not in said:
-            return dict(zip(programs, map(float, said), strict=False))
+            return dict(zip(programs, said, strict=True))
     raise FatalError(
         f"calibration cannot start {len(jobs)} programs within {lead_s:.0f} s: is this machine overloaded?"
     )

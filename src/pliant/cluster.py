@@ -96,7 +96,7 @@ class Cluster:
         cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs)
         try:
             said("hosts and nodes")
-            deployment.up(cluster._requests(), _numbers(placement), len(composition.nodes), visible(programs))
+            deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), visible(programs))
             cluster._carry_out(said)
         except BaseException:
             try:
@@ -234,7 +234,7 @@ class Cluster:
 
     def refold(self, placement: Placement) -> None:
         """Move every node to its host in `placement`, live: no daemon restarts, mounts and connections stay."""
-        self.deployment.refold(_numbers(placement))
+        self.deployment.refold(numbers(placement))
 
     def limit(self, on: bool) -> None:
         """Switch the limits of the hosts' CPU, NIC and disk on or off."""
@@ -390,7 +390,7 @@ def _held(kind: int, timeout_s: float) -> Iterator[None]:
         os.close(directory)
 
 
-def _numbers(placement: Placement) -> dict[str, int]:
+def numbers(placement: Placement) -> dict[str, int]:
     """Node -> host, from 1."""
     return {node: host for host, nodes in enumerate(placement.hosts, 1) for node in nodes}
 

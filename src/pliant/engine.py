@@ -15,10 +15,10 @@ from statistics import mean
 from typing import Any, Protocol
 
 import pliant
-from pliant import rundir, workplace
+from pliant import fairness, rundir, workplace
 from pliant.artefacts import Artefacts
 from pliant.calibration import TOLERANCE, calibrate_hosts
-from pliant.cluster import Cluster, NotIntact
+from pliant.cluster import Cluster, NotIntact, numbers
 from pliant.determined import Determined
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.keeping import Keeper
@@ -351,12 +351,16 @@ class _Runner:
         composition, started = self.study.composition, time.monotonic()
         disks = {n.name: disk for n in self.study.nodes if (disk := composition.role(n.role).disk) is not None}
         with self.cluster.undisturbed():
-            found = calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)
+            said = [each.sentence for each in calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)]
+            folded = self.study.placements[max(self.study.placements)]
+            if len(folded.hosts) < len(self.study.nodes):
+                self.listener.doing("calibrate: how nodes share a CPU")
+                said.append(fairness.measure(self.cluster.deployment, numbers(folded)).sentence)
         fact = f"calibration of {self.prepared.filesystem}" if self.several else "calibration"
-        self.store.set_fact(fact, "; ".join(delivered.sentence for delivered in found))
+        self.store.set_fact(fact, "; ".join(said))
         self.listener.note(
             f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
-            + f", all at once, as measured in {time.monotonic() - started:.1f} s"
+            + f", all at once, and its nodes share it fairly, as measured in {time.monotonic() - started:.1f} s"
         )
 
     def close(self) -> None:

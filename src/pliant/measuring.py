@@ -79,11 +79,11 @@ class Measurement:
         if failed:
             return replace(trial, state="failed", reason=f"through the fault the workload failed: {failed}")
         metrics = workload.driver.parse(workload.options, outputs)
-        usage, reason = self._judge(trial, sampled, phases, operations(phases, outputs))
+        usage, reason, starved = self._judge(trial, sampled, phases, operations(phases, outputs))
         state: TrialState = "invalid" if reason else "done"
         if outcome is not None and not outcome.intact:
             state, reason = "failed", outcome.problem
-        return replace(trial, state=state, reason=reason, metrics=metrics, usage=usage)
+        return replace(trial, state=state, reason=reason or starved, metrics=metrics, usage=usage)
 
     def _witnesses(self) -> tuple[Witness, ...]:
         """Files of every client, written, that the next client is to read as they were. Raises CommandFailed."""
@@ -150,8 +150,8 @@ class Measurement:
 
     def _judge(
         self, trial: Trial, sampled: Path, phases: telemetry.Windows, operations: telemetry.Windows
-    ) -> tuple[dict[str, Any], str]:
-        """What hosts used in each operation, and why the trial is not valid, if it is not.
+    ) -> tuple[dict[str, Any], str, str]:
+        """What hosts used in each operation, why the trial is not valid, if it is not, and which nodes starved.
 
         Valid are whole phases: a machine that ran out between two operations may have slowed down the next.
         """
@@ -165,7 +165,7 @@ class Measurement:
         samples = telemetry.read(sampled.read_text())
         usage = telemetry.usage(samples, operations, hosts, roles, promise)
         reason = telemetry.invalid_reason(samples, phases, hosts, promise, self.prepared.machine.cores)
-        return usage.to_json(), reason
+        return usage.to_json(), reason, telemetry.starved(samples, phases)
 
     def _phases(
         self,

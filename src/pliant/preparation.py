@@ -14,6 +14,7 @@ from pliant.errors import UserError
 from pliant.faults import Fault, chosen
 from pliant.faults import warnings as fault_warnings
 from pliant.machine import facts
+from pliant.machine.cpus import fullest
 from pliant.machine.deployment import HostFigures
 from pliant.machine.process import CommandFailed, run
 from pliant.machine.promised import promised
@@ -268,11 +269,11 @@ def _program(workload: LabelledWorkload) -> str | None:
 
 def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple[str, ...]:
     found = list(study.composition.warnings)
-    share = figures.cores * len(study.nodes) / machine.cores
+    share = fullest(len(study.nodes), figures.cores, dict.fromkeys(range(machine.cores), 0.0))
     if share > 0.95:
         found.append(
-            f"the hosts are promised {share:.0%} of this machine's CPU, which leaves little for the kernel's own work; "
-            f"up to 90 % is safer"
+            f"one of this machine's CPUs is promised to hosts by {share:.0%}, which leaves little for the kernel's own "
+            f"work; up to 90 % is safer"
         )
     if study.about.most < 2:
         found.append(

@@ -58,14 +58,15 @@ def emulated(real: Host, scale: float, memory_bytes: int | None) -> Host:
     return Host(real.cores / scale, real.nic_bit_s / scale, real.disk_byte_s / scale, memory_bytes)
 
 
-def auto_scale(real: Host, memory_bytes: int | None, hosts: int, cores: float, machine_bytes: int) -> float:
+def auto_scale(real: Host, memory_bytes: int | None, hosts: int, most_cores: float, machine_bytes: int) -> float:
     """The scale of the largest emulated host of which a machine carries `hosts`: 1, or more in two significant digits.
 
-    `cores` and `machine_bytes` are the machine's. CPU promised to all hosts is at most `PROMISED` of it. Memory is as
-    in `emulated`; where it shrinks with the scale, as much of the machine's is left. What no scale can make fit is left
-    to whoever checks promises. NIC and disk are no part of the sum: what a machine can carry of them is measured.
+    `most_cores` is the largest host of which its CPUs carry so many, `machine_bytes` the machine's memory. A host gets
+    at most `PROMISED` of the former. Memory is as in `emulated`; where it shrinks with the scale, as much of the
+    machine's is left. What no scale can make fit is left to whoever checks promises. NIC and disk are no part of it:
+    what a machine can carry of them is measured.
     """
-    factor = real.cores * hosts / (PROMISED * cores)
+    factor = real.cores / (PROMISED * most_cores)
     if memory_bytes is None and real.memory_bytes is not None:
         factor = max(factor, min(real.memory_bytes * hosts / (PROMISED * machine_bytes), _until_floor(real)))
     return rounded_up(factor)

@@ -402,6 +402,26 @@ def invalid_reason(samples: Samples, windows: Windows, placement: Hosts, promise
     )
 
 
+def starved(samples: Samples, windows: Windows) -> str:
+    """Which nodes wanted a CPU and got none for a second or more, longest first, in a sentence; "" if none did.
+
+    That is no fault of the machine: on a host with many busy nodes and little CPU a turn can be so long in coming.
+    """
+    long = {}
+    for name in samples.columns:
+        if name.startswith("node/") and name.endswith("/starved_s"):
+            total = samples.total(name)
+            inside = [np.interp(window, samples.time_s, total) for window in windows.values()]
+            seconds = sum(float(end - begin) for begin, end in inside) if len(samples.time_s) else 0.0
+            if seconds >= 1:
+                long[name.split("/")[1]] = seconds
+    if not long:
+        return ""
+    worst = max(long, key=lambda node: long[node])
+    others = f" (and {fold(sorted(long.keys() - {worst}))} for less)" if len(long) > 1 else ""
+    return f"{worst} wanted a CPU and got none for {long[worst]:.0f} s{others}"
+
+
 def _gap_s(samples: Samples, begin_s: float, end_s: float) -> float:
     """The longest time in a phase without a sample."""
     inside = samples.time_s[(samples.time_s > begin_s) & (samples.time_s < end_s)]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pliant.machine import cgroup
 from pliant.machine.cgroup import CgroupError, CgroupV1, Counter, probe
 
-CONTROLLERS = ("cpu", "cpuacct", "memory", "blkio")
 FILES = {
     "cpu": {
         "cpu.cfs_burst_us": "0\n",
@@ -22,6 +21,7 @@ FILES = {
         "cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
     },
     "cpuacct": {"cpuacct.usage": "0\n"},
+    "cpuset": {"cpuset.cpus": "\n", "cpuset.mems": "\n"},
     "memory": {"memory.limit_in_bytes": "9223372036854771712\n", "memory.usage_in_bytes": "4096\n"},
     "blkio": {"blkio.throttle.read_bps_device": "", "blkio.throttle.write_bps_device": ""},
 }
@@ -37,6 +37,8 @@ class Tree:
             path.mkdir(exist_ok=True)
         self.groups = CgroupV1(directory)
         self.fill("")
+        self.put("cpuset", "cpuset.cpus", "0-1\n")
+        self.put("cpuset", "cpuset.mems", "0\n")
 
     def fill(self, group: str) -> None:
         for controller, files in FILES.items():
@@ -80,8 +82,39 @@ def test_a_group_is_made_where_processes_go(tree, tmp_path):
 
 
 def test_a_process_enters_each_hierarchy_once(tree):
-    expected = sorted({str(tree.groups.mounts[c] / "g/cgroup.procs") for c in ("cpu", "cpuacct", "memory")})
+    every = ("cpu", "cpuacct", "cpuset", "memory")
+    expected = sorted({str(tree.groups.mounts[c] / "g/cgroup.procs") for c in every})
     assert sorted(tree.groups.join_files("g")) == expected
+
+
+def test_to_the_scheduler_a_host_is_one_group(tmp_path):
+    """And a process enters those of its host first: a refold removes the node's, so that it begins anew."""
+    tree = Tree(tmp_path)
+    tree.make("pliant-ab", "pliant-ab/host-1", "pliant-ab/host-1/server1")
+    names = {name: path.relative_to(tmp_path) for name, path in tree.groups.mounts.items()}
+    assert [Path(file).relative_to(tmp_path) for file in tree.groups.join_files("pliant-ab/host-1/server1")] == [
+        names["cpu"] / "pliant-ab/host-1/cgroup.procs",
+        names["cpuset"] / "pliant-ab/host-1/cgroup.procs",
+        names["cpuacct"] / "pliant-ab/host-1/server1/cgroup.procs",
+        names["memory"] / "pliant-ab/host-1/server1/cgroup.procs",
+    ]
+    assert not (tree.groups.mounts["cpu"] / "pliant-ab/host-1/server1").exists()
+
+
+def test_a_new_group_has_its_parents_cpus_and_memory_and_a_host_is_kept_on_its_own(tree):
+    tree.groups.make("pliant-ab")
+    assert tree.read("cpuset", "pliant-ab/cpuset.cpus") == "0-1"
+    assert tree.read("cpuset", "pliant-ab/cpuset.mems") == "0"
+    tree.groups.make("pliant-ab/host-1")
+    tree.groups.confine("pliant-ab/host-1", [1])
+    tree.groups.make("pliant-ab/host-1/server1")
+    assert tree.read("cpuset", "pliant-ab/host-1/cpuset.cpus") == "1"
+    tree.groups.confine("pliant-ab/host-1", {1, 0})
+    assert tree.read("cpuset", "pliant-ab/host-1/cpuset.cpus") == "0,1"
+
+
+def test_processes_with_real_time_priority_are_in_the_root_group(tree):
+    assert tree.groups.realtime_file() == str(tree.groups.mounts["cpu"] / "cgroup.procs")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +204,7 @@ def test_where_the_kernel_counts_what_a_group_uses(tree):
 def test_processes_of_a_group_and_those_below_it_in_any_hierarchy(tree):
     tree.make("pliant-ab", "pliant-ab/host-1", "pliant-ab/host-1/server1", "pliant-cd")
     tree.put("cpu", "pliant-ab/cgroup.procs", "30\n")
-    tree.put("cpu", "pliant-ab/host-1/server1/cgroup.procs", "10\n20\n")
+    tree.put("cpuacct", "pliant-ab/host-1/server1/cgroup.procs", "10\n20\n")
     tree.put("memory", "pliant-ab/host-1/server1/cgroup.procs", "20\n40\n")
     tree.put("cpu", "pliant-cd/cgroup.procs", "99\n")
     assert tree.groups.pids("pliant-ab") == [10, 20, 30, 40]
@@ -252,6 +285,7 @@ SYSTEMD_V1 = """\
 33 31 0:28 / /sys/fs/cgroup/systemd rw,nosuid,nodev,noexec,relatime shared:11 - cgroup cgroup rw,xattr,name=systemd
 36 31 0:31 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid,nodev,noexec,relatime shared:15 - cgroup cgroup rw,cpu,cpuacct
 37 31 0:32 / /sys/fs/cgroup/blkio rw,nosuid,nodev,noexec,relatime shared:16 - cgroup cgroup rw,blkio
+34 31 0:29 / /sys/fs/cgroup/cpuset rw,nosuid,nodev,noexec,relatime shared:13 - cgroup cgroup rw,cpuset
 38 31 0:33 / /sys/fs/cgroup/memory rw,nosuid,nodev,noexec,relatime shared:17 - cgroup cgroup rw,memory
 39 31 0:34 / /sys/fs/cgroup/net_cls,net_prio rw,nosuid,relatime shared:18 - cgroup cgroup rw,net_cls,net_prio
 """
@@ -270,15 +304,20 @@ def mounts_of(text: str) -> dict[str, str]:
 
 def test_a_hybrid_machine():
     assert probe(THIS_HYBRID).layout == "hybrid"
-    assert mounts_of(THIS_HYBRID) == {name: f"/sys/fs/cgroup/{name}" for name in CONTROLLERS}
+    assert mounts_of(THIS_HYBRID) == {name: f"/sys/fs/cgroup/{name}" for name in cgroup.CONTROLLERS}
 
 
 def test_a_v1_machine_with_cpu_and_cpuacct_in_one_hierarchy():
     assert probe(SYSTEMD_V1).layout == "v1"
     both = "/sys/fs/cgroup/cpu,cpuacct"
-    expected = {"cpu": both, "cpuacct": both, "memory": "/sys/fs/cgroup/memory", "blkio": "/sys/fs/cgroup/blkio"}
-    assert mounts_of(SYSTEMD_V1) == expected
-    assert probe(SYSTEMD_V1).join_files("g") == [f"{both}/g/cgroup.procs", "/sys/fs/cgroup/memory/g/cgroup.procs"]
+    apart = {name: f"/sys/fs/cgroup/{name}" for name in ("cpuset", "memory", "blkio")}
+    assert mounts_of(SYSTEMD_V1) == {"cpu": both, "cpuacct": both} | apart
+    entered = [
+        f"{apart['cpuset']}/a/b/cgroup.procs",
+        f"{both}/a/b/c/cgroup.procs",
+        f"{apart['memory']}/a/b/c/cgroup.procs",
+    ]
+    assert probe(SYSTEMD_V1).join_files("a/b/c") == entered  # there, nodes have groups of their own
 
 
 def test_the_first_of_two_mounts_of_a_controller_is_used():
@@ -297,7 +336,7 @@ def without(text: str, *controllers: str) -> str:
         (without(THIS_HYBRID, "memory"), "cgroup controllers memory are not mounted; mount them under /sys/fs/cgroup"),
         (without(THIS_HYBRID, "cpu", "blkio"), "cgroup controllers cpu, blkio are not mounted"),
         (without(SYSTEMD_V1, "cpu,cpuacct"), "cgroup controllers cpu, cpuacct are not mounted"),
-        ("", "cgroup controllers cpu, cpuacct, memory, blkio are not mounted"),
+        ("", "cgroup controllers cpu, cpuacct, cpuset, memory, blkio are not mounted"),
     ],
 )
 def test_what_is_missing_is_said_in_one_sentence(text, sentence):

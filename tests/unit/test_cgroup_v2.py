@@ -11,13 +11,14 @@ from pliant.machine.cgroup_v2 import CgroupV2
 
 ROOT_FILES = {
     "cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",
-    "cgroup.subtree_control": "cpuset cpu memory pids\n",
+    "cgroup.subtree_control": "cpu memory pids\n",
     "cgroup.procs": "",
 }
 GROUP_FILES = {
     "cgroup.controllers": "cpu io memory\n",
     "cgroup.subtree_control": "\n",
     "cgroup.procs": "",
+    "cpuset.cpus": "\n",
     "cpu.max": "max 100000\n",
     "cpu.max.burst": "0\n",
     "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_periods 0\nnr_throttled 0\n"
@@ -60,11 +61,18 @@ def tree(tmp_path):
 
 def test_each_group_hands_on_what_its_children_need(tree):
     tree.make("pliant-ab", "pliant-ab/host-1")
-    assert tree.read("cgroup.subtree_control") == "+io"  # the others were on
-    assert tree.read("pliant-ab/cgroup.subtree_control") == "+cpu +memory +io"
+    assert tree.read("cgroup.subtree_control") == "+cpuset +io"  # the others were on
+    assert tree.read("pliant-ab/cgroup.subtree_control") == "+cpu +cpuset +memory +io"
     assert tree.read("pliant-ab/host-1/cgroup.subtree_control") == "\n"  # a leaf, until it gets a node
     tree.groups.make("pliant-ab/host-1/server1")
-    assert tree.read("pliant-ab/host-1/cgroup.subtree_control") == "+cpu +memory +io"
+    # To the scheduler a host is one group: its nodes are counted and no more.
+    assert tree.read("pliant-ab/host-1/cgroup.subtree_control") == "+memory +io"
+
+
+def test_a_host_is_kept_on_its_cpus(tree):
+    tree.make("pliant-ab", "pliant-ab/host-1")
+    tree.groups.confine("pliant-ab/host-1", {3, 1})
+    assert tree.read("pliant-ab/host-1/cpuset.cpus") == "1,3"
 
 
 @pytest.mark.parametrize(
@@ -154,5 +162,5 @@ def test_probing(tree):
     line = f"30 24 0:25 / {tree.root} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
     assert probe(line) == CgroupV2(tree.root)
     (tree.root / "cgroup.controllers").write_text("cpu memory pids\n")
-    with pytest.raises(CgroupError, match="has no controller io; enable it in the group above"):
+    with pytest.raises(CgroupError, match="has no controller cpuset, io; enable it in the group above"):
         probe(line)

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pliant.machine.deployment import HostFigures
@@ -45,11 +45,13 @@ def test_a_budget_is_what_all_hosts_get():
         {},
         {"cores": 0.25},  # exactly all of it
         {"hosts": 10, "cores": 0.1 + 0.1, "memory_bytes": MIB},
-        {"hosts": 3, "up": (Budget(0.7, 0, 0), Budget(0.7, 0, 0))},  # 2 - 1.4 is a little less than 3 x 0.2
+        {"hosts": 2, "cores": 0.3, "up": (Budget(0.7, 0, 0), Budget(0.7, 0, 0))},  # 2 - 1.4 is a little less than 0.6
+        {"hosts": 3, "up": (Budget(0.8, 0, 0, {"0": 0.4, "1": 0.4}),)},
+        {"hosts": 3, "cores": 1.2, "machine": replace(MACHINE, cores=4)},
         {"memory_bytes": GIB},
         {"disk_bytes": 10 * GIB},
         {"disks": 0, "disk_bytes": 1000 * GIB},
-        {"hosts": 5, "up": (Budget(1.0, 3 * GIB, 0),)},
+        {"hosts": 4, "up": (Budget(1.0, 3 * GIB, 0),)},
         {"hosts": 2, "up": (Budget(0.8, GIB, GIB), Budget(0.8, GIB, GIB))},
     ],
 )
@@ -68,12 +70,24 @@ def test_what_fits(fits):
         (
             {"hosts": 7, "cores": 0.3},
             "cores",
-            "7 hosts of 0.3 cores are 2.1, and this machine has 2; the largest value that fits is 0.28",
+            "7 hosts of 0.3 cores are 2.1, and this machine has 2; the largest value that fits is 0.25",
+        ),
+        (
+            {"hosts": 3, "cores": 0.6},
+            "cores",
+            "3 hosts of 0.6 cores are 1.8, each on one CPU, and of 2 CPUs one would have 1.2; "
+            "the largest value that fits is 0.5",
+        ),
+        (
+            {"hosts": 2, "cores": 0.6, "up": (Budget(0.5, 0, 0, {"0": 0.5}),)},
+            "cores",
+            "2 hosts of 0.6 cores are 1.2, each on one CPU, and of 2 CPUs one would have 1.1 beside 1 other deployment "
+            f"{SEEN}; the largest value that fits is 0.5",
         ),
         (
             {"hosts": 100, "cores": 1.0, "memory_bytes": 64 * MIB, "machine": replace(MACHINE, cores=29)},
             "cores",
-            "100 hosts of 1 cores are 100, and this machine has 29; the largest value that fits is 0.29",
+            "100 hosts of 1 cores are 100, and this machine has 29; the largest value that fits is 0.25",
         ),
         (
             {"hosts": 250, "cores": 0.1, "memory_bytes": MIB},
@@ -152,6 +166,7 @@ machines = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400), machines, budgets)
 def test_the_value_that_is_named_fits_and_the_next_larger_does_not(hosts, disks, machine, up):
     huge = {"cores": 1e6, "memory_bytes": 2**60, "disk_bytes": 2**60}

@@ -170,7 +170,7 @@ def test_a_scale_that_this_machine_cannot_have_names_file_and_key(machine):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ("cores = 0.2 => cores = 0.25", "promised 100% of this machine's CPU"),
+        ("cores = 0.2 => cores = 0.25", "CPUs is promised to hosts by 100%"),
         ("repetitions = 2 => repetitions = 1", "with one repetition there are no intervals"),
         ("client = 4 => client = 1", "one client: what it reads was written by itself"),
         ('volume = "distribute" => volume = "replicate 2"', "can split its brain"),

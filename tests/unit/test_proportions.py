@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pliant.machine.cpus import most_cores
 from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
 from pliant.platforms.emulated import host_figures, overdrawn
@@ -133,16 +134,16 @@ def test_rounding_up_never_makes_less(factor):
 
 
 def test_eight_of_dahu_on_two_cores():
-    assert auto_scale(REAL, None, 8, 2, 24 * GIB) == 150  # 32 x 8 / 1.8 is 142.2
+    assert auto_scale(REAL, None, 8, 2 / 8, 24 * GIB) == 150  # 32 x 8 / 1.8 is 142.2
 
 
 def test_a_machine_as_large_as_the_cluster_scales_nothing():
-    assert auto_scale(replace(REAL, cores=4), GIB, 2, 64, 512 * GIB) == 1
+    assert auto_scale(replace(REAL, cores=4), GIB, 2, 64 / 2, 512 * GIB) == 1
 
 
 def test_memory_can_be_what_limits():
-    assert auto_scale(REAL, None, 8, 64, 24 * GIB) == 72  # 192 x 8 / (0.9 x 24) is 71.1
-    assert auto_scale(REAL, 3 * GIB, 8, 64, 24 * GIB) == rounded_up(32 * 8 / (0.9 * 64))  # it does not shrink
+    assert auto_scale(REAL, None, 8, 64 / 8, 24 * GIB) == 72  # 192 x 8 / (0.9 x 24) is 71.1
+    assert auto_scale(REAL, 3 * GIB, 8, 64 / 8, 24 * GIB) == rounded_up(32 * 8 / (0.9 * 64))  # it does not shrink
 
 
 def fits(real: Host, scale: float, hosts: int, cores: int, memory_bytes: int) -> bool:
@@ -151,12 +152,12 @@ def fits(real: Host, scale: float, hosts: int, cores: int, memory_bytes: int) ->
     # Not of the slice, which is in whole MiB: one of 512.5 MiB has not reached the least that there is.
     shrinks = real.memory_bytes is not None and real.memory_bytes / scale > DAEMONS_BYTES * (1 + 1e-6)
     in_memory = not shrinks or slice_.memory_bytes * hosts <= PROMISED * memory_bytes * (1 + 1e-6)
-    return slice_.cores * hosts <= PROMISED * cores * (1 + 1e-6) and in_memory
+    return slice_.cores <= PROMISED * most_cores(hosts, cores) * (1 + 1e-6) and in_memory
 
 
 @given(HOSTS, st.integers(1, 200), st.integers(1, 256), st.integers(GIB, 2**42))
 def test_auto_fits_and_one_step_less_would_not(real, hosts, cores, memory_bytes):
-    scale = auto_scale(real, None, hosts, cores, memory_bytes)
+    scale = auto_scale(real, None, hosts, most_cores(hosts, cores), memory_bytes)
     assert fits(real, scale, hosts, cores, memory_bytes)
     if scale > 1:
         less = scale - 10 ** (math.floor(math.log10(scale * 0.9999)) - 1)

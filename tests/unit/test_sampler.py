@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pliant.machine import sampler, sampling
+from pliant.machine import cgroup, sampler, sampling
 from pliant.machine.cgroup import CgroupV1
 from pliant.machine.cgroup_v2 import CgroupV2
 
@@ -50,7 +50,7 @@ def groups(tmp_path):
         (tmp_path / "g" / group).mkdir(parents=True)
         for name, text in V1_FILES.items():
             (tmp_path / "g" / group / name).write_text(text)
-    return CgroupV1(dict.fromkeys(("cpu", "cpuacct", "memory", "blkio"), tmp_path))
+    return CgroupV1(dict.fromkeys(cgroup.CONTROLLERS, tmp_path))
 
 
 def planned(groups, out="", **keys):
@@ -372,3 +372,50 @@ def test_it_runs_without_pliant(groups, tmp_path):
     lines_of(tmp_path / "out", 2)
     process.terminate()
     assert process.wait(5) == 0
+
+
+# Nodes that starve
+
+
+@pytest.fixture
+def spinning():
+    """A process that could always run, and one that sleeps."""
+    running = [
+        subprocess.Popen([sys.executable, "-c", code]) for code in ("while True: pass", "import time; time.sleep(60)")
+    ]
+    yield [process.pid for process in running]
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def starving(tmp_path: Path, pids: list[int]) -> tuple[sampler.Starving, list[int]]:
+    (tmp_path / "procs").write_text("\n".join(map(str, [*pids, 999_999_999])))
+    columns = sampler._Columns()
+    columns.add("node/a1/cpu_s", 1e-9)
+    wanted = [
+        {"name": "node/a1/starved_s", "cpu": "node/a1/cpu_s", "procs": str(tmp_path / "procs")},
+        {"name": "node/b1/starved_s", "cpu": "node/b1/cpu_s", "procs": "/nowhere"},
+    ]
+    found = sampler.Starving(wanted, columns)
+    assert [name for name, _ in columns.names] == ["node/a1/cpu_s", "node/a1/starved_s"]
+    return found, columns.values
+
+
+def test_a_node_that_could_run_and_got_no_cpu_for_a_second_starves(tmp_path, spinning):
+    found, values = starving(tmp_path, spinning)
+    second = sampler.STARVING_NS
+    told = []
+    for now, used in ((0, 5), (second // 2, 5), (second, 5), (second + 1, 5), (2 * second, 5), (2 * second + 1, 6)):
+        values[0] = used
+        found.read(values, now)
+        told.append(values[1])
+    assert told == [0, 0, second, second, 2 * second, 2 * second]
+
+
+def test_a_node_that_sleeps_does_not_starve(tmp_path, spinning):
+    time.sleep(0.3)  # Python has started, and waits for its input
+    found, values = starving(tmp_path, spinning[1:])
+    for now in range(4):
+        found.read(values, now * sampler.STARVING_NS)
+    assert values[1] == 0

@@ -550,7 +550,7 @@ def test_columns_are_those_that_are_sampled():
     """The names here and those of the plan are the same."""
     from pliant.machine import cgroup, sampler, sampling
 
-    groups = cgroup.CgroupV1(dict.fromkeys(("cpu", "cpuacct", "memory", "blkio"), cgroup.Path("/nowhere")))
+    groups = cgroup.CgroupV1(dict.fromkeys(cgroup.CONTROLLERS, cgroup.Path("/nowhere")))
     where = {"server1": 1, "client1": 1}
     plan = sampling.plan(groups, "g", hosts=1, placement=where, links=where, disks={"server1": "7:1"}, out="")
     names = {each["name"] for kind in ("hosts", "files", "links", "queues") for each in plan[kind]}

@@ -1,6 +1,7 @@
 """Asks a host for all that it has of one thing, from inside a node, and prints how much it got. A program of its own.
 
     python3 -I -S calibrate.py cpu AT LENGTH             cores
+    python3 -I -S calibrate.py wake AT LENGTH            seconds that one waits for a CPU: median, 90 %, longest
     python3 -I -S calibrate.py receive AT LENGTH         bit/s of payload from one `send`
     python3 -I -S calibrate.py send AT LENGTH ADDRESS
     python3 -I -S calibrate.py write AT LENGTH FILE RATE bytes/s, past the page cache
@@ -24,6 +25,8 @@ PORT = 5201
 LATE = "late"
 WARM_UP_S = 0.4
 _FILE_BYTES = 64 << 20
+WAKE_SLEEP_S = 0.005
+WAKE_WORK_S = 0.0001
 _REQUEST_S = 0.02
 """Requests are of what passes in this time, so that a few more or less do not matter; of 4 KiB to 1 MiB."""
 
@@ -43,6 +46,24 @@ def cpu(at: float, length: float) -> float:
     while time.time() < end:
         pass
     return (time.process_time() - used) / (time.perf_counter() - begin)
+
+
+def wake(at: float, length: float) -> str:
+    """How long a process that mostly sleeps waits for a CPU when it wakes; each time it has a little work to do."""
+    _wait(at)
+    waits: list[float] = []
+    end = at + WARM_UP_S + length
+    while (now := time.time()) < end or not waits:
+        due = time.monotonic() + WAKE_SLEEP_S
+        time.sleep(WAKE_SLEEP_S)
+        waited = max(0.0, time.monotonic() - due)
+        until = time.process_time() + WAKE_WORK_S
+        while time.process_time() < until:
+            pass
+        if now >= at + WARM_UP_S or not waits:
+            waits.append(waited)
+    waits.sort()
+    return f"{waits[len(waits) // 2]} {waits[len(waits) * 9 // 10]} {waits[-1]}"
 
 
 def receive(at: float, length: float) -> float:
@@ -112,8 +133,11 @@ def main(what: str, at: str, length: str, *rest: str) -> int:
     if time.time() > moment:
         print(LATE)
         return 0
+    got: float | str
     if what == "cpu":
         got = cpu(moment, seconds)
+    elif what == "wake":
+        got = wake(moment, seconds)
     elif what == "receive":
         got = receive(moment, seconds)
     elif what == "send":

@@ -3,6 +3,10 @@
 A deployment has one tree: `pliant-ID/` with `base` for what belongs to no host, and `host-N/NODE` for each node. Limits
 are set on `host-N`, so that its nodes share them work-conservingly. Layouts: v1 controllers, alone or beside an idle
 cgroup2 ("hybrid"), cgroup-v1/*.rst in the kernel's documentation; the unified one (v2) is in `cgroup_v2`.
+
+To the scheduler a host is one group: its nodes' processes take turns as those of a real machine do. Were each node a
+group of its own below a host with a quota, kernel 6.18 would let some of them starve for ever: of four busy nodes on
+one CPU two got all of it, and the fourth nothing in six seconds.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "blkio")
+"""Of v1, all of which are needed."""
 PERIOD_US = 10_000
 """CFS period. The kernel's default of 100 ms makes stalls of 80 ms at a quota of 0.2 core; 10 ms keeps them short."""
 
@@ -45,6 +51,15 @@ class Counter:
     factor: float = 1.0
 
 
+def host_of(group: str) -> str:
+    """The group of the host that a node's group belongs to; any other group itself.
+
+    >>> host_of("pliant-ab/host-1/server1"), host_of("pliant-ab/host-1"), host_of("pliant-ab")
+    ('pliant-ab/host-1', 'pliant-ab/host-1', 'pliant-ab')
+    """
+    return "/".join(group.split("/")[:2])
+
+
 class Cgroups(Protocol):
     """What the machine layer asks of control groups. Paths of groups are relative: "pliant-ID/host-1/server1"."""
 
@@ -60,6 +75,12 @@ class Cgroups(Protocol):
 
     def limit_cpu(self, group: str, cores: float | None) -> None:
         """At most this many CPUs' worth of time for the group; None: no limit."""
+
+    def confine(self, group: str, cpus: Collection[int]) -> None:
+        """These CPUs only, for a host's group."""
+
+    def realtime_file(self) -> str:
+        """The file by which a process enters the group in which it may have real-time priority."""
 
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
         """At most this much memory, page cache included."""
@@ -99,7 +120,7 @@ class Cgroups(Protocol):
 
 @dataclass(frozen=True)
 class CgroupV1:
-    """v1 controllers, each mounted somewhere: `mounts` maps "cpu", "cpuacct", "memory", "blkio" to its directory."""
+    """v1 controllers, each mounted somewhere: `mounts` maps those of CONTROLLERS to their directories."""
 
     mounts: Mapping[str, Path]
     layout: str = "v1"
@@ -107,16 +128,36 @@ class CgroupV1:
     @property
     def _trees(self) -> tuple[Path, ...]:
         """The hierarchies that a process is put into; blkio is used at its root only."""
-        return tuple(dict.fromkeys(self.mounts[name] for name in ("cpu", "cpuacct", "memory")))
+        return tuple(dict.fromkeys(self.mounts[name] for name in ("cpu", "cpuset", "cpuacct", "memory")))
+
+    def _groups(self, group: str) -> Iterator[Path]:
+        """The directories of a group, in the order in which a process enters them.
+
+        Nodes have groups of their own where they are counted only. Where "cpu" and "cpuacct" are one hierarchy, as on
+        older systems, they have them there as well. Those of hosts come first: a refold removes a node's, so that who
+        was about to enter it begins anew, on its new host.
+        """
+        counted = {self.mounts["cpuacct"], self.mounts["memory"]}
+        for tree in sorted(self._trees, key=lambda tree: tree in counted):
+            yield tree / (group if tree in counted else host_of(group))
 
     def make(self, group: str) -> None:
-        """See Cgroups."""
-        for tree in self._trees:
-            (tree / group).mkdir(exist_ok=True)
+        """See Cgroups. A new group of cpuset has no CPU and no memory, until it is given its parent's."""
+        for directory in self._groups(group):
+            directory.mkdir(exist_ok=True)
+        directory = self.mounts["cpuset"] / host_of(group)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            own = directory / name
+            if not (own.exists() and own.read_text().strip()):
+                own.write_text((directory.parent / name).read_text().strip())
 
     def join_files(self, group: str) -> list[str]:
         """See Cgroups."""
-        return [str(tree / group / "cgroup.procs") for tree in self._trees]
+        return [str(directory / "cgroup.procs") for directory in self._groups(group)]
+
+    def confine(self, group: str, cpus: Collection[int]) -> None:
+        """See Cgroups."""
+        (self.mounts["cpuset"] / group / "cpuset.cpus").write_text(",".join(map(str, sorted(cpus))))
 
     def limit_cpu(self, group: str, cores: float | None) -> None:
         """See Cgroups."""
@@ -126,6 +167,10 @@ class CgroupV1:
             if quota is not None:
                 (directory / "cpu.cfs_period_us").write_text(str(period))
             (directory / "cpu.cfs_quota_us").write_text(str(-1 if quota is None else quota))
+
+    def realtime_file(self) -> str:
+        """See Cgroups."""
+        return str(self.mounts["cpu"] / "cgroup.procs")
 
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
         """See Cgroups."""
@@ -174,7 +219,7 @@ class CgroupV1:
 
     def remove_now(self, group: str) -> bool:
         """See Cgroups."""
-        gone = [removed(tree / group) for tree in self._trees]
+        gone = [removed(directory) for directory in self._groups(group) if str(directory).endswith(f"/{group}")]
         return all(gone)
 
     def disk_limits(self, group: str) -> dict[str, DiskLimit]:
@@ -255,27 +300,25 @@ def probe(mountinfo: str | None = None) -> Cgroups:
                 mounts.setdefault(controller, Path(before.split()[4]))
         if kind == "cgroup2":
             unified = Path(before.split()[4])
-    missing = [name for name in ("cpu", "cpuacct", "memory", "blkio") if name not in mounts]
+    missing = [name for name in CONTROLLERS if name not in mounts]
     if not missing:
-        return CgroupV1(
-            {name: mounts[name] for name in ("cpu", "cpuacct", "memory", "blkio")}, "hybrid" if unified else "v1"
-        )
-    if unified is not None and len(missing) == 4:
+        return CgroupV1({name: mounts[name] for name in CONTROLLERS}, "hybrid" if unified else "v1")
+    if unified is not None and len(missing) == len(CONTROLLERS):
         return _unified(unified)
     raise CgroupError(f"cgroup controllers {', '.join(missing)} are not mounted; mount them under /sys/fs/cgroup")
 
 
 def _unified(root: Path) -> Cgroups:
     """The unified hierarchy, if it has what hosts need."""
-    from .cgroup_v2 import CONTROLLERS, CgroupV2
+    from . import cgroup_v2
 
     try:
         has = (root / "cgroup.controllers").read_text().split()
     except OSError:
         has = []
-    if lacking := [name for name in CONTROLLERS if name not in has]:
+    if lacking := [name for name in cgroup_v2.CONTROLLERS if name not in has]:
         raise CgroupError(f"cgroup v2 at {root} has no controller {', '.join(lacking)}; enable it in the group above")
-    return CgroupV2(root)
+    return cgroup_v2.CgroupV2(root)
 
 
 def kill_all(find: Callable[[], Iterable[int]], until: float) -> list[int]:

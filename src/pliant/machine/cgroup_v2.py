@@ -7,13 +7,16 @@ dirtied the pages, so a disk's limit on the deployment's group holds for buffere
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cgroup import Counter, DiskLimit, period_and_quota_us, remove_directory, removed, saving
+from .cgroup import Counter, DiskLimit, host_of, period_and_quota_us, remove_directory, removed, saving
 
-CONTROLLERS = ("cpu", "memory", "io")
+CONTROLLERS = ("cpu", "cpuset", "memory", "io")
+_COUNTING = ("memory", "io")
+"""What a host hands on to its nodes: not "cpu", as to the scheduler a host is one group (see `cgroup`). What CPU time a
+group used is counted without it (cpu.stat)."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,10 @@ class CgroupV2:
         """See Cgroups. A group has the controllers that its parent hands on."""
         directory = self.root / group
         handing_on = directory.parent / "cgroup.subtree_control"
-        lacking = set(CONTROLLERS) - set(handing_on.read_text().split())
+        wanted = CONTROLLERS if host_of(group) == group else _COUNTING
+        lacking = set(wanted) - set(handing_on.read_text().split())
         if lacking:
-            handing_on.write_text(" ".join(f"+{name}" for name in CONTROLLERS if name in lacking))
+            handing_on.write_text(" ".join(f"+{name}" for name in wanted if name in lacking))
         directory.mkdir(exist_ok=True)
 
     def join_files(self, group: str) -> list[str]:
@@ -42,6 +46,14 @@ class CgroupV2:
         directory = self.root / group
         with saving(directory / "cpu.max.burst", quota):
             (directory / "cpu.max").write_text(f"{'max' if quota is None else quota} {period}")
+
+    def confine(self, group: str, cpus: Collection[int]) -> None:
+        """See Cgroups."""
+        (self.root / group / "cpuset.cpus").write_text(",".join(map(str, sorted(cpus))))
+
+    def realtime_file(self) -> str:
+        """See Cgroups."""
+        return str(self.root / "cgroup.procs")
 
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
         """See Cgroups. Swap would be memory beyond the limit."""

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import cgroup, disks, diskshare, launch, network, sampler, sampling, teardown, view
+from . import cgroup, cpus, disks, diskshare, launch, metronome, network, sampler, sampling, teardown, view
 from .journal import Journal
 from .process import CommandFailed, Completed, alive, environment, run
-from .promised import PROMISE, promised
+from .promised import PROMISE, promised, promised_cpus
 from .together import Job, Together, run_together
 
 DISK_RATE = 0.985
@@ -95,6 +95,9 @@ class Deployment:
         self.nodes: dict[str, LiveNode] = {}
         self.hosts = 0
         self.placed: dict[str, int] = {}
+        self.kept_on: list[tuple[int, ...]] = []
+        """The CPUs of each host, while CPU is limited."""
+        self._dealt = figures.cores
         self.limits: frozenset[str] = frozenset()
         self.down: frozenset[str] = frozenset()
         """Nodes without power: nothing runs in them, and nothing can be run; see `power`."""
@@ -116,10 +119,12 @@ class Deployment:
         `visible` are files and directories that nodes must see at the same path. Raises CommandFailed, OSError.
         """
         self.hosts = hosts
+        self._deal()
         promise = {
             "cores": self.figures.cores * hosts,
             "memory_bytes": self.figures.memory_bytes * hosts,
             "disk_bytes": sum(request.disk_bytes for request in requests),
+            "cpus": cpus.loaded(self.kept_on, self.figures.cores, {}),
         }
         self.journal.write(PROMISE, promise)
         self.journal.note(make="cgroup", group=self.group)
@@ -136,6 +141,7 @@ class Deployment:
         self._make_nodes(requests, placement, visible)
         self.placed = dict(placement)
         self._start_diskshare()
+        self._start_metronome()
         self._save()
 
     def _make_nodes(
@@ -165,6 +171,11 @@ class Deployment:
             self._make_nodes(requests, self.placed, visible)
             self._write_diskshare()
         return gone
+
+    def _deal(self) -> None:
+        """Choose the CPUs of each host. They stay the same, whoever comes and goes beside."""
+        self.kept_on = cpus.dealt(self.hosts, self.figures.cores, promised_cpus(apart_from=self.id))
+        self._dealt = self.figures.cores
 
     def _spare_others(self) -> None:
         """While other deployments are up, this one gets what the machine has beside what those were promised.
@@ -323,6 +334,19 @@ class Deployment:
         argv = [*join, *program, str(self.journal.directory / "diskshare.json")]
         self._start(argv, self.journal.directory / "diskshare.log", environment(self.id))
 
+    def _start_metronome(self) -> None:
+        """Start the program that makes the turns of processes short while CPU is limited; see `metronome`."""
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        program = [sys.executable, "-I", "-S", metronome.__file__, self.cgroups.realtime_file(), str(self._beat)]
+        own = sorted({cpu for each in self.kept_on for cpu in each})
+        log = self.journal.directory / "metronome.log"
+        self._start([*join, *program, *map(str, own)], log, environment(self.id))
+
+    @property
+    def _beat(self) -> Path:
+        """The file that is there while the metronome is to beat."""
+        return self.journal.directory / "beat"
+
     def _write_diskshare(self) -> None:
         rate = self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
         hosts: dict[int, list[str]] = {}
@@ -429,10 +453,15 @@ class Deployment:
         return bool(self.limits)
 
     def limit(self, on: bool | Collection[str]) -> None:
-        """Switch all LIMITS on or off, or on those that are named and off the others. Memory is limited always."""
+        """Switch all LIMITS on or off, or on those that are named and off the others. Memory is limited always.
+
+        While CPU is limited each host stays on its CPUs; see `cpus`.
+        """
         with self.changing():
             self.limits = frozenset((LIMITS if on else ()) if isinstance(on, bool) else on)
             self._spare_others()
+            if self._dealt != self.figures.cores:
+                self._deal()
             self._batch(
                 "tc",
                 network.limits(
@@ -442,8 +471,11 @@ class Deployment:
                 ),
             )
             cores = self.figures.cores if "cpu" in self.limits else None
-            for host in range(1, self.hosts + 1):
+            self._beat.touch() if cores is not None else self._beat.unlink(missing_ok=True)
+            everywhere = os.sched_getaffinity(0)
+            for host, own in enumerate(self.kept_on, 1):
                 self.cgroups.limit_cpu(f"{self.group}/host-{host}", cores)
+                self.cgroups.confine(f"{self.group}/host-{host}", everywhere if cores is None else own)
             self._write_diskshare()
 
     def _save(self) -> None:
@@ -452,6 +484,7 @@ class Deployment:
             "figures": asdict(self.figures),
             "hosts": self.hosts,
             "placed": self.placed,
+            "kept_on": self.kept_on,
             "limits": sorted(self.limits),
             "down": sorted(self.down),
             "cut": sorted(self.cut),
@@ -475,6 +508,8 @@ class Deployment:
         """Take over what is written down."""
         self.hosts, self.placed, self.fabric_pid = content["hosts"], content["placed"], content["fabric_pid"]
         self.limits, self.down, self.cut = (frozenset(content.get(name, ())) for name in ("limits", "down", "cut"))
+        # What an older pliant deployed is kept nowhere.
+        self.kept_on = [tuple(own) for own in content.get("kept_on") or [tuple(os.sched_getaffinity(0))] * self.hosts]
         self.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}
 
     def remove(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any
 
 from . import journal
 from .cgroup import CgroupError, probe
 
 PROMISE = "promise.json"
-"""Where a deployment writes down what it was promised: cores, memory_bytes, disk_bytes, of all its hosts together."""
+"""Where a deployment writes down what it was promised: cores, memory_bytes, disk_bytes, of all its hosts together, and
+`cpus`, the cores on each CPU."""
 
 
 def running() -> list[journal.Journal]:
@@ -29,6 +31,18 @@ def promised(apart_from: str = "") -> list[dict[str, Any]]:
     """
     found = [each.read(PROMISE) for each in running() if each.id != apart_from]
     return [content for content in found if content]
+
+
+def promised_cpus(apart_from: str = "") -> dict[int, float]:
+    """The CPUs of this machine that pliant may use, and the cores that each of them was promised for."""
+    found = dict.fromkeys(sorted(os.sched_getaffinity(0)), 0.0)
+    for content in promised(apart_from):
+        # What an older pliant deployed may run anywhere.
+        loads = content.get("cpus") or dict.fromkeys(found, content["cores"] / len(found))
+        for cpu, cores in loads.items():
+            if int(cpu) in found:
+                found[int(cpu)] += cores
+    return found
 
 
 def _pids(deployment: str) -> list[int]:

@@ -49,6 +49,9 @@ _STATS = struct.Struct("=QII16xI")
 """struct tc_stats: bytes, packets, drops; overlimits, two rates, the queue's length in packets; that in bytes."""
 _STATS_FIELDS = {"bytes": 0, "packets": 1, "drops": 2, "backlog_bytes": 3}
 
+STARVING_NS = 10**9
+"""So long without any CPU is no turn that is still to come."""
+
 Values = list[int]
 
 
@@ -281,6 +284,53 @@ class Queues:
             self._qdiscs.close()
 
 
+class Starving:
+    """For how long nodes wanted a CPU and got none: {"name", "cpu", "procs"}, `cpu` being the column of what they used.
+
+    A node counts that used nothing for STARVING_NS and has a thread that could run. Who is looked at did not run for
+    so long, and that are few.
+    """
+
+    def __init__(self, wanted: Iterable[dict[str, Any]], columns: _Columns) -> None:
+        places = {name: index for index, (name, _) in enumerate(columns.names)}
+        self._nodes = [
+            (columns.add(each["name"], 1e-9), places[each["cpu"]], each["procs"])
+            for each in wanted
+            if each["cpu"] in places
+        ]
+        self._ran: dict[int, tuple[int, int]] = {}
+        """Column -> what it said when it last changed, and when that was, or when the node was last looked at."""
+
+    def read(self, values: Values, now_ns: int) -> None:
+        """Add to the columns; `values` has what nodes used until now."""
+        for index, cpu, procs in self._nodes:
+            used, since = self._ran.get(cpu, (-1, 0))
+            if values[cpu] != used:
+                self._ran[cpu] = values[cpu], now_ns
+            elif now_ns - since >= STARVING_NS:
+                self._ran[cpu] = used, now_ns
+                if runnable(procs):
+                    values[index] += now_ns - since
+
+
+def runnable(procs: str) -> bool:
+    """Whether a thread of the processes listed in a file of a control group could run (proc(5): state R)."""
+    try:
+        with open(procs, encoding="ascii") as file:
+            pids = file.read().split()
+    except OSError:
+        return False
+    for pid in pids:
+        try:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+                    if file.read().rpartition(b")")[2].split()[0] == b"R":
+                        return True
+        except OSError:  # it ended meanwhile
+            continue
+    return False
+
+
 class Sampler:
     """All counters of a plan."""
 
@@ -293,6 +343,7 @@ class Sampler:
         self._files = Files(plan["files"], columns)
         self._links = Links(plan["links"], columns)
         self._queues = Queues(plan["queues"], columns)
+        self._starving = Starving(plan["starving"], columns)
         self._values = columns.values
         self.header = {"format": FORMAT, "every_s": plan["every_s"], "columns": columns.names}
 
@@ -307,6 +358,7 @@ class Sampler:
         self._files.read(values)
         self._links.read(values)
         self._queues.read(values)
+        self._starving.read(values, values[self._time])
         return (" ".join(map(str, values)) + "\n").encode()
 
 

@@ -64,6 +64,14 @@ def plan(
                 for what, (field, factor) in _DISK_FIELDS.items()
             ]
     found["files"] = files
+    found["starving"] = [
+        {
+            "name": f"node/{node}/starved_s",
+            "cpu": f"node/{node}/cpu_s",
+            "procs": cgroups.join_files(f"{group}/host-{host}/{node}")[-1],
+        }
+        for node, host in placement.items()
+    ]
     found["links"] = [
         {"name": f"node/{node}/{way}_{unit}", "factor": 1.0, "link": network.link(number), "field": f"{field}_{unit}"}
         for node, number in links.items()

@@ -6,9 +6,10 @@ Its first rule: the sum of what is promised to hosts never exceeds what the mach
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from pliant.machine import cpus
 from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
 from pliant.proportions import MIN_BYTES, MIN_CORES, Host, auto_scale, emulated, rounded_up, too_small
@@ -18,11 +19,13 @@ from pliant.units import format_size
 
 @dataclass(frozen=True)
 class Budget:
-    """What a deployment promises to all its hosts together, against what the machine has. Cores, bytes, bytes."""
+    """What a deployment promises to all its hosts together, against what the machine has. Cores, bytes, bytes, and the
+    cores by CPU (its number as text, as in a JSON file); without these they may be anywhere."""
 
     cores: float
     memory_bytes: int
     disk_bytes: int
+    cpus: Mapping[str, float] = field(default_factory=dict)
 
 
 def host_figures(host: HostTable, hosts: int, machine: Facts) -> tuple[HostFigures, float]:
@@ -33,7 +36,8 @@ def host_figures(host: HostTable, hosts: int, machine: Facts) -> tuple[HostFigur
     """
     scale = host.wanted_scale
     if scale == "auto":
-        scale = auto_scale(host.real, host.memory, hosts, machine.cores, machine.memory_bytes)
+        most = cpus.most_cores(hosts, machine.cores)
+        scale = auto_scale(host.real, host.memory, hosts, most, machine.memory_bytes)
         lacking = too_small(emulated(host.real, scale, host.memory))
         if lacking:
             raise ValueError(
@@ -69,10 +73,15 @@ def overdrawn(
     beside = f" beside {len(up)} other deployment{'s' if len(up) > 1 else ''} (see `pliant ps`)" if up else ""
     problems = []
     cores = (machine.cores - sum(other.cores for other in up)) * (1 + 1e-9)  # sums of decimals are a little off
-    if wanted.cores > cores:
+    loads = _loads(machine.cores, up)
+    full = cpus.fullest(hosts, figures.cores, loads) if wanted.cores <= cores else math.inf
+    if full > 1:
         promise = f"{hosts} hosts of {figures.cores:g} cores are {wanted.cores:g}"
-        key, fit = ("cores", _fit_cores(cores / hosts)) if real is None else ("scale", _fit_scale(real, cores / hosts))
+        most = cpus.largest(hosts, loads, cores / hosts)
+        key, fit = ("cores", _fit_cores(most)) if real is None else ("scale", _fit_scale(real, most))
         has = f"this machine has {max(0.0, cores):g}{beside}"
+        if wanted.cores <= cores:
+            promise, has = f"{promise}, each on one CPU", f"of {machine.cores} CPUs one would have {full:g}{beside}"
         problems.append((f"platform.host.{key}", f"{promise}, and {has}; {fit}"))
     memory = machine.memory_bytes - sum(other.memory_bytes for other in up)
     if wanted.memory_bytes > memory:
@@ -87,6 +96,18 @@ def overdrawn(
     return problems
 
 
+def _loads(count: int, up: Sequence[Budget]) -> dict[int, float]:
+    """What is promised of each of so many CPUs; those that somebody else's hosts are on are among them."""
+    found: dict[int, float] = {}
+    for other in up:
+        for cpu, cores in other.cpus.items():
+            found[int(cpu)] = found.get(int(cpu), 0.0) + cores
+    free = (cpu for cpu in range(count + len(found)) if cpu not in found)
+    found |= {cpu: 0.0 for cpu, _ in zip(free, range(count - len(found)), strict=False)}
+    anywhere = sum(other.cores for other in up if not other.cpus)
+    return {cpu: cores + anywhere / len(found) for cpu, cores in found.items()}
+
+
 _SMALLER = "fold a smaller cluster, or end other deployments"
 
 
@@ -97,7 +118,7 @@ def _fit(most: str, enough: bool) -> str:
 
 def _fit_cores(each: float) -> str:
     """The remedy in cores of one host, rounded down to hundredths."""
-    most = math.floor(max(0.0, each) * 100) / 100
+    most = math.floor(max(0.0, each) * 100 + 1e-6) / 100
     return _fit(f"{most:g}", most >= MIN_CORES)
 
 
