@@ -82,8 +82,12 @@ def at_best(value: float, metric: Metric, digits: int = 3) -> str:
 
 def loss(row: RatioVerdict) -> str:
     """The loss at a ratio, with a sign before it where it is at least so much: "23 %", "> 80 %"."""
-    text = percent(row.loss)
-    return f"> {text.removeprefix('>')}" if row.at_least and row.loss is not None else text
+    return bounded(percent(row.loss), row.at_least)
+
+
+def bounded(loss: str, at_least: bool) -> str:
+    """A loss in words, with a sign before it if it is at least so much."""
+    return f"> {loss.removeprefix('>')}" if at_least and loss != NOT_KNOWN else loss
 
 
 def energy(kwh: float) -> str:
