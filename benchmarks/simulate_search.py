@@ -11,6 +11,7 @@ The tolerated loss is 10 %, the zone around it 5 points, and there are 8 ratios.
 between the largest that holds and the smallest that breaks, and if none on the far side of one of them that truly is
 the other way, by more than the zone, goes unnoticed; and it is right if it is an answer and not wrong. A search was
 ever off if at any of its looks the interval of any loss did not contain it: an upper and a lower bound, each at 5 %.
+That of a loss that is at least so much has no upper end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 from pliant.adaptive import Adaptive, Question
 from pliant.search import Todo, schedule
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, Series, Verdict, by_ratio, judge
+from pliant.verdict import BASELINE, Series, Verdict, bounds_by_ratio, by_ratio, judge
 from pliant.workloads import Metric
 
 RATIOS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
@@ -35,6 +36,8 @@ MAX_LOSS, ZONE, MOST = 0.10, 0.05, 25
 METRIC = Metric("bandwidth", "MiB/s", "higher")
 NOISES = (0.05, 0.10, 0.15)
 MOST_OF_A_GRID = 60
+SHOWN = 0.80
+"""The loss by which a folded trial is stopped: it has taken five times as long as the baseline."""
 
 
 class Machine:
@@ -46,13 +49,25 @@ class Machine:
         self.chance = chance
         self.drift: Callable[[int], float] = lambda number: 0.0
         self.draw: Callable[[], float] = chance.standard_normal
+        self.stops = False
+        """Whether a folded trial is stopped once its loss is beyond `SHOWN`, by the baselines so far."""
+        self.hangs = 0.0
+        """How many of the folded trials never end, at whatever ratio."""
+        self._baselines: list[float] = []
 
     def trial(self, number: int, todo: Todo) -> Trial:
         """What the `number`th trial yields."""
         away = self.noise[todo.ratio] * self.draw() + self.drift(number)
         value = 100 * (1 - self.losses[todo.ratio]) * math.exp(away)
-        metrics = {METRIC.name: value}
-        return Trial(number, todo.workload, todo.ratio, 1, todo.repetition, 1, "done", "", 1.0, metrics=metrics)
+        ended = Trial(number, todo.workload, todo.ratio, 1, todo.repetition, 1, "done", "", 1.0)
+        if todo.ratio == BASELINE:
+            self._baselines.append(value)
+        elif self.stops:
+            value *= self.chance.random() >= self.hangs
+            bound = (1 - SHOWN) * float(np.median(self._baselines))
+            if value < bound:
+                return replace(ended, state="censored", bounds={METRIC.name: bound})
+        return replace(ended, metrics={METRIC.name: value})
 
 
 def smooth(noise: float, chance: np.random.Generator) -> Machine:
@@ -131,7 +146,22 @@ def unequal(noise: float, chance: np.random.Generator) -> Machine:
     return machine
 
 
-SHAPES = (smooth, edges, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal)
+def censored(noise: float, chance: np.random.Generator) -> Machine:
+    """A smooth curve that falls off a cliff at some ratio, to 5 % or less, or to trials that never end; these are
+    stopped, and so are one in fifty of the others, which hang.
+    """
+    machine = smooth(noise, chance)
+    cliff = chance.integers(0, 8)
+    beyond = np.sort(chance.uniform(0.95, 0.99, 7 - cliff))
+    for ratio, loss in zip(RATIOS[1 + cliff :], beyond, strict=True):
+        machine.losses[ratio] = max(float(loss), machine.losses[ratio])
+    for ratio in RATIOS[1 + chance.integers(cliff, 8) :]:
+        machine.losses[ratio] = 1.0
+    machine.stops, machine.hangs = True, 0.02
+    return machine
+
+
+SHAPES = (smooth, edges, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal, censored)
 
 
 @dataclass(frozen=True)
@@ -154,8 +184,7 @@ def off(verdict: Verdict, losses: Mapping[float, float]) -> bool:
     """Whether an interval does not contain the true loss."""
     return any(
         row.loss_low is not None
-        and row.loss_high is not None
-        and not row.loss_low <= losses[row.ratio] <= row.loss_high
+        and not row.loss_low <= losses[row.ratio] <= (math.inf if row.loss_high is None else row.loss_high)
         for row in verdict.ratios
     )
 
@@ -181,7 +210,8 @@ def verdict_on(trials: Sequence[Trial], most: int | None) -> Verdict:
     """What those trials show."""
     values, numbers = by_ratio(trials, METRIC.name)
     hosts = dict.fromkeys(RATIOS, 1)
-    return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, most))
+    bounds = bounds_by_ratio(trials, METRIC.name)
+    return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, most, bounds))
 
 
 def searched(machine: Machine, seed: int) -> Outcome:

@@ -2,8 +2,9 @@
 
 Each file system is searched in blocks: one trial at the baseline and one at each ratio that is wanted, in random order,
 so that each folded trial has a baseline near it in time (blocks that all hold the control: Bechhofer & Tamhane,
-*Technometrics* 23, 1981). After each block every metric is judged anew, by intervals that pay for being looked at
-(`pliant.sequential`). What is wanted:
+*Technometrics* 23, 1981). In the first one the baseline comes first: a folded trial that takes for ever can only be
+stopped in time where it is known how long one takes that is not folded. After each block every metric is judged anew,
+by intervals that pay for being looked at (`pliant.sequential`). What is wanted:
 
 1. At first the two ratios between which the prior puts the break, then every other ratio once: a curve must have been
    looked at before it may be bisected, as folding can also make a file system faster.
@@ -13,6 +14,9 @@ so that each folded trial has a baseline near it in time (blocks that all hold t
 3. A ratio that is passed over for a larger one that holds, or a smaller one that breaks, must look as if it did the
    same. One that does not is wanted; and where a curve is shown not to be monotone, all are.
 4. At the largest ratio at which every metric may hold, each is decided.
+
+A ratio whose trials were stopped is decided once it breaks by their bounds, as any other. A metric that they never came
+to counts as looked at there, seems to break, and is asked for a few times more at most.
 
 A workload with nothing wanted is not run. What is still open after `most` trials at a ratio stays undecided, and so
 does, earlier, what those that are left will hardly decide.
@@ -28,7 +32,7 @@ from dataclasses import dataclass, field
 
 from pliant.search import Key, Todo, key_of
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, DOUBT, RatioVerdict, Series, Verdict, by_ratio, judge
+from pliant.verdict import BASELINE, DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, judge
 from pliant.workloads import Metric
 
 LEAST_HOPE = 0.2
@@ -37,7 +41,8 @@ FEWEST_FOR_HOPE = 4
 LEAST_DOUBT = 0.01
 """No trial so far is so sure of a ratio that it outweighs all others on where the break is."""
 HOPELESS = 3
-"""After so many trials of a ratio that were given up, and none that was done, it is no longer wanted."""
+"""After so many trials of a ratio that were given up, and none that counts, it is no longer wanted; and for a metric,
+after so many that count and did not come to it."""
 BLOCKS_OF_A_TURN = 2
 """How many blocks each of several file systems does before the next one is deployed."""
 
@@ -151,7 +156,10 @@ class _Part:
         block = []
         chance = random.Random(f"{self._asked.seed}/{self._filesystem}/{self._number}")
         ratios = sorted({ratio for _, ratio in places})
-        for ratio in chance.sample(ratios, len(ratios)):
+        order = chance.sample(ratios, len(ratios))
+        if self._number == 1:
+            order.sort(key=lambda ratio: ratio != BASELINE)
+        for ratio in order:
             labels = sorted(label for label, where in places if where == ratio)
             for label in chance.sample(labels, len(labels)):
                 self._count[label, ratio] += 1
@@ -190,11 +198,11 @@ class _Part:
         if self._number == 0:
             return {label: self._first() for label in self._asked.metrics}
         self.verdicts = {label: self._judge(label, trials) for label in self._asked.metrics}
-        self._tried = Counter((trial.workload, trial.ratio, trial.state == "done") for trial in trials)
+        self._tried = Counter((trial.workload, trial.ratio, trial.counted) for trial in trials)
         found = {}
         for label, verdicts in self.verdicts.items():
             spent = self._spent(label)
-            found[label] = {ratio for verdict in verdicts for ratio in wanted(verdict, spent)}
+            found[label] = {r for verdict in verdicts for r in wanted(verdict, spent, *self._silent(label, verdict))}
         return found if any(found.values()) else self._in_common()
 
     def _first(self) -> set[float]:
@@ -225,13 +233,18 @@ class _Part:
             return set(self._asked.folded)
         return hopeless | {ratio for ratio in self._asked.folded if self._count[label, ratio] >= self._asked.most}
 
+    def _silent(self, label: str, verdict: Verdict) -> tuple[set[float], set[float]]:
+        """The ratios whose trials count and did not come to a metric, and those of them where enough did not."""
+        silent = {row.ratio for row in verdict.ratios if not row.trials and self._tried[label, row.ratio, True]}
+        return silent, {ratio for ratio in silent if self._tried[label, ratio, True] >= HOPELESS}
+
     def _judge(self, label: str, trials: Sequence[Trial]) -> list[Verdict]:
         """What the trials so far show of each metric of a workload."""
         asked, hosts = self._asked, dict.fromkeys(sorted(self._asked.ratios), 1)
-        done = [trial for trial in trials if trial.workload == label and trial.state == "done"]
+        mine = [trial for trial in trials if trial.workload == label]
         found = []
         for metric in asked.metrics[label]:
-            values, numbers = by_ratio(done, metric.name)
+            values, numbers = by_ratio(mine, metric.name)
             series = Series(
                 self._filesystem,
                 label,
@@ -242,28 +255,37 @@ class _Part:
                 numbers,
                 asked.indifference,
                 asked.most,
+                bounds_by_ratio(mine, metric.name),
             )
             found.append(judge(series))
         return found
 
 
-def wanted(verdict: Verdict, spent: Collection[float] = ()) -> set[float]:
-    """The folded ratios whose next trial tells most of where the metric breaks; none of those that are `spent`."""
+def wanted(
+    verdict: Verdict, spent: Collection[float] = (), silent: Collection[float] = (), given_up: Collection[float] = ()
+) -> set[float]:
+    """The folded ratios whose next trial tells most of where the metric breaks; none of those that are `spent`.
+
+    `silent` are those at which trials were run and did not come to the metric, `given_up` those of them where that was
+    tried often enough.
+    """
     rows = [row for row in verdict.ratios if row.ratio != BASELINE]
-    unseen = {row.ratio for row in rows if not row.trials} - set(spent)
-    open_ = [row for row in rows if row.state == "undecided" and row.ratio not in spent and not _hopeless(row)]
+    chance = {row.ratio: 1 - LEAST_DOUBT if row.ratio in silent else _chance(row, verdict) for row in rows}
+    left = [row for row in rows if row.ratio not in spent and row.ratio not in given_up]
+    unseen = {row.ratio for row in left if not row.trials and row.ratio not in silent}
+    open_ = [row for row in left if row.state == "undecided" and not _hopeless(row)]
     if unseen or not verdict.monotone:
         return unseen or {row.ratio for row in open_}
     held = max((row.ratio for row in rows if row.state == "holds"), default=BASELINE)
     broken = verdict.breaks_at or math.inf
     between = [row for row in rows if row.state == "undecided" and held < row.ratio < broken]
-    doubtful = {row.ratio for row in open_ if row.ratio < held and _chance(row, verdict) > DOUBT}
-    doubtful |= {row.ratio for row in open_ if row.ratio > broken and _chance(row, verdict) < 1 - DOUBT}
-    first = _likeliest([_chance(row, verdict) for row in between])
+    doubtful = {row.ratio for row in open_ if row.ratio < held and chance[row.ratio] > DOUBT}
+    doubtful |= {row.ratio for row in open_ if row.ratio > broken and chance[row.ratio] < 1 - DOUBT}
+    first = _likeliest([chance[row.ratio] for row in between])
     below = [row for row in between[:first] if row in open_]
     above = [row for row in between[first:] if row in open_]
     # One that is hard to decide may use up the budget: the next beyond it says at least where it breaks at the latest.
-    hard = broken == math.inf and any(_chance(row, verdict) < 1 - DOUBT for row in above[:1])
+    hard = broken == math.inf and any(chance[row.ratio] < 1 - DOUBT for row in above[:1])
     return doubtful | {row.ratio for row in below[-1:] + above[: 1 + hard]}
 
 

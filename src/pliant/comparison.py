@@ -10,11 +10,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pliant.censoring import MedianIs
 from pliant.verdict import BASELINE, SPELLING, RatioVerdict, Verdict, recommended_ratio
 from pliant.workloads import Metric
 
@@ -53,13 +55,22 @@ class Furthest:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a file system reached on a number of hosts, at the ratio that needs so many: median and interval."""
+    """What a file system reached on a number of hosts, at the ratio that needs so many: median and interval.
+
+    Where `median_is` a bound or an end is open, the same as in `RatioVerdict`.
+    """
 
     filesystem: str
     ratio: float
     median: float
     low: float | None
     high: float | None
+    median_is: MedianIs = "exact"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """How far the interval may reach."""
+        return (0.0 if self.low is None else self.low, math.inf if self.high is None else self.high)
 
 
 @dataclass(frozen=True)
@@ -176,18 +187,21 @@ def _at_hosts(verdicts: Mapping[str, Verdict]) -> Iterator[AtHosts]:
     better = next(iter(verdicts.values())).metric.better
     for hosts in sorted(rows, reverse=True):
         if len(rows[hosts]) > 1:
-            found = [Measured(label, r.ratio, r.median or 0.0, r.low, r.high) for label, r in rows[hosts]]
+            found = [_measured(label, row) for label, row in rows[hosts]]
             found.sort(key=lambda each: each.median, reverse=better == "higher")
             together = tuple(each.filesystem for each in found[1:] if _meet(found[0], each))
             fastest = None if together else found[0].filesystem
             yield AtHosts(hosts, tuple(found), fastest, (found[0].filesystem, *together) if together else ())
 
 
+def _measured(label: str, row: RatioVerdict) -> Measured:
+    return Measured(label, row.ratio, row.median or 0.0, row.low, row.high, row.median_is)
+
+
 def _meet(one: Measured, other: Measured) -> bool:
     """Whether two intervals meet; those that are not known may."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return True
-    return one.low <= other.high and other.low <= one.high
+    (low, high), (lowest, highest) = one.ends, other.ends
+    return low <= highest and lowest <= high
 
 
 def spelled(label: str) -> str:

@@ -15,7 +15,7 @@ from pliant.trial import Trial
 Format = Literal["csv", "json", "parquet"]
 _NUMBERS = {
     **dict.fromkeys(("number", "hosts", "repetition", "attempt"), int),
-    **dict.fromkeys(("ratio", "duration_s", "host_cpu_s", "value", "io_stalled_s", "recovered_s"), float),
+    **dict.fromkeys(("ratio", "duration_s", "host_cpu_s", "value", "io_stalled_s", "recovered_s", "bound"), float),
 }
 
 

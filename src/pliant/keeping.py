@@ -64,6 +64,7 @@ class Keeper:
         target = self.directory / trial.directory
         record = {"trial": trial.to_json(), "run": str(self.directory.resolve())}
         documents = {RECORD: json.dumps(record, indent=1).encode() + b"\n"}
+        # One that was stopped as well: what it was held against is its own run's, and another's may stop it elsewhere.
         if trial.state != "done":
             target.mkdir(parents=True, exist_ok=True)
             seal(target, documents)

@@ -36,7 +36,7 @@ PRIOR_DEGREES = 4.0
 """How many trials of its own outweigh what the noise of all ratios says of one ratio's."""
 OUTLIER = 3.5
 DRIFT_LEVEL = 0.01
-_STEPS = (0.0, 0.01, 0.05, 0.25, 1.25)
+_STEPS: tuple[float, ...] = (0.0, 0.01, 0.05, 0.25, 1.25)
 """Variances of one step of the drift that are tried, in variances of a trial's noise."""
 _EFFICIENCY = 0.37
 """Of the median absolute deviation of normal values: so many trials does it make of one."""
@@ -80,9 +80,14 @@ class Drift:
 
 
 class Levels:
-    """The fit to `values` in time order, each of the ratio `of` the same place; ValueError if there are none."""
+    """The fit to `values` in time order, each of the ratio `of` the same place; ValueError if there are none.
 
-    def __init__(self, of: Sequence[float], values: Sequence[float]) -> None:
+    `beside` is a fit to those ratios alone whose values tell how noisy the machine is, for values of others that may
+    seem quieter than they are. Their noise, and that of all, is then at least its, and no better known; and how far
+    outliers are, and how much the machine drifts, is for it to say.
+    """
+
+    def __init__(self, of: Sequence[float], values: Sequence[float], beside: Levels | None = None) -> None:
         if not len(values):
             raise ValueError("there are no values")
         self.ratios = tuple(sorted(set(of)))
@@ -90,34 +95,45 @@ class Levels:
         self._groups: _Ints = np.array([place[ratio] for ratio in of], dtype=np.int64)
         self._n = np.bincount(self._groups, minlength=len(self.ratios))
         raw = np.log(np.asarray(values, dtype=np.float64))
-        self.outliers, logs = _drawn_in(self._groups, self._n, raw)
+        self._reach: float = _reach(self._groups, self._n, raw) if beside is None else beside._reach
+        self.outliers, logs = _drawn_in(self._groups, self._n, raw, self._reach)
         """Which of the values are outliers, by their index."""
-        self._fit(logs)
+        self._fit(logs, beside)
 
-    def _fit(self, logs: _Floats) -> None:
+    def _fit(self, logs: _Floats, beside: Levels | None) -> None:
         free = len(logs) - len(self.ratios)
         steps = _STEPS if free > 1 else _STEPS[:1]
+        if beside is not None:
+            steps = _STEPS[: len(beside._weights)]
         fits = [_solve(self._groups, self._n, logs, np.ones(len(logs)), step) for step in steps]
         best = max(fits, key=lambda fit: fit.likelihood)
         weights = np.exp([fit.likelihood - best.likelihood for fit in fits])
         weights /= weights.sum()
+        self._weights: _Floats = weights if beside is None else beside._weights
+        weights = self._weights
         self.drift = Drift(float(np.ptp(best.drift)), _p_of_drift(2 * (best.likelihood - fits[0].likelihood)))
         self._degrees = float(free - weights[1:].sum())  # a drift takes one of them
         self._levels: _Floats = weights @ [fit.levels for fit in fits]
         self.deviation = math.nan
         """The noise of one trial, in logs, as all ratios tell; NaN where no ratio has two values."""
-        if not free:
+        if not free or (beside is not None and math.isnan(beside.deviation)):
             return
-        variance = max(float(weights @ [fit.quadratic for fit in fits]) / free, _LEAST_SCALE**2)
+        pooled = max(float(weights @ [fit.quadratic for fit in fits]) / free, _LEAST_SCALE**2)
+        variance = pooled if beside is None else max(pooled, beside.deviation**2)
         self.deviation = math.sqrt(variance)
         noise = weights @ [np.bincount(self._groups, fit.noise**2, len(self.ratios)) for fit in fits]
-        squares = noise * variance * free / max(float(noise.sum()), _LEAST_SCALE**2 * 1e-3)
+        squares = noise * pooled * free / max(float(noise.sum()), _LEAST_SCALE**2 * 1e-3)
         self._own: _Floats = (PRIOR_DEGREES * variance + squares) / (PRIOR_DEGREES + self._n - 1)
+        if beside is not None:
+            self._degrees = min(self._degrees, beside._degrees)
+            quiet = [place for place, ratio in enumerate(self.ratios) if ratio not in beside.ratios]
+            self._own[quiet] = np.maximum(self._own[quiet], variance)
         precision = variance / self._own[self._groups]
         fits = [_solve(self._groups, self._n, logs, precision, step) for step in steps]
         self._levels = weights @ [fit.levels for fit in fits]
         apart = np.array([fit.levels for fit in fits]) - self._levels
-        scales = [max(fit.quadratic / free, _LEAST_SCALE**2) for fit in fits]
+        least = _LEAST_SCALE**2 if beside is None else variance
+        scales = [max(fit.quadratic / free, least) for fit in fits]
         within = sum(w * scale * fit.covariance for w, scale, fit in zip(weights, scales, fits, strict=True))
         self._covariance: _Floats = within + (apart * weights[:, None]).T @ apart
 
@@ -205,22 +221,34 @@ def _p_of_drift(ratio: float) -> float:
     return 0.5 * math.erfc(math.sqrt(ratio / 2)) if ratio > 1e-9 else 1.0
 
 
-def _drawn_in(groups: _Ints, n: _Ints, logs: _Floats) -> tuple[tuple[int, ...], _Floats]:
-    """The indices of outliers, and the logs with those drawn in."""
-    medians = np.array([np.median(logs[groups == group]) for group in range(len(n))])
-    away = logs - medians[groups]
+def _reach(groups: _Ints, n: _Ints, logs: _Floats) -> float:
+    """How far from its ratio's median a value may be by the noise of all; NaN where that is not known."""
+    away = logs - _medians(groups, n, logs)[groups]
     judged = n[groups] >= _FEWEST
     free = _EFFICIENCY * float((n[n >= _FEWEST] - 1).sum())
     if free < 1:
-        return (), logs
+        return math.nan
     pooled = _robust(away[judged], (n / np.maximum(n - 1, 1))[groups[judged]])
+    return float(stdtrit(free, ndtr(OUTLIER))) * pooled
+
+
+def _drawn_in(groups: _Ints, n: _Ints, logs: _Floats, reach: float) -> tuple[tuple[int, ...], _Floats]:
+    """The indices of outliers, and the logs with those drawn in."""
+    if math.isnan(reach):
+        return (), logs
+    medians = _medians(groups, n, logs)
+    away = logs - medians[groups]
     # A ratio that is noisier than others must not seem to be full of outliers, nor hide one among few trials.
     own = [_own_limit(away[groups == group]) if count >= _FEWEST else 0.0 for group, count in enumerate(n)]
-    limit = np.maximum(stdtrit(free, ndtr(OUTLIER)) * pooled, own)[groups]
-    outside = judged & (np.abs(away) > limit)
+    limit = np.maximum(reach, own)[groups]
+    outside = (n[groups] >= _FEWEST) & (np.abs(away) > limit)
     return tuple(np.flatnonzero(outside).tolist()), np.where(
         outside, medians[groups] + np.clip(away, -limit, limit), logs
     )
+
+
+def _medians(groups: _Ints, n: _Ints, logs: _Floats) -> _Floats:
+    return np.array([np.median(logs[groups == group]) for group in range(len(n))])
 
 
 def _robust(away: _Floats, inflate: _Floats | float) -> float:

@@ -187,7 +187,7 @@ def status(directory: Path) -> Status:
     left, skipped = ([Todo(*each) for each in plan[name]] for name in ("left", "skipped"))
     left = [todo for todo in left if todo.key not in begun]
     counts: dict[TrialState, int] = {"todo": 0 if state == "complete" else len(left)}
-    for name in ("running", "done", "failed", "invalid"):
+    for name in ("running", "done", "censored", "failed", "invalid"):
         counts[name] = sum(trial.state == name for trial in trials)
     counts["skipped"] = len(skipped)
     return Status(state, counts, tuple(trials), tuple(left), tuple(skipped), spent_s)

@@ -42,9 +42,9 @@ def saved(trials: Sequence[Trial], verdicts: Sequence[Verdict], hosts: Mapping[f
     needed = [row.grid for verdict in verdicts for row in verdict.ratios if row.grid is not None]
     workloads = dict.fromkeys(verdict.workload for verdict in verdicts)
     mine = [trial for trial in trials if trial.workload in workloads]
-    done = [trial for trial in mine if trial.state == "done"]
+    counted = [trial for trial in mine if trial.counted]  # a grid would stop those that were stopped here
     lasting = {
-        (workload, ratio): [t.duration_s for t in done if (t.workload, t.ratio) == (workload, ratio)]
+        (workload, ratio): [t.duration_s for t in counted if (t.workload, t.ratio) == (workload, ratio)]
         for workload in workloads
         for ratio in hosts
     }

@@ -142,14 +142,14 @@ def savings(
     if host_cores <= 0:
         raise ValueError(f"a host with {host_cores} cores cannot run anything")
     trials = list(trials)
-    done = [t for t in trials if t.state == "done"]
+    done = [t for t in trials if t.state == "done"]  # how long one that was stopped would have taken nobody knows
     full = _one_pass(done, workloads, hosts, 1.0, power, host_cores)
     folded = None if ratio is None else _one_pass(done, workloads, hosts, ratio, power, host_cores)
     return Savings(ratio, full, folded, power, spent([t for t in trials if not t.reused], power, host_cores))
 
 
 def spent(trials: Iterable[Trial], power: PowerModel, host_cores: float) -> Spent:
-    """What these trials took; those that failed or were not valid took it too."""
+    """What these trials took; those that were stopped, failed or were not valid took it too."""
     ended = [t for t in trials if t.duration_s > 0]
     hours = sum(t.hosts * t.duration_s for t in ended) / 3600
     joules = 0.0

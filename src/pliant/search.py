@@ -2,7 +2,8 @@
 
 Every repetition of the grid is a pass over all ratios in an order of its own, the baseline among them, so that a drift
 of the machine falls on folded and unfolded trials alike (randomised complete blocks: Fisher, "The Design of
-Experiments", 1935).
+Experiments", 1935). In the first pass the baseline comes first: a folded trial that takes for ever can only be stopped
+in time where it is known how long one takes that is not folded.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def key_of(trial: Trial) -> Key:
 
 
 class Search(Protocol):
-    """Says which trial is next. `over` is the last attempt at each trial that is over, done or given up, in order."""
+    """Says which trial is next. `over` is the last attempt at each trial that is over, ended or given up, in order."""
 
     def next(self, over: Sequence[Trial], spent_s: float = 0.0) -> Todo | None:
         """The next trial after those, or None if nothing is left; `spent_s` is how long the run has taken so far."""
@@ -103,14 +104,18 @@ def schedule(
 
     Within a repetition each file system does its pass; their order is random first, and then turned round each time, so
     that what drifts evenly does not decide between them. In a pass the order of ratios is random, and at each ratio
-    that of workloads; all of it is the same for the same seed.
+    that of workloads; but in the first pass of each file system ratio 1 comes first. All of it is the same for the same
+    seed.
     """
     chance = random.Random(seed)
     turn = chance.sample(list(filesystems), len(filesystems)) if len(filesystems) > 1 else list(filesystems)
     todo = []
     for repetition in range(1, repetitions + 1):
         for filesystem in turn:
-            for ratio in chance.sample(list(ratios), len(ratios)):
+            passed = chance.sample(list(ratios), len(ratios))
+            if repetition == 1:
+                passed.sort(key=lambda ratio: ratio != 1)
+            for ratio in passed:
                 order = chance.sample(list(workloads), len(workloads))
                 todo += [Todo(workload, ratio, repetition, filesystem, repetition) for workload in order]
         turn.reverse()

@@ -29,9 +29,10 @@ from pliant.savings import PowerModel
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`, 4 no `trial.key`, `trial.reused`,
-`trial.proved` and no digests. Reading such a run changes nothing in it; its first new trial brings it up to date."""
+`trial.proved` and no digests, 5 no `trial.bounds`. Reading such a run changes nothing in it; its first new trial brings
+it up to date."""
 DATABASE = "results.sqlite"
 _DIGEST = "digest"
 """The document that has the digest of all others, and of the facts."""
@@ -60,8 +61,10 @@ CSV_HEADER = (
     "recovered_s",
     "key",
     "reused",
+    "bound",
 )
-"""Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. New ones go last."""
+"""Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. Where a trial was
+stopped, how good a metric was at best is its `bound`, and it has no `value`. New columns go last."""
 
 _SCHEMA = """
 CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
@@ -72,7 +75,8 @@ CREATE TABLE trial (
     duration_s REAL NOT NULL, reason TEXT NOT NULL, program TEXT NOT NULL, host_cpu_s TEXT NOT NULL,
     directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}', filesystem TEXT NOT NULL DEFAULT '',
     fault TEXT NOT NULL DEFAULT '{}', key TEXT NOT NULL DEFAULT '', reused TEXT NOT NULL DEFAULT '',
-    proved TEXT NOT NULL DEFAULT '[]', digest TEXT NOT NULL DEFAULT ''
+    proved TEXT NOT NULL DEFAULT '[]', digest TEXT NOT NULL DEFAULT '',
+    bounds TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE value (
     trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
@@ -402,7 +406,7 @@ class Store:
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
-_JSON_COLUMNS = ("host_cpu_s", "usage", "fault", "proved")
+_JSON_COLUMNS = ("host_cpu_s", "usage", "fault", "proved", "bounds")
 _ADDED = (
     (2, "usage", "{}"),
     (3, "filesystem", ""),
@@ -411,6 +415,7 @@ _ADDED = (
     (5, "reused", ""),
     (5, "proved", "[]"),
     (5, "digest", ""),
+    (6, "bounds", "{}"),
 )
 """Columns that came with a version of the schema, and what they hold for trials from before."""
 
@@ -435,12 +440,16 @@ def trials_csv(trials: Sequence[Trial], infos: Sequence[RunInfo]) -> str:
         through = [trial.fault.get(name, "") for name in ("intact", "stalled_s", "recovered_s")]
         fault = ["" if value is None else value for value in through]
         about = (*fault, trial.key, trial.reused)
-        order = [name for name in known if name in trial.metrics] + [n for n in trial.metrics if n not in known]
+        told = [*trial.metrics, *trial.bounds]
+        order = [name for name in known if name in told] + [name for name in told if name not in known]
         for name in order or [""]:
             metric = known.get(name)
             unit, better = (metric.unit, metric.better) if metric else ("", "")
             writer.writerow(
-                (*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *about)
+                (
+                    *(*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *about),
+                    trial.bounds.get(name, ""),
+                )
             )
     return out.getvalue()
 
@@ -499,7 +508,9 @@ def _digest_of_documents(cursor: sqlite3.Cursor) -> str:
 
 
 def _digest_of_trial(trial: Trial) -> str:
-    return sha256(json.dumps(trial.to_json(), sort_keys=True).encode())
+    # Without what trials had not yet when the digests of older versions were written.
+    document = {name: value for name, value in trial.to_json().items() if name != "bounds" or value}
+    return sha256(json.dumps(document, sort_keys=True).encode())
 
 
 def _seal(cursor: sqlite3.Cursor) -> None:

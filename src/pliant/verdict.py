@@ -19,6 +19,8 @@ The method, for one metric of one workload:
   it (Bechhofer, *Ann. Math. Stat.* 25, 1954) it does not matter which state a ratio gets: it `holds` if its loss is at
   most the tolerated one and shown to be below the zone's upper end, and `breaks` if it is more and shown to be above
   the lower end. With a zone of nothing the whole interval is on one side of the tolerated loss.
+* **Trials that were stopped** say of a metric how good it was at best. What that is worth, and that such a ratio can
+  break and never hold: `pliant.censoring`.
 * **What is assumed.** Noise is multiplicative, and trials are run in an order that has nothing to do with their result.
   A single trial at a ratio is no claim, nor is a single repetition everywhere: it shows no noise.
 """
@@ -28,11 +30,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 from scipy.special import stdtr
 
+from pliant.censoring import MedianIs, Value, fitted, median
 from pliant.levels import Difference, Drift, Levels
 from pliant.sequential import Quantile, expected, grid, hope, margin, once, until, whenever
 from pliant.trial import Trial
@@ -67,9 +69,11 @@ SPELLING = {
 
 @dataclass(frozen=True)
 class Series:
-    """The values of one metric: `values` maps a ratio to its done trials' values in time order.
+    """The values of one metric: `values` maps a ratio to its trials' values in time order.
 
-    Ratio 1 is the baseline. `hosts` maps each planned ratio to its number of hosts; ratios without values are reported
+    Ratio 1 is the baseline. `bounds` maps a ratio to how good the metric was at best in trials that were stopped, by
+    their number; those of the baseline are left out: a baseline that was better than it was makes losses of nothing.
+    `hosts` maps each planned ratio to its number of hosts; ratios without values are reported
     as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `most` is how many trials
     of a ratio a search may have, which looks at the values before it goes on; None if they were fixed beforehand.
     Raises ValueError for a value that is not a positive finite number: it has no logarithm.
@@ -85,9 +89,11 @@ class Series:
     """The trials' numbers, in the places of their values; without, the nth values of all ratios follow each other."""
     indifference: float = 0.0
     most: int | None = None
+    bounds: Mapping[float, Mapping[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for ratio, values in self.values.items():
+        capped = [(ratio, list(bounds.values())) for ratio, bounds in self.bounds.items()]
+        for ratio, values in [*self.values.items(), *capped]:
             if ratio not in self.hosts:
                 raise ValueError(f"{self.workload} {self.metric.name}: no number of hosts for ratio {ratio:g}")
             for value in values:
@@ -95,8 +101,14 @@ class Series:
                     raise ValueError(f"{self.workload} {self.metric.name}: {value} at ratio {ratio:g} is not positive")
 
     def in_time_order(self) -> list[Value]:
-        """All values, the first trial's first."""
+        """All values, the first trial's first, those of which only a bound is known among them."""
         found = [
+            Value(number, ratio, bound, capped=True)
+            for ratio, bounds in self.bounds.items()
+            if ratio != BASELINE
+            for number, bound in bounds.items()
+        ]
+        found += [
             Value(number, ratio, value)
             for place, (ratio, values) in enumerate(sorted(self.values.items()))
             for number, value in zip(
@@ -110,8 +122,8 @@ class Series:
     @property
     def folded(self) -> int:
         """How many folded ratios are judged: all that a search may look at, or else all that have values."""
-        looked = self.hosts if self.searched else [ratio for ratio, values in self.values.items() if len(values)]
-        return sum(1 for ratio in looked if ratio != BASELINE)
+        told = {ratio for many in (self.values, self.bounds) for ratio, values in many.items() if len(values)}
+        return sum(1 for ratio in (self.hosts if self.searched else told) if ratio != BASELINE)
 
     @property
     def searched(self) -> bool:
@@ -128,29 +140,38 @@ class Series:
         return -math.log1p(-loss) if self.metric.better == "higher" else math.log1p(loss)
 
 
-class Value(NamedTuple):
-    """The value that a trial, by its number, gave at a ratio."""
-
-    trial: int
-    ratio: float
-    value: float
-
-
 def by_ratio(trials: Sequence[Trial], metric: str) -> tuple[dict[float, list[float]], dict[float, list[int]]]:
-    """Values of a metric by ratio, in the order of the trials, and these trials' numbers; without what has no log."""
+    """Values of a metric by ratio, in the order of the trials that are counted, and these trials' numbers.
+
+    What has no log is left out.
+    """
     values: dict[float, list[float]] = {}
     numbers: dict[float, list[int]] = {}
     for trial in trials:
         value = trial.metrics.get(metric)
-        if value is not None and math.isfinite(value) and value > 0:
+        if trial.counted and value is not None and math.isfinite(value) and value > 0:
             values.setdefault(trial.ratio, []).append(value)
             numbers.setdefault(trial.ratio, []).append(trial.number)
     return values, numbers
 
 
+def bounds_by_ratio(trials: Sequence[Trial], metric: str) -> dict[float, dict[int, float]]:
+    """The same for how good a metric was at best in trials that were stopped, by their numbers."""
+    found: dict[float, dict[int, float]] = {}
+    for trial in trials:
+        bound = trial.bounds.get(metric)
+        if trial.counted and bound is not None and math.isfinite(bound) and bound > 0:
+            found.setdefault(trial.ratio, {})[trial.number] = bound
+    return found
+
+
 @dataclass(frozen=True)
 class RatioVerdict:
-    """One ratio: median and interval in the metric's unit, loss and interval as fractions. None is "not known"."""
+    """One ratio: median and interval in the metric's unit, loss and interval as fractions. None is "not known".
+
+    With `at_least` the loss is that or more, and its interval is open on the worse side: there `loss_high` is None, and
+    so is `low` where higher is better, else `high`.
+    """
 
     ratio: float
     hosts: int
@@ -174,10 +195,16 @@ class RatioVerdict:
     """The numbers of the trials whose values were drawn in."""
     passed_over: bool = False
     """Undecided as a search had no need of it: it looks like a larger ratio that holds, or a smaller that breaks."""
+    at_least: bool = False
+    median_is: MedianIs = "exact"
+    """Where half of the values or more are bounds, the median is one as well."""
+    stopped: tuple[int, ...] = ()
+    """The numbers of the trials that were stopped, of whose value only a bound is known."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values, without NaN or Infinity."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"outliers": list(self.outliers)}
+        numbers = {"outliers": list(self.outliers), "stopped": list(self.stopped)}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | numbers
 
 
 @dataclass(frozen=True)
@@ -266,12 +293,14 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence} is not between 0 and 1")
     values = series.in_time_order()
-    levels = Levels([each.ratio for each in values], [each.value for each in values]) if values else None
-    outlying = [values[index] for index in levels.outliers] if levels is not None else []
+    fits = fitted(values, series.metric.better)
     rows = []
     for ratio, share in _shares(series, values).items():
-        row = _row(series, ratio, levels, 1 - confidence, share)
-        rows.append(replace(row, outliers=tuple(each.trial for each in outlying if each.ratio == ratio)))
+        here, fit = [each for each in values if each.ratio == ratio], fits.of(ratio)
+        row = _row(series, ratio, here, fit.levels, fits.at_least(ratio), 1 - confidence, share)
+        stopped = tuple(each.trial for each in here if each.capped)
+        rows.append(replace(row, outliers=fit.outliers(ratio), stopped=stopped))
+    levels = fits.sure.levels
     known = levels is not None and not math.isnan(levels.deviation)
     return Verdict(
         series.filesystem,
@@ -333,14 +362,25 @@ def recommended_ratio(verdicts: Sequence[Verdict]) -> float | None:
     return max((ratio for ratio in set.intersection(*common) if ratio <= min(known)), default=None)
 
 
-def _row(series: Series, ratio: float, levels: Levels | None, error: float, share: float) -> RatioVerdict:
-    hosts, values = series.hosts[ratio], series.values.get(ratio, ())
-    if levels is None or not len(values):
+def _row(
+    series: Series,
+    ratio: float,
+    values: Sequence[Value],
+    levels: Levels | None,
+    at_least: bool,
+    error: float,
+    share: float,
+) -> RatioVerdict:
+    hosts = series.hosts[ratio]
+    if levels is None or not values:
         return RatioVerdict(ratio, hosts, 0, None, None, None, None, None, None, "undecided")
-    median = float(np.median(np.asarray(values, dtype=np.float64)))
+    middle, median_is = median(values, series.metric.better)
     half = _half(levels.level(ratio), error, whenever if series.searched else once)  # of the baseline there is no most
-    low, high = (None, None) if half is None else (_times(median, -half), _times(median, half))
-    row = RatioVerdict(ratio, hosts, len(values), median, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0)
+    low, high = (None, None) if half is None else (_times(middle, -half), _times(middle, half))
+    if at_least:
+        low, high = (None, high) if series.metric.better == "higher" else (low, None)
+    row = RatioVerdict(ratio, hosts, len(values), middle, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0)
+    row = replace(row, at_least=at_least, median_is=median_is)
     if ratio == BASELINE:
         return row
     even = 1 / max(series.folded, 1)
@@ -365,6 +405,8 @@ def _against(row: RatioVerdict, series: Series, levels: Levels, level: float, ev
     low = high = None
     if half is not None:
         low, high = sorted((sign * (1 - _times(quotient, -half)), sign * (1 - _times(quotient, half))))
+    if row.at_least:
+        high = None  # it may be anything
     state = _state(loss, low, high, series) if row.trials >= FEWEST else "undecided"
     row = replace(row, loss=loss, loss_low=low, loss_high=high, state=state)
     if known is None or not known.degrees:
@@ -376,10 +418,12 @@ def _against(row: RatioVerdict, series: Series, levels: Levels, level: float, ev
     if state != "undecided":
         as_well = grid(known, row.trials, base, max(series.folded - 1, 0), even, wanted)
         return replace(row, expected=0, chance=chance, grid=as_well)
-    more = expected(known, row.trials, base, level, series.quantile, wanted)
+    never = row.at_least and away <= 0  # what is at least so much is not shown to be at most so much
+    more = None if never else expected(known, row.trials, base, level, series.quantile, wanted)
     if series.most is None:
         return replace(row, expected=more, chance=chance)
-    zone = (series.worse(series.max_loss - series.indifference), series.worse(series.max_loss + series.indifference))
+    end = -math.inf if row.at_least else series.worse(series.max_loss + series.indifference)
+    zone = (series.worse(series.max_loss - series.indifference), end)
     oriented = replace(known, estimate=sign * known.estimate)
     likely = hope(oriented, row.trials, base, series.most - row.trials, level, series.quantile, zone)
     return replace(row, expected=more, chance=chance, hope=min(1.0, likely))
@@ -399,10 +443,11 @@ def _times(value: float, log_factor: float) -> float:
 
 
 def _state(loss: float, low: float | None, high: float | None, series: Series) -> State:
-    if low is None or high is None:
+    """`high` is None where the loss may be anything, and both are where nothing is known of it."""
+    if low is None:
         return "undecided"
     if loss <= series.max_loss:
-        return "holds" if high <= series.max_loss + series.indifference else "undecided"
+        return "holds" if high is not None and high <= series.max_loss + series.indifference else "undecided"
     return "breaks" if low > series.max_loss - series.indifference else "undecided"
 
 
@@ -426,7 +471,9 @@ def _sentence(verdict: Verdict) -> str:
 
 def _broken(row: RatioVerdict) -> str:
     bounds = ""
-    if row.loss is not None and row.loss_low is not None and row.loss_high is not None:
+    if row.loss is not None and row.at_least:
+        bounds = f": loss > {_percent(row.loss)} %"
+    elif row.loss is not None and row.loss_low is not None and row.loss_high is not None:
         bounds = f": loss {_percent(row.loss)} % [{_percent(row.loss_low)}, {_percent(row.loss_high)}]"
     return _place(row) + bounds
 

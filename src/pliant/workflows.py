@@ -14,7 +14,10 @@ Agreement = str
 
 @dataclass(frozen=True)
 class Row:
-    """One metric at one folded ratio, as each workflow has it: loss as a fraction, or None, and the state."""
+    """One metric at one folded ratio, as each workflow has it: loss as a fraction, or None, and the state.
+
+    `at_least` names the workflows in which the loss is that or more, as trials were stopped.
+    """
 
     filesystem: str
     workload: str
@@ -22,6 +25,7 @@ class Row:
     ratio: float
     losses: Mapping[str, float | None]
     states: Mapping[str, str]
+    at_least: tuple[str, ...] = ()
 
     @property
     def agreement(self) -> Agreement:
@@ -52,7 +56,7 @@ class Workflows:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        rows = [{**asdict(row), "agreement": row.agreement} for row in self.rows]
+        rows = [{**asdict(row), "at_least": list(row.at_least), "agreement": row.agreement} for row in self.rows]
         return {"sentence": self.sentence, "trial_s": dict(self.trial_s), "rows": rows}
 
 
@@ -67,5 +71,6 @@ def compare(verdicts: Mapping[str, Sequence[Verdict]], trial_s: Mapping[str, flo
             found: dict[str, RatioVerdict] = {workflow: each[key].at(ratio) for workflow, each in known.items()}
             losses = {workflow: row.loss for workflow, row in found.items()}
             states: dict[str, str] = {workflow: row.state for workflow, row in found.items()}
-            rows.append(Row(*key, ratio, losses, states))
+            at_least = tuple(workflow for workflow, row in found.items() if row.at_least)
+            rows.append(Row(*key, ratio, losses, states, at_least))
     return Workflows(trial_s, tuple(rows))

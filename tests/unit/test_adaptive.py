@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_each_block_has_its_baseline_and_each_ratio_once():
         ratios = [todo.ratio for todo in block]
         assert 1.0 in ratios and len(set(ratios)) == len(ratios)
     assert len({tuple(todo.ratio for todo in block) for block in blocks}) > 2
+    assert blocks[0][0].ratio == 1.0 and any(block[0].ratio != 1.0 for block in blocks[1:])
     numbers = {ratio: [t.repetition for t in trials if t.ratio == ratio] for ratio in RATIOS}
     assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
 
@@ -184,6 +186,41 @@ def test_a_ratio_at_which_nothing_works_is_given_up():
     trials = run(Adaptive(question()), {"ior": {WRITE: {**LATE, 6.0: 0.0, 8.0: 0.0}}}, trial=fails)
     assert counts(trials)[6.0] == HOPELESS
     assert verdict(trials).holds_up_to == 8.0
+
+
+def stopping(beyond, after=None):
+    """A trial that is stopped at ratios `beyond`: with a bound for the first metric, or `after` that one."""
+
+    def trial(todo, number, losses, noise):
+        done = measured(todo, number, losses, noise)
+        if todo.ratio not in beyond:
+            return done
+        first = next(iter(done.metrics)) if after is None else after.name
+        return replace(done, state="censored", metrics={}, bounds={first: 20.0})
+
+    return trial
+
+
+def test_a_ratio_whose_trials_are_stopped_is_decided_and_looked_at_once_beyond():
+    curve = {"ior": {WRITE: {2.0: 0.0, 3.0: 0.01, 4.0: 0.02, 6.0: 0.9, 8.0: 0.95}}}
+    search = Adaptive(question(start={"": 4.0}))
+    trials = run(search, curve, trial=stopping({6.0, 8.0}))
+    [found] = search.verdicts(trials)
+    assert (found.holds_up_to, found.breaks_at) == (4.0, 6.0)
+    assert found.at(6.0).at_least and found.at(6.0).loss == pytest.approx(0.8, abs=0.02)
+    assert counts(trials)[8.0] == 1 and counts(trials)[6.0] <= 4
+    assert len(trials) <= len(run(Adaptive(question(start={"": 4.0})), curve)) + 3
+
+
+def test_a_metric_that_stopped_trials_never_come_to_is_not_asked_for_again_and_again():
+    """Each of these trials hangs while it writes: of reading there is nothing to see, however often one looks."""
+    curve = {"ior": {WRITE: LATE, READ: {2.0: 0.0, 3.0: 0.0, 4.0: 0.01, 6.0: 0.02, 8.0: 0.0}}}
+    search = Adaptive(question({"ior": (WRITE, READ)}))
+    trials = run(search, curve, trial=stopping({6.0, 8.0}, WRITE))
+    write, read = search.verdicts(trials)
+    assert (write.holds_up_to, write.breaks_at) == (4.0, 6.0)
+    assert read.holds_up_to == 4.0 and read.at(6.0).trials == 0
+    assert counts(trials)[8.0] <= HOPELESS and counts(trials)[6.0] <= 4
 
 
 def test_without_a_baseline_it_ends():

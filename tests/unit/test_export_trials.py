@@ -15,10 +15,10 @@ from pyarrow import parquet
 from pliant import cli
 from pliant.errors import UserError
 from pliant.export_trials import table
-from pliant.store import CSV_HEADER
+from pliant.store import CSV_HEADER, trials_csv
 from pliant.trial import Trial
 
-TRIALS = runs.trials()
+TRIALS = runs.stopped(runs.trials())
 
 
 def test_csv_and_parquet_are_the_same_table():
@@ -39,6 +39,18 @@ def test_csv_and_parquet_are_the_same_table():
         "bool",
         "string",
     )
+
+
+def test_a_bound_is_no_value():
+    stopped = [trial for trial in TRIALS if trial.state == "censored"]
+    rows = [r for r in csv.DictReader(io.StringIO(trials_csv(TRIALS, [runs.info()]))) if r["state"] == "censored"]
+    assert len(rows) == len(stopped) == 3
+    for row, trial in zip(rows, stopped, strict=True):
+        assert (row["metric"], row["value"], row["unit"]) == ("write_bandwidth", "", "MiB/s")
+        assert float(row["bound"]) == trial.bounds["write_bandwidth"] and row["reason"] == trial.reason
+    read = parquet.read_table(io.BytesIO(table("parquet", TRIALS, [runs.info()]))).to_pylist()
+    assert {type(row["bound"]) for row in read} == {float, type(None)}
+    assert all((row["value"] is None) == (row["bound"] is not None) for row in read if row["metric"])
 
 
 def test_json_has_all_that_is_known():

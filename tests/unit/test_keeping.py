@@ -93,6 +93,17 @@ def test_what_failed_stays_in_the_run_and_is_sealed(tmp_path, store):
     assert sorted(p.name for p in (tmp_path / "run" / failed.directory).iterdir()) == ["SHA256SUMS", "trial.json"]
 
 
+def test_what_was_stopped_stays_in_the_run_and_is_sealed(tmp_path, store):
+    """What it was held against is its own run's; another may have to wait longer, or less long."""
+    of = keeper(tmp_path / "run", store)
+    stopped = replace(runs.trials()[0], state="censored", metrics={}, bounds={"write_bandwidth": 8.5})
+    of.keep(stopped, todo_of(stopped))
+    assert store.all() == [] and of.reuse(todo_of(stopped), 2, 1, "trials/0002", pytest.fail) is None
+    assert changed(tmp_path / "run" / stopped.directory) == []
+    record = json.loads((tmp_path / "run" / stopped.directory / "trial.json").read_text())
+    assert record["trial"]["bounds"] == {"write_bandwidth": 8.5}
+
+
 def test_two_that_measured_the_same_keep_both(tmp_path, store):
     kept(tmp_path / "run", store)
     kept(tmp_path / "other", store)

@@ -45,6 +45,7 @@ PURE = (
     "adaptive",
     "bound",
     "saved",
+    "censoring",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")
 TOUCHES += ("pliant.platforms", "pliant.steps", "pliant.mpi", "pliant.store")

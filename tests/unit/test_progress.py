@@ -57,6 +57,21 @@ def test_lines_tell_each_trial_and_each_state_once_it_is_firm(capsys):
     assert lines.index(firm[0]) > lines.index(trials[4]), "one repetition is no verdict"
 
 
+def test_a_stopped_trial_is_told_with_its_reason_and_how_good_it_was_at_best(capsys):
+    first, *_, last = TRIALS
+    stopped = replace(
+        last,
+        state="censored",
+        metrics={"write_bandwidth": 40.0},
+        bounds={"read_bandwidth": 8.5},
+        reason="read: its loss is beyond 80 % whatever comes",
+    )
+    tell(Lines(), [first, stopped])
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("[2/2]"))
+    said = "stopped: read: its loss is beyond 80 % whatever comes; write bandwidth 40; read bandwidth < 8.500"
+    assert line.endswith(f" s: {said}")
+
+
 def test_a_failed_trial_is_told_with_its_reason_and_attempt(capsys):
     failed = replace(TRIALS[0], state="failed", reason="no route to host", metrics={}, attempt=2)
     tell(Lines(), [failed])
@@ -108,15 +123,25 @@ def test_events_are_json_lines_with_stable_names(capsys):
         "reason",
         "duration_s",
         "metrics",
+        "bounds",
         "reused",
         "left_s",
     }
     assert set(first["metrics"]) == {"write_bandwidth", "read_bandwidth"} and first["left_s"] == 110
     state = [each for each in found if each["event"] == "state" and each["state"] == "breaks"][-1]
     assert (state["metric"], state["ratio"]) == ("read_bandwidth", 4.0) and state["loss_low"] > 0.1
-    assert {"filesystem", "workload", "metric", "ratio", "state", "loss", "loss_low", "loss_high", "trials"} <= set(
-        state
-    )
+    assert {
+        "filesystem",
+        "workload",
+        "metric",
+        "ratio",
+        "state",
+        "loss",
+        "loss_low",
+        "loss_high",
+        "at_least",
+        "trials",
+    } <= set(state)
 
 
 def test_a_value_that_is_no_number_is_null(capsys):

@@ -164,7 +164,15 @@ def test_how_far_a_run_is(tmp_path):
     with begun(tmp_path, [done, failed, running], **documents) as store:
         now = rundir.status(tmp_path)
         assert now.state == "interrupted"
-        assert now.counts == {"todo": 2, "running": 0, "done": 1, "failed": 1, "invalid": 0, "skipped": 1}
+        assert now.counts == {
+            "todo": 2,
+            "running": 0,
+            "done": 1,
+            "censored": 0,
+            "failed": 1,
+            "invalid": 0,
+            "skipped": 1,
+        }
         with rundir.locked(tmp_path):
             now = rundir.status(tmp_path)
             assert (now.state, now.counts["todo"], now.counts["running"]) == ("running", 1, 1)
@@ -175,5 +183,8 @@ def test_how_far_a_run_is(tmp_path):
         shown = json.loads(CliRunner().invoke(cli.cli, ["status", str(tmp_path), "--json"]).output)
         assert shown["left"][1] == Todo("ior", 8.0, 1)._asdict()
         assert [each["state"] for each in shown["begun"]] == ["done", "failed"]
+        store.end(replace(running, state="censored", bounds={"write_bandwidth": 8.0}))
+        said = " ".join(CliRunner().invoke(cli.cli, ["status", str(tmp_path)]).output.split())
+        assert "1 done, 1 censored, 1 failed" in said and "⊘ censored" in said
         store.set_documents({rundir.FINISHED: "now"})
         assert rundir.status(tmp_path).counts["todo"] == 0

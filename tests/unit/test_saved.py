@@ -10,7 +10,7 @@ import pytest
 
 from pliant.saved import saved
 from pliant.trial import Trial
-from pliant.verdict import Series, by_ratio, judge
+from pliant.verdict import Series, bounds_by_ratio, by_ratio, judge
 from pliant.workloads import Metric
 
 METRIC = Metric("write", "MiB/s", "higher")
@@ -51,6 +51,15 @@ def test_the_grid_is_the_one_that_decides_what_was_hardest():
     assert found.machine_hours == pytest.approx((14 * 8 + 14 * 4 + 5 * 2 + 1) / 100)
     assert found.grid_machine_hours == pytest.approx(found.grid_repetitions * (8 + 4 + 2 + 1) / 100)
     assert found.to_json()["share"] == 1 - found.machine_hours / found.grid_machine_hours
+
+
+def test_a_grid_stops_what_the_search_stopped():
+    many = trials({1.0: 14, 2.0: 14, 4.0: 5, 8.0: 2})
+    many = [replace(t, state="censored", metrics={}, bounds={"write": 20.0}) if t.ratio == 8 else t for t in many]
+    values, numbers = by_ratio(many, "write")
+    series = Series("x", "ior", METRIC, 0.1, HOSTS, values, numbers, 0.05, 25, bounds_by_ratio(many, "write"))
+    found = saved(many, [judge(series)], HOSTS)
+    assert found is not None and found.grid_trials == 4 * found.grid_repetitions
 
 
 def test_where_nothing_was_decided_there_is_nothing_to_compare_with():

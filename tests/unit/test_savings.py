@@ -34,7 +34,11 @@ def test_one_pass_of_one_workload():
 
 def test_medians_of_done_trials_and_the_sum_over_workloads():
     trials = [trial(duration_s=d, cpu_s=0.0) for d in (3600.0, 7200.0, 90000.0)]
-    trials += [trial(duration_s=1.0, state="failed"), trial("mdtest", duration_s=3600.0, cpu_s=3600.0)]
+    trials += [
+        trial(duration_s=1.0, state="failed"),
+        trial(duration_s=2.0, state="censored"),
+        trial("mdtest", duration_s=3600.0, cpu_s=3600.0),
+    ]
     full = savings(trials, ["ior", "mdtest"], HOSTS, None, POWER, 1.0).full
     assert full.machine_hours == pytest.approx(4 * 3)
     assert full.energy_kwh == pytest.approx(4 * (2 * 0.1 + 1 * 0.2))

@@ -19,6 +19,7 @@ import runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pliant.digest import sha256
 from pliant.errors import FatalError, UserError
 from pliant.report import write_report
 from pliant.savings import PowerModel
@@ -66,9 +67,16 @@ JSON = st.recursive(NUMBERS | TEXT | st.none(), lambda inner: st.lists(inner) | 
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.dictionaries(TEXT, NUMBERS), st.dictionaries(TEXT, NUMBERS), TEXT, st.dictionaries(TEXT, JSON, max_size=3))
-def test_any_trial_comes_back(tmp_path_factory, metrics, cpu, reason, usage):
-    trial = Trial(7, "ior", 4 / 3, 6, 2, 1, "failed", "now", 1.25, reason, "ior", metrics, cpu, "trials/7", usage)
+@given(
+    st.dictionaries(TEXT, NUMBERS),
+    st.dictionaries(TEXT, NUMBERS),
+    TEXT,
+    st.dictionaries(TEXT, JSON, max_size=3),
+    st.dictionaries(TEXT, NUMBERS),
+)
+def test_any_trial_comes_back(tmp_path_factory, metrics, cpu, reason, usage, bounds):
+    trial = Trial(7, "ior", 4 / 3, 6, 2, 1, "censored", "now", 1.25, reason, "ior", metrics, cpu, "trials/7", usage)
+    trial = replace(trial, bounds=bounds)
     with Store.create(tmp_path_factory.mktemp("run"), "", {}, [runs.info()], {}) as store:
         store.end(trial)
         assert store.trials() == [trial]
@@ -156,6 +164,26 @@ def test_a_trial_added_to_a_run_of_the_first_version_keeps_what_was_used(first_v
         assert store.trials() == reader.trials() == [*runs.trials(), added]
     assert version(first_version) == SCHEMA_VERSION
     assert stored(first_version) == [*runs.trials(), added]
+
+
+def test_a_trial_from_before_any_was_stopped_is_read_and_was_not_changed(tmp_path, store):
+    """Its record has no bounds, and its digest knows of none."""
+    trial = runs.trials()[0]
+    old = {name: value for name, value in trial.to_json().items() if name != "bounds"}
+    assert Trial.from_json(old) == trial
+    store.end(trial)
+    digest = sha256(json.dumps(old, sort_keys=True).encode())
+    with sqlite3.connect(tmp_path / DATABASE) as connection:
+        assert connection.execute("SELECT digest FROM trial").fetchone()[0] == digest
+        connection.execute("ALTER TABLE trial DROP COLUMN bounds")
+        connection.execute("PRAGMA user_version = 5")
+    connection.close()
+    with Store.open(tmp_path) as again:
+        assert again.trials() == [trial] and again.changed() == []
+        stopped = replace(runs.trial(2, "ior", 8.0, 1, "censored"), bounds={"write_bandwidth": 8.5})
+        again.end(stopped)
+        assert again.trials() == [trial, stopped] and again.changed() == []
+        assert version(tmp_path) == SCHEMA_VERSION
 
 
 def test_a_value_that_is_not_a_number_is_kept_as_such(store):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from pliant.cli.both import _loss
 from pliant.verdict import RatioVerdict, Verdict
 from pliant.workflows import compare
 from pliant.workloads import Metric
@@ -14,6 +15,15 @@ from pliant.workloads import Metric
 def verdict(*states: str) -> Verdict:
     rows = [RatioVerdict(2.0**n, 8, 3, 1.0, 0.9, 1.1, 0.1 * n, 0.0, 0.2, s) for n, s in enumerate(("holds", *states))]
     return Verdict("glusterfs", "ior", Metric("write_bandwidth", "MiB/s", "higher", "write"), 0.1, 0.95, tuple(rows))
+
+
+def test_a_loss_that_is_at_least_so_much_is_told_as_such():
+    row = RatioVerdict(2.0, 4, 3, 20.0, None, 21.0, 0.8, 0.78, None, "breaks", at_least=True, median_is="at most")
+    stopped = Verdict("glusterfs", "ior", Metric("write_bandwidth", "MiB/s", "higher", "write"), 0.1, 0.95, (row,))
+    found = compare({"dev": [stopped], "verified": [verdict("breaks")]}, {"dev": 1.0, "verified": 2.0})
+    assert found.rows[0].at_least == ("dev",)
+    assert json.loads(json.dumps(found.to_json()))["rows"][0]["at_least"] == ["dev"]
+    assert [_loss(found.rows[0], workflow) for workflow in ("dev", "verified")] == ["> 80 %", "10 %"]
 
 
 @pytest.mark.parametrize(

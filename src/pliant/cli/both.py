@@ -13,12 +13,12 @@ from rich.text import Text
 from pliant import rundir
 from pliant.cli.events import last
 from pliant.report import analyse
-from pliant.report.words import percent
+from pliant.report.words import bounded, percent
 from pliant.store import Store, write_atomically
 from pliant.trial import Workflow
 from pliant.units import format_duration
 from pliant.verdict import Verdict
-from pliant.workflows import Workflows, compare
+from pliant.workflows import Row, Workflows, compare
 
 WORKFLOWS: tuple[Workflow, ...] = ("dev", "verified")
 _WRITTEN = "workflows.json"
@@ -58,7 +58,7 @@ def show(directory: Path, as_json: bool) -> None:
     for name in ("file system", "metric", "ratio", *(f"loss, {workflow}" for workflow in WORKFLOWS), "agree"):
         table.add_column(name, overflow="fold")
     for row in found.rows:
-        cells = [f"{_loss(row.losses[workflow])} {row.states[workflow]}" for workflow in WORKFLOWS]
+        cells = [f"{_loss(row, workflow)} {row.states[workflow]}" for workflow in WORKFLOWS]
         what = f"{row.workload} {row.metric.replace('_', ' ')}"
         table.add_row(escape(row.filesystem), escape(what), f"{row.ratio:.3g}", *cells, _SAID[row.agreement])
     costs = ", ".join(f"{workflow} {_time(found.trial_s[workflow])}" for workflow in WORKFLOWS)
@@ -66,8 +66,8 @@ def show(directory: Path, as_json: bool) -> None:
     Console(highlight=False).print(Group(Text(found.sentence, style="bold"), said, "", table))
 
 
-def _loss(loss: float | None) -> str:
-    return "–" if loss is None else percent(loss)
+def _loss(row: Row, workflow: str) -> str:
+    return bounded(percent(row.losses[workflow]), workflow in row.at_least)
 
 
 def _time(seconds: float | None) -> str:

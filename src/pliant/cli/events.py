@@ -13,6 +13,8 @@ from pliant.cli.progress import Told
 from pliant.store import RunInfo
 from pliant.trial import Trial
 
+_OF_A_STATE = ("ratio", "state", "loss", "loss_low", "loss_high", "at_least", "trials")
+
 
 class Events(Told):
     """Every event as a line; with `quiet` only the last one, the verdict."""
@@ -53,6 +55,7 @@ class Events(Told):
             reason=trial.reason,
             duration_s=round(trial.duration_s, 3),
             metrics=dict(trial.metrics),
+            bounds=dict(trial.bounds),
             reused=trial.reused,
             left_s=round(left_s, 1),
         )
@@ -62,7 +65,7 @@ class Events(Told):
                 filesystem=verdict.filesystem,
                 workload=verdict.workload,
                 metric=verdict.metric.name,
-                **{name: getattr(row, name) for name in ("ratio", "state", "loss", "loss_low", "loss_high", "trials")},
+                **{name: getattr(row, name) for name in _OF_A_STATE},
             )
 
     def note(self, text: str) -> None:

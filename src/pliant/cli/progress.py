@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from pliant.faults import Outcome
 from pliant.report.analysis import judged, plain
-from pliant.report.words import bounds, metric_title, percent
+from pliant.report.words import at_best, bounds, loss, metric_title
 from pliant.store import RunInfo
 from pliant.trial import Trial
 from pliant.units import format_duration
@@ -36,7 +36,7 @@ class Firm(NamedTuple):
         if self.row.state == "undecided":
             return f"so far: {what} is undecided again"
         ends = bounds(self.row.loss_low, self.row.loss_high)
-        return f"so far: {what} {self.row.state}: loss {percent(self.row.loss)} {ends}".rstrip()
+        return f"so far: {what} {self.row.state}: loss {loss(self.row)} {ends}".rstrip()
 
 
 class Told:
@@ -99,6 +99,15 @@ class Told:
         """A trial's workload, and its file system if there are several."""
         return f"{trial.workload} on {trial.filesystem}" if self.several else trial.workload
 
+    def at_best(self, trial: Trial) -> str:
+        """How good each metric was at best that a trial was stopped in; "" if there is none."""
+        metrics = [each for info in self.infos if info.has(trial) for each in info.metrics.get(trial.workload, ())]
+        return ", ".join(
+            f"{metric_title(each)} {at_best(trial.bounds[each.name], each, 4)}"
+            for each in metrics
+            if each.name in trial.bounds
+        )
+
     def _judged(self) -> tuple[Verdict, ...]:
         found: tuple[Verdict, ...] = ()
         for info in self.infos:
@@ -145,8 +154,10 @@ class Lines(Told):
 
     def outcome(self, trial: Trial) -> str:
         """What a trial was and what came of it."""
-        if trial.state == "done":
-            said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in trial.metrics.items())
+        if trial.counted:
+            said = ", ".join([f"{name.replace('_', ' ')} {value:.4g}" for name, value in trial.metrics.items()])
+            if trial.state == "censored":
+                said = "; ".join(filter(None, (f"stopped: {trial.reason}", said, self.at_best(trial))))
         else:
             said = f"{trial.state}: {trial.reason}"
         if trial.fault:

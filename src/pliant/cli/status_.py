@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pliant.rundir import Status
 
-_MARKS = {"todo": "·", "running": "▶", "done": "✓", "failed": "✗", "invalid": "!", "skipped": "–"}
+_MARKS = {"todo": "·", "running": "▶", "done": "✓", "censored": "⊘", "failed": "✗", "invalid": "!", "skipped": "–"}
 
 
 @click.command(short_help="Show how far a run is, also while it goes on.")
@@ -23,7 +23,8 @@ _MARKS = {"todo": "·", "running": "▶", "done": "✓", "failed": "✗", "inval
 @click.option("--json", "as_json", is_flag=True, help="As JSON; with --watch an object a line.")
 @click.option("-w", "--watch", is_flag=True, help="Show it again every second, until the run ends.")
 def command(run: Path, as_json: bool, watch: bool) -> None:
-    """Show the trials of RUN, the directory of a run, by their states: todo, running, done, failed, invalid, skipped.
+    """Show the trials of RUN, the directory of a run, by their states: todo, running, done, censored (stopped
+    before its end), failed, invalid, skipped.
 
     It can be asked at any time, and does not disturb the run.
     """

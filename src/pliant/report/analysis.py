@@ -19,7 +19,17 @@ from pliant.savings import Savings, Spent, savings
 from pliant.store import RunInfo, Store
 from pliant.telemetry import Limit
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, SPELLING, Series, Verdict, by_ratio, judge, recommended_ratio, tolerance
+from pliant.verdict import (
+    BASELINE,
+    SPELLING,
+    Series,
+    Verdict,
+    bounds_by_ratio,
+    by_ratio,
+    judge,
+    recommended_ratio,
+    tolerance,
+)
 from pliant.workloads import Metric
 
 Values = Mapping[float, Sequence[float]]
@@ -81,14 +91,19 @@ class Analysis:
     @property
     def uncounted(self) -> tuple[Trial, ...]:
         """Trials that enter no verdict."""
-        return tuple(t for t in self.trials if t.state != "done")
+        return tuple(t for t in self.trials if not t.counted)
+
+    @property
+    def stopped(self) -> tuple[Trial, ...]:
+        """Trials that were stopped before their end, and say what can be said."""
+        return tuple(t for t in self.trials if t.state == "censored")
 
     @property
     def programs(self) -> Mapping[str, tuple[str, ...]]:
         """Which programs produced each workload's numbers."""
-        done = [t for t in self.trials if t.state == "done"]
+        counted = [t for t in self.trials if t.counted]
         return {
-            workload: tuple(dict.fromkeys(t.program for t in done if t.workload == workload and t.program))
+            workload: tuple(dict.fromkeys(t.program for t in counted if t.workload == workload and t.program))
             for workload in self.info.metrics
         }
 
@@ -141,6 +156,15 @@ class Analysis:
             return None
         hours = search.grid_machine_hours
         return Spent(search.grid_trials, hours, spent.energy_kwh * hours / spent.machine_hours)
+
+    def bounded(self, verdict: Verdict) -> dict[float, list[Measured]]:
+        """The trials that were stopped while they measured that metric, with how good it was at best, by ratio."""
+        series = _series(self.trials, verdict.workload, verdict.metric, self.info)
+        known = {trial.number: trial for trial in self.trials}
+        return {
+            ratio: [(known[number], bound) for number, bound in series.bounds.get(ratio, {}).items()]
+            for ratio in sorted(self.info.hosts)
+        }
 
     def measured(self, verdict: Verdict) -> dict[float, list[Measured]]:
         """The same with the trials that gave them, in the same order."""
@@ -241,12 +265,23 @@ def judged(info: RunInfo, trials: Sequence[Trial]) -> tuple[Verdict, ...]:
 
 
 def _series(trials: Sequence[Trial], workload: str, metric: Metric, info: RunInfo) -> Series:
-    """Values of done trials; those without a logarithm are left out, and told in a note."""
-    done = [t for t in trials if t.state == "done" and t.workload == workload and t.ratio in info.hosts]
-    values, numbers = by_ratio(sorted(done, key=lambda trial: (trial.started_at, trial.number)), metric.name)
+    """Values of counted trials; those without a logarithm are left out, and told in a note."""
+    mine = [t for t in trials if t.counted and t.workload == workload and t.ratio in info.hosts]
+    mine.sort(key=lambda trial: (trial.started_at, trial.number))
+    values, numbers = by_ratio(mine, metric.name)
     searched = info.search == "adaptive" and workload not in info.faults
-    most = info.repetitions if searched else None
-    return Series(info.name, workload, metric, info.max_loss, info.hosts, values, numbers, info.indifference, most)
+    return Series(
+        info.name,
+        workload,
+        metric,
+        info.max_loss,
+        info.hosts,
+        values,
+        numbers,
+        info.indifference,
+        info.repetitions if searched else None,
+        bounds_by_ratio(mine, metric.name),
+    )
 
 
 def _usable(value: float) -> bool:
@@ -255,6 +290,13 @@ def _usable(value: float) -> bool:
 
 def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What a careful reader must know before believing the verdicts."""
+    if count := sum(t.state == "censored" for t in trials):
+        verb = "was" if count == 1 else "were"
+        yield (
+            f"{plural(count, 'trial')} {verb} stopped before {'its' if count == 1 else 'their'} end: of what was being "
+            "measured then only a bound is known, so that a loss may be more than is said; see “Trials that were "
+            "stopped”."
+        )
     for state, one, many in (
         ("failed", "failed", "failed"),
         ("invalid", "was not valid", "were not valid"),
@@ -263,15 +305,15 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
         if count := sum(t.state == state for t in trials):
             end = f"{one} and enters" if count == 1 else f"{many} and enter"
             yield f"{plural(count, 'trial')} {end} no verdict; see “Trials that were not counted”."
-    done = Counter((t.workload, t.ratio) for t in trials if t.state == "done")
+    counted = Counter((t.workload, t.ratio) for t in trials if t.counted)
     short = [
-        f"{workload} at ratio {ratio:.3g} ({done[workload, ratio]})"
+        f"{workload} at ratio {ratio:.3g} ({counted[workload, ratio]})"
         for workload in info.metrics
         for ratio in sorted(info.hosts)
-        if done[workload, ratio] < info.repetitions and (info.search == "grid" or workload in info.faults)
+        if counted[workload, ratio] < info.repetitions and (info.search == "grid" or workload in info.faults)
     ]
     if short:
-        yield f"Fewer done trials than the {info.repetitions} planned: {join(short)}."
+        yield f"Fewer counted trials than the {info.repetitions} planned: {join(short)}."
     yield from _unusable(trials)
     alone = [metric_title(v.metric) for v in verdicts if max((r.trials for r in v.ratios), default=0) == 1]
     if alone:
@@ -290,8 +332,8 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
 
 def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
     for trial in trials:
-        for name, value in trial.metrics.items():
-            if trial.state == "done" and not _usable(value):
+        for name, value in (*trial.metrics.items(), *trial.bounds.items()):
+            if trial.counted and not _usable(value):
                 yield f"Trial {trial.number} gave {name} = {value:g}, which is not a positive number, and was left out."
 
 

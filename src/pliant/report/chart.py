@@ -53,6 +53,8 @@ STATES = {"holds": Look("holds", "o"), "undecided": Look("undecided", "D"), "bre
 PASSED_OVER = Look("muted", "D", hollow=True, size=0.8)
 """Of a ratio that a search had no need of."""
 TRIAL = Look("muted", "o", hollow=True, size=0.55)
+STOPPED = {"below": Look("muted", "v", hollow=True, size=0.7), "above": Look("muted", "^", hollow=True, size=0.7)}
+"""Of a single trial that was stopped: where it is at best; its true value is below, or above."""
 RING = Look("breaks", "o", hollow=True, size=1.9)
 """Around a mark that is to be noticed."""
 JOIN = Look("muted")
@@ -165,6 +167,6 @@ def within(axis: Axis, ends: tuple[float, float]) -> tuple[float, float, bool, b
     return max(low, axis.low), min(high, axis.high), low < axis.low, high > axis.high
 
 
-def fanned(place: float, many: Sequence[float]) -> list[float]:
+def fanned(place: float, many: Sequence[object]) -> list[float]:
     """Where single values stand beside their median: fanned out in time order, three equal ones are still three."""
     return [place + 0.17 + 0.15 * i / max(len(many) - 1, 1) for i in range(len(many))]

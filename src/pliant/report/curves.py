@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pliant.comparison import spelled
 from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale, series
-from pliant.report.figures import loss_limits, says
-from pliant.report.words import bounds, metric_title, percent, place, plural
+from pliant.report.figures import ends, loss_limits, says
+from pliant.report.words import bounds, loss, metric_title, percent, place, plural
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
 _APART = 0.5
@@ -83,8 +83,8 @@ def _loss(curves: Curves) -> Chart:
     metric, tolerated = next(iter(curves.values())).metric, min(verdict.max_loss for verdict in curves.values())
     ratios = sorted({row.ratio for verdict in curves.values() for row in verdict.ratios})
     rows = [row for verdict in curves.values() for row in verdict.ratios if row.ratio != BASELINE]
-    ends = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
-    low, high = loss_limits(ends, [row.loss for row in rows if row.loss is not None], tolerated)
+    known = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
+    low, high = loss_limits(known, [row.loss for row in rows if row.loss is not None], tolerated)
     marks, lines = _marks(curves, {ratio: at for at, ratio in enumerate(ratios)}, "loss")
     return Chart(
         metric_title(metric),
@@ -112,9 +112,8 @@ def _marks(curves: Curves, at: Mapping[float, int], kind: str) -> tuple[list[Mar
             elif row.ratio == BASELINE:
                 low = high = None
             if value is not None:
-                ends = None if low is None or high is None else (low, high)
                 told = f"{spelled(label)}: {says(verdict, row)}"
-                mine.append(Mark(at[where] + beside, value, series(number), told, ends))
+                mine.append(Mark(at[where] + beside, value, series(number), told, ends(low, high)))
         marks += mine
         lines.append(Line(series(number), tuple(sorted((mark.x, mark.y) for mark in mine))))
     return marks, lines
@@ -125,8 +124,8 @@ def _saved(title: str, verdicts: Mapping[str, Sequence[Verdict]]) -> Chart:
     worst = {label: list(_worst(many)) for label, many in verdicts.items()}
     rows = [row for many in worst.values() for _, row, _ in many]
     tolerated = min((verdict.max_loss for many in verdicts.values() for verdict in many), default=0.0)
-    ends = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
-    low, high = loss_limits(ends, [row.loss for row in rows if row.loss is not None], tolerated)
+    known = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
+    low, high = loss_limits(known, [row.loss for row in rows if row.loss is not None], tolerated)
     marks, lines = [], []
     for number, (label, many) in enumerate(worst.items()):
         mine = [_saved_mark(series(number), label, *each) for each in many]
@@ -156,12 +155,9 @@ def _worst(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, RatioVerdict,
 def _saved_mark(look: Look, label: str, verdict: Verdict, row: RatioVerdict, part: float) -> Mark:
     if row.ratio == BASELINE:
         return Mark(0.0, part, look, f"{spelled(label)}: the baseline, {plural(row.hosts, 'host')}", name="1")
-    ends = bounds(row.loss_low, row.loss_high)
-    lost = f"{percent(row.loss)}{' ' if ends else ''}{ends}: {row.state}"
+    lost = f"{f'{loss(row)} {bounds(row.loss_low, row.loss_high)}'.rstrip()}: {row.state}"
     told = (
         f"{spelled(label)} at {place(row.ratio, row.hosts)}: {percent(part)} of the hosts saved; the worst loss is "
         f"that of {metric_title(verdict.metric)} ({verdict.workload}), {lost}"
     )
-    low, high = row.loss_low, row.loss_high
-    interval = None if low is None or high is None else (low, high)
-    return Mark(row.loss or 0.0, part, look, told, None, interval, f"{row.ratio:.3g}")
+    return Mark(row.loss or 0.0, part, look, told, None, ends(row.loss_low, row.loss_high), f"{row.ratio:.3g}")

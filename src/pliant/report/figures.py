@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
-from pliant.report.analysis import Analysis, Measured
+from pliant.report.analysis import Analysis
 from pliant.report.chart import BASELINE as BASELINE_LOOK
 from pliant.report.chart import (
     JOIN,
     PASSED_OVER,
     STATES,
+    STOPPED,
     TRIAL,
     Axis,
     Chart,
@@ -22,13 +25,14 @@ from pliant.report.chart import (
     places,
     scale,
 )
-from pliant.report.words import bounds, interval, metric_title, number, percent, place, plural
+from pliant.report.words import at_best, bounds, interval, loss, median, metric_title, number, place, plural
 from pliant.trial import Trial
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
 MOST_GAIN, MOST_LOSS = -1.0, 1.5
 """Medians and single trials are always on the scale of a loss; the ends of intervals only within these."""
 _ROOMY = 5
+_SINGLES = (TRIAL, *STOPPED.values())
 KEY: tuple[tuple[Look | None, str], ...] = (
     (BASELINE_LOOK, "baseline"),
     *((look, state) for state, look in STATES.items()),
@@ -44,19 +48,20 @@ def folding(analysis: Analysis, kind: str, whose: str = "", singles: bool = True
     """
     for workload in analysis.info.metrics:
         verdicts = [verdict for verdict in analysis.verdicts if verdict.workload == workload]
-        panels: Iterable[Chart] = (_metric(analysis, each) for each in verdicts)
+        panels = [_metric(analysis, each) for each in verdicts]
         if kind == "loss":
-            panels = _losses(analysis, verdicts)
-        passed = any(row.passed_over for verdict in verdicts for row in verdict.ratios)
-        key = (*KEY, (PASSED_OVER, "not needed")) if passed else KEY
+            panels = list(_losses(analysis, verdicts))
+        looks = {mark.look for panel in panels for mark in panel.marks}
+        key = (*KEY, (PASSED_OVER, "not needed")) if PASSED_OVER in looks else KEY
+        key += tuple((look, "stopped trial, at best") for look in STOPPED.values() if look in looks)
         if not singles:
-            panels = (_without_singles(panel) for panel in panels)
-            key = tuple(each for each in key if each[0] is not TRIAL)
+            panels = [_without_singles(panel) for panel in panels]
+            key = tuple(each for each in key if each[0] not in _SINGLES)
         yield Figure(f"{whose}{workload}-{kind}", tuple(panels), key)
 
 
 def _without_singles(chart: Chart) -> Chart:
-    return replace(chart, marks=tuple(mark for mark in chart.marks if mark.look is not TRIAL))
+    return replace(chart, marks=tuple(mark for mark in chart.marks if mark.look not in _SINGLES))
 
 
 def ratios_axis(verdict: Verdict) -> Axis:
@@ -75,12 +80,11 @@ def state_look(row: RatioVerdict) -> Look:
 
 def says(verdict: Verdict, row: RatioVerdict) -> str:
     """All that there is to say of a metric at a ratio, as a mark tells it."""
-    value = f"{number(row.median)} {verdict.metric.unit}{interval(row.low, row.high)}"
+    value = f"{median(row)} {verdict.metric.unit}{interval(row.low, row.high)}"
     text = f"{metric_title(verdict.metric)} at {place(row.ratio, row.hosts)}: {value}"
     if row.ratio == BASELINE:
         return f"{text}; the baseline, {plural(row.trials, 'trial')}"
-    ends = bounds(row.loss_low, row.loss_high)
-    lost = f"loss {percent(row.loss)}{' ' if ends else ''}{ends}"
+    lost = f"loss {loss(row)} {bounds(row.loss_low, row.loss_high)}".rstrip()
     return f"{text}; {lost}: {state_words(row)}, {plural(row.trials, 'trial')}"
 
 
@@ -93,26 +97,29 @@ def state_words(row: RatioVerdict) -> str:
     return row.state
 
 
-def trial_says(verdict: Verdict, trial: Trial, value: float, more: str = "") -> str:
+def trial_says(verdict: Verdict, trial: Trial, value: str, more: str = "") -> str:
     """What a mark tells of a single trial."""
-    return f"trial {trial.number}, ratio {trial.ratio:.3g}: {number(value)} {verdict.metric.unit}{more}"
+    return f"trial {trial.number}, ratio {trial.ratio:.3g}: {value} {verdict.metric.unit}{more}"
 
 
 def _metric(analysis: Analysis, verdict: Verdict) -> Chart:
-    higher, measured = verdict.metric.better == "higher", analysis.measured(verdict)
+    higher, measured, bounded = verdict.metric.better == "higher", analysis.measured(verdict), analysis.bounded(verdict)
     rows = [row for row in verdict.ratios if row.median is not None]
     baseline = next((row.median for row in rows if row.ratio == BASELINE), None)
-    seen = [value for many in measured.values() for _, value in many]
+    seen = [value for many in (*measured.values(), *bounded.values()) for _, value in many]
     tops = [row.high for row in rows if row.high is not None]
     top = 1.08 * max([*seen, *(min(end, 1.5 * max(seen)) for end in tops)], default=1.0)
     limit = None if baseline is None else baseline * (1 - verdict.max_loss if higher else 1 + verdict.max_loss)
     top = max(top, 1.08 * (limit or 0.0))
     marks = [
-        Mark(at, row.median, state_look(row), says(verdict, row), _ends(row.low, row.high))
+        Mark(at, row.median, state_look(row), says(verdict, row), ends(row.low, row.high))
         for at, row in enumerate(verdict.ratios)
         if row.median is not None
     ]
-    singles = _singles(verdict, measured, {trial.number: value for many in measured.values() for trial, value in many})
+    every = [each for many in (*measured.values(), *bounded.values()) for each in many]
+    singles = _singles(
+        analysis, verdict, {trial.number: value for trial, value in every}, "below" if higher else "above"
+    )
     direction = f"{verdict.metric.better} is better"
     return Chart(
         metric_title(verdict.metric),
@@ -143,7 +150,7 @@ def _losses(analysis: Analysis, verdicts: Sequence[Verdict]) -> Iterator[Chart]:
             f"Loss of {metric_title(verdict.metric)} against the folding ratio. {verdict.sentence}",
             ratios_axis(verdict),
             scale("loss", low, high, percent=True),
-            (*_singles(verdict, analysis.measured(verdict), _lost(analysis, verdict)), *marks),
+            (*_singles(analysis, verdict, _lost(analysis, verdict), "above"), *marks),
             (Line(JOIN, tuple((mark.x, mark.y) for mark in marks)),),
             ("y", low, verdict.max_loss),
             verdict.max_loss,
@@ -152,13 +159,19 @@ def _losses(analysis: Analysis, verdicts: Sequence[Verdict]) -> Iterator[Chart]:
 
 
 def _singles(
-    verdict: Verdict, measured: Mapping[float, Sequence[Measured]], heights: Mapping[int, float]
+    analysis: Analysis, verdict: Verdict, heights: Mapping[int, float], worse: Literal["below", "above"]
 ) -> Iterator[Mark]:
-    """Every trial beside the median of its ratio; `heights` says how high each is drawn, by its number."""
+    """Every trial beside the median of its ratio; `heights` says how high each is drawn, by its number.
+
+    Of those that were stopped the true value is on the side that is `worse`.
+    """
+    measured, bounded = analysis.measured(verdict), analysis.bounded(verdict)
     for at, ratio in enumerate(sorted(measured)):
-        many = [(trial, value) for trial, value in measured[ratio] if trial.number in heights]
-        for x, (trial, value) in zip(fanned(at, [value for _, value in many]), many, strict=True):
-            yield Mark(x, heights[trial.number], TRIAL, trial_says(verdict, trial, value))
+        told = [(TRIAL, trial, number(value)) for trial, value in measured[ratio]]
+        told += [(STOPPED[worse], trial, at_best(value, verdict.metric)) for trial, value in bounded[ratio]]
+        shown = sorted((each for each in told if each[1].number in heights), key=lambda each: each[1].number)
+        for x, (look, trial, value) in zip(fanned(at, shown), shown, strict=True):
+            yield Mark(x, heights[trial.number], look, trial_says(verdict, trial, value))
 
 
 def _lost(analysis: Analysis, verdict: Verdict) -> dict[int, float]:
@@ -167,15 +180,15 @@ def _lost(analysis: Analysis, verdict: Verdict) -> dict[int, float]:
     if baseline is None:
         return {}
     sign = 1.0 if verdict.metric.better == "higher" else -1.0
-    measured = analysis.measured(verdict).values()
-    return {trial.number: sign * (1 - value / baseline) for many in measured for trial, value in many}
+    every = (*analysis.measured(verdict).values(), *analysis.bounded(verdict).values())
+    return {trial.number: sign * (1 - value / baseline) for many in every for trial, value in many}
 
 
 def _loss_limits(analysis: Analysis, verdicts: Sequence[Verdict]) -> tuple[float, float]:
-    ends = [x for v in verdicts for row in v.ratios for x in (row.loss_low, row.loss_high) if x is not None]
+    known = [x for v in verdicts for row in v.ratios for x in (row.loss_low, row.loss_high) if x is not None]
     shown = [row.loss for v in verdicts for row in v.ratios if row.loss is not None]
     shown += [loss for v in verdicts for loss in _lost(analysis, v).values()]
-    return loss_limits(ends, shown, analysis.info.max_loss)
+    return loss_limits(known, shown, analysis.info.max_loss)
 
 
 def loss_limits(ends: Sequence[float], shown: Sequence[float], tolerated: float) -> tuple[float, float]:
@@ -186,10 +199,13 @@ def loss_limits(ends: Sequence[float], shown: Sequence[float], tolerated: float)
     return low - margin, high + margin
 
 
-def _ends(low: float | None, high: float | None) -> tuple[float, float] | None:
-    return None if low is None or high is None else (low, high)
+def ends(low: float | None, high: float | None) -> tuple[float, float] | None:
+    """An interval as it is drawn: an end that is open goes on beyond the axis, where an arrow cuts it."""
+    if low is None and high is None:
+        return None
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _loss_ends(row: RatioVerdict) -> tuple[float, float] | None:
     """The interval of a loss; the baseline's own is no measurement."""
-    return None if row.ratio == BASELINE else _ends(row.loss_low, row.loss_high)
+    return None if row.ratio == BASELINE else ends(row.loss_low, row.loss_high)

@@ -22,7 +22,7 @@ from pliant.report.chart import Figure, series
 from pliant.report.side_by_side import document
 from pliant.report.story import story
 from pliant.telemetry import LIMITING, NAMES
-from pliant.verdict import INTERVALS, METHOD, tolerance
+from pliant.verdict import INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
 
 _MOST_SINGLES, _MOST_VALUES = 1_500, 6_000
 """Values up to which each is drawn beside its median, and over time: the page stays below 2 MB, and is seen at once."""
@@ -90,6 +90,11 @@ def page(template: str, **content: Any) -> str:
         "marks": words.MARKS,
         "bounds": words.bounds,
         "interval": words.interval,
+        "median": words.median,
+        "bound": words.bound,
+        "at_best": words.at_best,
+        "loss": words.loss,
+        "told": _told,
         "plural": words.plural,
         "place": words.place,
         "passed_over": words.PASSED_OVER,
@@ -139,7 +144,17 @@ def _part(analysis: Analysis, whose: str, values: int) -> dict[str, Any]:
             (v.workload, v.metric.name): [n for row in v.ratios for n in row.outliers] for v in analysis.verdicts
         },
         "done": sum(t.state == "done" for t in analysis.trials),
+        "bounded": any(row.stopped for v in analysis.verdicts for row in v.ratios),
     }
+
+
+def _told(analysis: Analysis, verdict: Verdict, row: RatioVerdict) -> list[str]:
+    """The values of a metric at a ratio in time order, with a sign before those that are bounds."""
+    if not row.stopped:
+        return [words.number(value, 4) for value in analysis.of(verdict)[row.ratio]]
+    told = [(trial, words.number(value, 4)) for trial, value in analysis.measured(verdict)[row.ratio]]
+    told += [(t, words.at_best(bound, verdict.metric, 4)) for t, bound in analysis.bounded(verdict)[row.ratio]]
+    return [text for _, text in sorted(told, key=lambda each: (each[0].started_at, each[0].number))]
 
 
 def _compared(comparison: Comparison | None) -> dict[str, list[MetricComparison]]:

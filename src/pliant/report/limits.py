@@ -1,4 +1,7 @@
-"""What hosts used in each phase of a workload at each ratio, and what limited it: the done trials' telemetry."""
+"""What hosts used in each phase of a workload at each ratio, and what limited it: telemetry of the trials that count.
+
+Those that were stopped are among them: what limited them until then is why it breaks there.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ def phase_of(metric: Metric, phases: Sequence[PhaseLimits], ratio: float) -> Pha
 def _usages(info: RunInfo, trials: Sequence[Trial], workload: str) -> dict[float, list[Usage]]:
     found: dict[float, list[Usage]] = {ratio: [] for ratio in sorted(info.hosts)}
     for trial in trials:
-        if trial.workload == workload and trial.state == "done" and trial.usage and trial.ratio in found:
+        if trial.workload == workload and trial.counted and trial.usage and trial.ratio in found:
             found[trial.ratio].append(Usage.from_json(trial.usage))
     return found
 

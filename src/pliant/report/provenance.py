@@ -19,8 +19,9 @@ def provenance(info: RunInfo, trials: Sequence[Trial]) -> Iterator[str]:
             f"other trials are not interleaved with them, and a drift of the machine in between would look like a loss."
         )
     if info.workflow == "verified":
-        done = [trial for trial in trials if trial.state == "done"]
-        proved = [trial for trial in done if trial.proved]
+        counted = [trial for trial in trials if trial.counted]
+        proved = [trial for trial in counted if trial.proved]
         if proved:
-            first, of = "; ".join(proved[0].proved), plural(len(done), "done trial")
+            kind = "done trial" if all(trial.state == "done" for trial in counted) else "counted trial"
+            first, of = "; ".join(proved[0].proved), plural(len(counted), kind)
             yield f"What was proved is kept with {len(proved)} of {of}; the first: {first}."

@@ -43,7 +43,8 @@ def _breaks(analysis: Analysis) -> Point:
     here = [verdict for ratio, verdict in broken if ratio == first]
     worst = max(here, key=lambda verdict: verdict.at(first).loss or 0.0)
     row = worst.at(first)
-    text = f"At {place(first, row.hosts)} it loses {percent(row.loss)} {bounds(row.loss_low, row.loss_high)}".rstrip()
+    lost = f"more than {percent(row.loss)}" if row.at_least else percent(row.loss)
+    text = f"At {place(first, row.hosts)} it loses {lost} {bounds(row.loss_low, row.loss_high)}".rstrip()
     if others := len(here) - 1:
         text += f", and {plural(others, 'other metric')} {'breaks' if others == 1 else 'break'} there too"
     return Point(about, f"{metric_title(worst.metric)} ({worst.workload})", f"{text}.{_limit(analysis, worst, first)}")

@@ -16,7 +16,9 @@ from pliant.report.words import (
     energy,
     interval,
     join,
+    loss,
     mass,
+    median,
     metric_title,
     number,
     percent,
@@ -54,6 +56,8 @@ def _part(analysis: Analysis) -> Iterator[Block]:
     yield _verdicts(analysis)
     for workload in analysis.info.metrics:
         yield _losses(analysis, workload)
+    if analysis.stopped:
+        yield _stopped(analysis)
     for report in analysis.faults:
         yield Paragraph(report.sentence)
     if analysis.limits:
@@ -96,17 +100,28 @@ def _losses(analysis: Analysis, workload: str) -> Table:
     return Table(caption, columns, shown, frozenset({0, len(columns) - 1}), begins)
 
 
+def _stopped(analysis: Analysis) -> Table:
+    rows = tuple(
+        (str(trial.number), trial.workload, ratio(trial.ratio), trial.state, trial.reason) for trial in analysis.stopped
+    )
+    caption = (
+        f"{analysis.filesystem}: trials that were stopped before their end. What they had measured counts, and of the "
+        "rest how good it was at best."
+    )
+    return Table(caption, ("trial", "workload", "ratio", "state", "reason"), rows, frozenset({1, 3, 4}))
+
+
 VALUES = ("median", "interval", "loss", "interval", "state")
 
 
 def values(row: RatioVerdict) -> tuple[str, str, str, str, str]:
     """Median and loss of a ratio with their intervals, and its state; as VALUES names them."""
-    measured = (number(row.median), interval(row.low, row.high).strip() or NOT_KNOWN)
+    measured = (median(row), interval(row.low, row.high).strip() or NOT_KNOWN)
     if row.ratio == BASELINE:
         return *measured, NOT_KNOWN, NOT_KNOWN, "baseline"
     ends = bounds(row.loss_low, row.loss_high) or NOT_KNOWN
     state = f"{PASSED_OVER} not needed" if row.passed_over else f"{MARKS[row.state]} {row.state}"
-    return *measured, percent(row.loss), ends, state
+    return *measured, loss(row), ends, state
 
 
 def _limits(analysis: Analysis) -> Table:

@@ -16,7 +16,7 @@ from pliant.report.analysis import Analysis, RunAnalysis
 from pliant.report.document import Document, Heading, Items, Paragraph
 from pliant.report.document import Table as DocumentTable
 from pliant.report.story import search
-from pliant.report.words import MARKS, NOT_KNOWN, PASSED_OVER, energy, mass, metric_title, number
+from pliant.report.words import MARKS, NOT_KNOWN, PASSED_OVER, bound, energy, mass, median, metric_title, number
 from pliant.verdict import BASELINE, RatioVerdict, Verdict, tolerance
 
 _RATIOS_IN_A_ROW = 4
@@ -99,7 +99,7 @@ def compared(comparison: Comparison) -> RenderableType:
 def _fastest(at: AtHosts) -> Text:
     best = at.measured[0]
     return Text(
-        f"{'' if at.fastest else '≈ '}{spelled(best.filesystem)} {number(best.median)}",
+        f"{'' if at.fastest else '≈ '}{spelled(best.filesystem)} {bound(best.median, best.median_is)}",
         style="green" if at.fastest else "yellow",
     )
 
@@ -119,7 +119,7 @@ def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
         amount: list[RenderableType] = [_ratio(verdict.holds_up_to), _break(verdict)] if last else []
         table.add_row(name, escape(verdict.metric.unit), *(_cell(verdict.at(r)) for r in ratios), *amount)
         if analysis.rescales(verdict):
-            there = [number(analysis.rescaled(verdict, verdict.at(r).median)) for r in ratios]
+            there = [bound(analysis.rescaled(verdict, row.median), row.median_is) for row in map(verdict.at, ratios)]
             # The marks' place is left free, so that the numbers are below each other.
             cells = [text if r == BASELINE else f"{text}  " for r, text in zip(ratios, there, strict=True)]
             table.add_row("  rescaled", escape(verdict.metric.unit), *cells, *["" for _ in amount], style="dim")
@@ -128,10 +128,10 @@ def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
 
 def _cell(row: RatioVerdict) -> Text:
     if row.ratio == BASELINE:
-        return Text(number(row.median))
+        return Text(median(row))
     if row.passed_over:
-        return Text(f"{number(row.median)} {PASSED_OVER}", style="dim")
-    return Text(f"{number(row.median)} {MARKS[row.state]}", style=_STYLES[row.state])
+        return Text(f"{median(row)} {PASSED_OVER}", style="dim")
+    return Text(f"{median(row)} {MARKS[row.state]}", style=_STYLES[row.state])
 
 
 def _legend(analysis: Analysis) -> Text:
@@ -139,6 +139,8 @@ def _legend(analysis: Analysis) -> Text:
     said = f"{MARKS['holds']} holds (loss within {tolerated})  {MARKS['breaks']} breaks  {MARKS['undecided']} undecided"
     if any(row.passed_over for verdict in analysis.verdicts for row in verdict.ratios):
         said += f"  {PASSED_OVER} not needed: looked at, and passed over"
+    if any(row.median_is != "exact" for verdict in analysis.verdicts for row in verdict.ratios):
+        said += "\n< or > before a median: it is a bound, as trials were stopped"
     if analysis.scaled:
         real = analysis.info.like or "the real host"
         said += f"\nrescaled: from hosts that are {real} divided by {analysis.info.scale:g}, an estimate"

@@ -12,12 +12,17 @@ from pliant.report.analysis import Analysis
 from pliant.report.chart import BASELINE as BASELINE_LOOK
 from pliant.report.chart import RING, Axis, Chart, Figure, Look, Mark, scale
 from pliant.report.figures import trial_says
-from pliant.report.words import metric_title, percent
+from pliant.report.words import metric_title, number, percent
 from pliant.trial import Trial
 from pliant.verdict import BASELINE, Verdict
 
 DONE, REUSED = Look("baseline", "o"), Look("baseline", "o", hollow=True)
-LOST = {"failed": Look("breaks", "X"), "invalid": Look("undecided", "D"), "running": Look("muted", "v", hollow=True)}
+LOST = {
+    "censored": Look("breaks", "^", hollow=True),
+    "failed": Look("breaks", "X"),
+    "invalid": Look("undecided", "D"),
+    "running": Look("muted", "v", hollow=True),
+}
 _FOLDED = Look("muted", "o", hollow=True, size=0.8)
 _REACH = 0.5
 
@@ -85,7 +90,7 @@ def _drift(analysis: Analysis, verdict: Verdict) -> Chart:
             apart = value / middle - 1
             look = BASELINE_LOOK if ratio == BASELINE else _FOLDED
             outlier = trial.number in verdict.at(ratio).outliers
-            told = trial_says(verdict, trial, value, f", {percent(apart)} from the median of its ratio")
+            told = trial_says(verdict, trial, number(value), f", {percent(apart)} from the median of its ratio")
             mark = Mark(began[trial.number], apart, look, told + ("; an outlier, drawn in" if outlier else ""))
             marks.append(mark)
             rings += [replace(mark, look=RING)] if outlier else []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pliant.verdict import State
+from pliant.censoring import MedianIs
+from pliant.verdict import RatioVerdict, State
 from pliant.workloads import Metric
 
 PASSED_OVER = "·"
 MARKS: dict[State, str] = {"holds": "✓", "breaks": "✗", "undecided": "?"}
 NOT_KNOWN = "–"
+OPEN = "…"
+"""The end of an interval that is open on that side."""
 MINUS = "−"
 
 
@@ -47,13 +50,44 @@ def percent(fraction: float | None, unit: str = " %") -> str:
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """An interval of fractions in percent: "[15, 31]"; empty if it is not known."""
-    return "" if low is None or high is None else f"[{percent(low, '')}, {percent(high, '')}]"
+    """An interval of fractions in percent: "[15, 31]", "[78, …]" where one end is open; empty if it is not known."""
+    if low is None and high is None:
+        return ""
+    ends = (OPEN if end is None else percent(end, "") for end in (low, high))
+    return f"[{', '.join(ends)}]"
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """An interval of values with a space before it: " [4.56, 45.6]"; empty if it is not known."""
-    return "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+    """An interval of values with a space before it: " [4.56, 45.6]", " […, 45.6]"; empty if it is not known."""
+    if low is None and high is None:
+        return ""
+    ends = (OPEN if end is None else number(end) for end in (low, high))
+    return f" [{', '.join(ends)}]"
+
+
+def median(row: RatioVerdict) -> str:
+    """The median of a ratio: "24.1", or "< 24.1" where it is a bound."""
+    return bound(row.median, row.median_is)
+
+
+def bound(value: float | None, median_is: MedianIs, digits: int = 3) -> str:
+    """A value with a sign before it, if it is a bound."""
+    return {"exact": "", "at most": "< ", "at least": "> "}[median_is] + number(value, digits)
+
+
+def at_best(value: float, metric: Metric, digits: int = 3) -> str:
+    """How good a metric was at best in a trial that was stopped: "< 24.1" where higher is better."""
+    return bound(value, "at most" if metric.better == "higher" else "at least", digits)
+
+
+def loss(row: RatioVerdict) -> str:
+    """The loss at a ratio, with a sign before it where it is at least so much: "23 %", "> 80 %"."""
+    return bounded(percent(row.loss), row.at_least)
+
+
+def bounded(loss: str, at_least: bool) -> str:
+    """A loss in words, with a sign before it if it is at least so much."""
+    return f"> {loss.removeprefix('>')}" if at_least and loss != NOT_KNOWN else loss
 
 
 def energy(kwh: float) -> str:
