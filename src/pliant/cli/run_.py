@@ -101,7 +101,7 @@ def _measured(directory: Path) -> bool:
     if not (directory / DATABASE).exists():
         return False
     with Store.look(directory) as store:
-        return any(trial.state == "done" for trial in store.trials())
+        return any(trial.counted for trial in store.trials())
 
 
 def _default(name: str) -> Path:
