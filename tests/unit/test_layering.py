@@ -45,6 +45,8 @@ PURE = (
     "adaptive",
     "bound",
     "saved",
+    "patience",
+    "estimate",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")
 TOUCHES += ("pliant.platforms", "pliant.steps", "pliant.mpi", "pliant.store")
