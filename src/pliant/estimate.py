@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from statistics import mean
 
@@ -65,9 +66,9 @@ class Estimate:
     def left_s(self, left: Sequence[Todo], deployments: int = 0) -> float:
         """What these trials, and so many deployments, will take together."""
         total = deployments * (mean(self.deployments_s) if self.deployments_s else 0.0)
-        for each in left:
-            known = self.trial_s((each.filesystem, each.workload, each.ratio))
-            total += GUESS_S if known is None else known
+        for which, count in Counter((each.filesystem, each.workload, each.ratio) for each in left).items():
+            known = self.trial_s(which)
+            total += count * (GUESS_S if known is None else known)
         return total
 
     def rest_s(self, which: _Which, lasted_s: float) -> tuple[float, float | None]:
