@@ -288,11 +288,14 @@ class _Runner:
     def count(self, trial: Trial) -> bool:
         """Take notice of an attempt, and say whether the trial is over with it: it counts, or is given up.
 
-        Through faults it may fail once, which is a result. One that showed nothing until the budget was spent is no
-        failure: with a larger budget it is tried as if it had not been.
+        Through faults it may fail once, which is a result. One that the budget ended is no failure, nor over: a larger
+        budget has it measured to its end, without which a baseline, say, would be lacking for ever.
         """
         states = self.tried.setdefault(key_of(trial), [])
-        states.append("stopped" if trial.reason == BUDGET_SPENT else trial.state)
+        if trial.reason == BUDGET_SPENT:
+            states.append("stopped")
+            return False
+        states.append(trial.state)
         attempts = 1 if trial.workload in self.through_faults else _ATTEMPTS
         over = trial.counted or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
         if over:

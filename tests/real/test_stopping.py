@@ -42,26 +42,34 @@ def hang(running: Running, number: int) -> None:
     os.kill(pid, signal.SIGSTOP)
 
 
+def trial(running: Running, number: int) -> Path | None:
+    """The directory of a trial once it has begun; None if the run ends without it."""
+    found = lambda: list(running.output.glob(f"trials/{number:04d}-*"))  # noqa: E731
+    until(lambda: found() or running.process.poll() is not None, f"trial {number}", 120)
+    return next(iter(found()), None)
+
+
 def test_folded_trials_that_hang_are_stopped_and_the_ratio_breaks(tmp_path, before):
-    """The baseline's come first with this seed, and then those of ratio 2 in the second repetition as well."""
+    """With this seed the baseline is first. What the machine makes invalid is repeated."""
     out = tmp_path / "out"
     file = study(tmp_path, repetitions=2, trial_timeout="10 min", workloads=LONG)
-    began = time.monotonic()
     with Running(file, out) as running:
-        for number in range(1, 5):
-            until(lambda n=number: list(out.glob(f"trials/{n:04d}-*")), f"trial {number}", 120)
-            if list(out.glob(f"trials/{number:04d}-*-ratio2")):
+        for number in range(1, 17):
+            directory = trial(running, number)
+            if directory is None:
+                break
+            if directory.name.endswith("ratio2"):
                 hang(running, number)
-            running.until(rf"(?m)^\[{number}/4\]", 90)
         assert running.wait() == 0, running.said
         said = running.said
-    assert time.monotonic() - began < 200
     nothing_left(before)
     assert listed() == []
-    assert "Traceback" not in said and said.count("was stopped; deploying the cluster again") >= 1
-    trials = rows(out)
+    assert "Traceback" not in said and "was stopped; deploying the cluster again" in said
+    trials = [row for row in rows(out) if row["state"] != "invalid"]
     assert [row["state"] for row in trials if row["ratio"] == "1"] == ["done"] * 2
-    for row in (row for row in trials if row["ratio"] == "2"):
+    folded = [row for row in trials if row["ratio"] == "2"]
+    assert len(folded) == 2
+    for row in folded:
         assert row["state"] == "censored", row["reason"]
         assert row["reason"].startswith("its loss is shown: write bandwidth is at most ")
         assert 30 < float(row["duration_s"]) < 45, "patience, and not the timeout"
@@ -89,5 +97,9 @@ def test_a_budget_ends_a_trial_that_hangs_and_a_larger_one_goes_on(tmp_path, bef
     done = pliant("run", file, "--output", out)
     assert done.returncode == 0, done.stderr
     assert "goes on: 1 trials have ended" in done.stderr
-    assert [row["state"] for row in rows(out)] == ["censored", "done"]
+    first, second, *others = rows(out)
+    assert (first["state"], first["ratio"], first["attempt"]) == ("censored", "1", "1")
+    assert (second["ratio"], second["attempt"]) == ("1", "2")
+    assert {row["state"] for row in (second, *others)} <= {"done", "invalid"}, "whatever else the machine does"
+    assert {row["ratio"] for row in others if row["state"] == "done"} <= {"1", "2"}
     nothing_left(before)

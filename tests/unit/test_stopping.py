@@ -226,6 +226,10 @@ def test_a_budget_ends_a_trial_with_what_it_has_shown(tmp_path, monkeypatch):
     assert (trial.state, trial.reason, trial.metrics) == ("censored", BUDGET_SPENT, {"write_bandwidth": 12.5})
     assert trial.bounds["read_bandwidth"] > 32 / 1.5
     assert "deploy" not in made.cluster.log
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.3)
+    again = runner(tmp_path, monkeypatch, WROTE, (BASELINE, trial), BUDGET.format("1 min"))
+    again.all(within(again, TODO))
+    assert [(t.reason[:17], t.attempt) for t in new(again)] == [(BUDGET_SPENT[:17], 1), ("its loss is shown", 2)]
 
 
 def test_one_that_has_shown_nothing_has_failed_and_is_tried_again_with_a_larger_budget(tmp_path, monkeypatch):
