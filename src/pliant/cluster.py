@@ -31,9 +31,9 @@ from pliant.machine.deployment import Deployment, HostFigures, NodeFile, NodeReq
 from pliant.machine.journal import STATE, Journal
 from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
-from pliant.machine.process import CommandFailed, Completed, environment, marked, run
+from pliant.machine.process import CommandFailed, CommandStopped, Completed, Watch, environment, marked, run
 from pliant.machine.teardown import Gone
-from pliant.machine.together import Together
+from pliant.machine.together import Job, Together, run_together
 from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
 from pliant.placement import Placement
@@ -47,6 +47,17 @@ TRIAL_MARK = "PLIANT_TRIAL"
 
 class NotIntact(PliantError):
     """What one client wrote is not what another read."""
+
+
+class CutShort(TrialError):
+    """A workload's program that was ended before its end: at its deadline, or because what watched it had enough.
+
+    `why` is what that said, "" at the deadline; `printed` is what an MPI job had printed, in whole lines.
+    """
+
+    def __init__(self, text: str, why: str, printed: str) -> None:
+        super().__init__(text)
+        self.why, self.printed = why, printed[: printed.rfind("\n") + 1]
 
 
 @dataclass(frozen=True)
@@ -293,28 +304,50 @@ class Cluster:
         with _held(fcntl.LOCK_SH, timeout_s):
             yield
 
-    def mpi(self, mpi: Mpi, argv: Sequence[str], ranks_per_client: int, *, mark: str, timeout_s: float) -> Completed:
+    def mpi(
+        self,
+        mpi: Mpi,
+        argv: Sequence[str],
+        ranks_per_client: int,
+        *,
+        mark: str,
+        timeout_s: float,
+        watch: Watch | None = None,
+    ) -> Completed:
         """Run an MPI program on every client; `mpiexec` itself runs on the switch, outside of all hosts.
 
-        Raises TrialError with the end of its output if it fails or does not end in time.
+        Raises TrialError with the end of its output if it fails, CutShort if it does not end in time or before `watch`
+        has enough.
         """
         hosts = [node.name for node in self.composition.clients]
         launch = mpi.launch(self.deployment.enter, hosts, SWITCH, NETWORK, ranks_per_client, argv)
         env = environment(self.id, {TRIAL_MARK: mark, **mpi.environment})
         try:
-            return run(self.deployment.in_fabric(launch), timeout_s=timeout_s, env=env, shown=argv).check()
+            job = self.deployment.in_fabric(launch)
+            return run(job, timeout_s=timeout_s, env=env, shown=argv, watch=watch).check()
         except CommandFailed as error:
             raise _of_trial(error, timeout_s) from error
         finally:
             cgroup.kill(marked(TRIAL_MARK, mark))
 
-    def each(self, runs: Mapping[str, Sequence[str]], *, mark: str, timeout_s: float, stdin: str = "") -> Together:
+    def each(
+        self,
+        runs: Mapping[str, Sequence[str]],
+        *,
+        mark: str,
+        timeout_s: float,
+        stdin: str = "",
+        watch: Watch | None = None,
+    ) -> Together:
         """Run a program in each of several clients, all from the same moment on; each finds `stdin` on its input.
 
-        Raises TrialError with the node and the end of its output for the first that fails or does not end in time.
+        Raises TrialError with the node and the end of its output for the first that fails, CutShort for one that does
+        not end in time or before `watch` has enough.
         """
+        jobs = {node: Job((self.deployment.enter, node), tuple(argv)) for node, argv in runs.items()}
+        env = environment(self.id, {TRIAL_MARK: mark})
         try:
-            return self.deployment.together(runs, timeout_s=timeout_s, stdin=stdin, extra={TRIAL_MARK: mark})
+            return run_together(jobs, timeout_s=timeout_s, env=env, stdin=stdin, watch=watch)
         except CommandFailed as error:
             raise _of_trial(error, timeout_s) from error
         finally:
@@ -365,8 +398,10 @@ def _everywhere(do: Callable[[str], _Result], nodes: Collection[str]) -> list[_R
 def _of_trial(error: CommandFailed, timeout_s: float) -> TrialError:
     """A workload's program that failed, with where it was and the end of what it said."""
     where = f"{error.where}: " if error.where else ""
+    if isinstance(error, CommandStopped):
+        return CutShort(error.why, error.why, error.stdout)
     if error.exit_status is None:
-        return TrialError(f"{where}did not end within {timeout_s:.0f} s")
+        return CutShort(f"{where}did not end within {timeout_s:.0f} s", "", error.stdout)
     said = last_lines(error.stderr.strip() or error.stdout.strip(), 4)
     return TrialError(f"{where}ended with status {error.exit_status}: {' | '.join(said.split(chr(10)))}")
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import mean
 from typing import Any, Protocol
 
 import pliant
@@ -26,20 +25,21 @@ from pliant.machine import facts
 from pliant.machine.process import CommandFailed
 from pliant.machine.teardown import TeardownError
 from pliant.measuring import Measurement
+from pliant.patience import Patience, medians
 from pliant.preparation import Prepared, search_of
 from pliant.proof import Proof
 from pliant.search import Key, Search, Todo, key_of
 from pliant.store import RunInfo, Store, holds_run
 from pliant.study import Study
-from pliant.trial import INTERRUPTED, Trial, Workflow
+from pliant.timing import Timing, which
+from pliant.trial import BUDGET_SPENT, INTERRUPTED, Trial, Workflow
 from pliant.units import format_size
+from pliant.verdict import BASELINE
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
 _INVALID = 4
 """How often it may be invalid, which is no fault of what is measured, before the machine is taken to be unfit."""
-_GUESS_S = 15.0
-"""What a trial is taken to last until one has ended."""
 
 
 class Listener(Protocol):
@@ -53,6 +53,10 @@ class Listener(Protocol):
 
     def begins(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """A trial begins, the `number`th of `total`, which may be an estimate too."""
+
+    def lasts(self, trial: Trial, lasted_s: float, expected_s: float | None, left_s: float) -> None:
+        """A trial that has begun goes on, as is told every second. `expected_s` is what it was expected to take, if it
+        takes so much longer that nobody knows when it ends: `left_s` is then until it is stopped, and what follows."""
 
     def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """A trial has ended and is stored."""
@@ -254,8 +258,7 @@ class _Runner:
         self.cluster: Cluster | None = None
         self.turn: tuple[str, int] | None = None
         self.calibrated: set[str] = set()
-        self.spent: dict[tuple[str, str, float], list[float]] = {}
-        self.deploying_s: list[float] = []
+        self.timing = Timing(self.study)
         self.number = 0
         self.over: list[Trial] = []
         self.tried: dict[Key, list[str]] = {}
@@ -263,7 +266,6 @@ class _Runner:
         self.proof = Proof(directory)
         self.proved: tuple[str, ...] = ()
         """What was proved of the reset that the next trial starts from."""
-        self.began = time.monotonic()
 
     @property
     def study(self) -> Study:
@@ -277,21 +279,25 @@ class _Runner:
 
     def resume(self) -> None:
         """Take over what was measured before the run was interrupted."""
-        self.began -= float(self.store.document(rundir.SPENT) or 0)
+        self.timing.resume(float(self.store.document(rundir.SPENT) or 0))
         for trial in self.store.trials():
             self.number = max(self.number, trial.number)
-            self.spent.setdefault((trial.filesystem, trial.workload, trial.ratio), []).append(trial.duration_s)
+            self.timing.ended(trial, trial.duration_s)
             self.count(trial)
 
     def count(self, trial: Trial) -> bool:
-        """Take notice of an attempt, and say whether the trial is over with it: done or given up.
+        """Take notice of an attempt, and say whether the trial is over with it: it counts, or is given up.
 
-        Through faults it may fail once, which is a result.
+        Through faults it may fail once, which is a result. One that the budget ended is no failure, nor over: a larger
+        budget has it measured to its end, without which a baseline, say, would be lacking for ever.
         """
         states = self.tried.setdefault(key_of(trial), [])
+        if trial.reason == BUDGET_SPENT:
+            states.append("stopped")
+            return False
         states.append(trial.state)
         attempts = 1 if trial.workload in self.through_faults else _ATTEMPTS
-        over = trial.state == "done" or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
+        over = trial.counted or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
         if over:
             self.over.append(trial)
             del self.tried[key_of(trial)]
@@ -341,9 +347,10 @@ class _Runner:
         logs = self.directory / "logs"
         said = lambda step: self.listener.doing(f"deploy: {step}")  # noqa: E731
         self.cluster = bring_up(self.prepared, 1.0, logs=logs, said=said, run=self.directory)
-        self.deploying_s.append(time.monotonic() - started)
+        took_s = time.monotonic() - started
+        self.timing.expected.deployments_s.append(took_s)
         what = f"{len(self.study.nodes)} nodes{f' of {self.prepared.filesystem}' if self.several else ''}"
-        self.listener.note(f"deployed {what} as {self.cluster.id} in {self.deploying_s[-1]:.1f} s")
+        self.listener.note(f"deployed {what} as {self.cluster.id} in {took_s:.1f} s")
 
     def calibrate(self) -> None:
         """Measure what hosts really deliver; FatalError if that is not what they were promised."""
@@ -381,10 +388,12 @@ class _Runner:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
         given_up = 0
         self.plan(search)
-        while (todo := search.next(self.over, time.monotonic() - self.began)) is not None:
+        while (todo := search.next(self.over, self.timing.spent_s)) is not None:
             self.prepared = self.filesystems[todo.filesystem] if todo.filesystem else self.prepared
             trial = self.reuse(todo, search) or self.persist(todo, search)
-            if trial.state == "done":
+            if trial is None:
+                continue
+            if trial.counted:
                 given_up = 0
             elif todo.workload not in self.through_faults:  # what fails through a fault is a result
                 given_up += 1
@@ -413,8 +422,8 @@ class _Runner:
             self.listener.ended(found, len(self.over), total, self.estimate(left))
         return found
 
-    def persist(self, todo: Todo, search: Search) -> Trial:
-        """A trial until it is over."""
+    def persist(self, todo: Todo, search: Search) -> Trial | None:
+        """A trial until it is over; None if the budget is spent before."""
         number = len(self.over) + 1
         while True:
             self.take_turns(todo)
@@ -423,10 +432,12 @@ class _Runner:
             over = self.count(trial)
             left = self.plan(search)
             self.listener.ended(trial, number, len(self.over) + len(left), self.estimate(left))
-            if (trial.state == "failed" or trial.workload in self.through_faults) and left:
+            late = self.timing.late
+            broken = trial.state == "failed" or broken_off(trial) or trial.workload in self.through_faults
+            if broken and left and not late:
                 self.recover(trial)
-            if over:
-                return trial
+            if over or late:
+                return trial if over else None
 
     def place(self, todo: Todo, number: int) -> str:
         """Where the `number`th trial of the run leaves what it printed, in the run's directory."""
@@ -454,7 +465,7 @@ class _Runner:
         )
         self.store.begin(trial)
         self.listener.begins(trial, number, number - 1 + len(left), self.estimate(left))
-        began = time.monotonic()
+        self.timing.begins(left[1:], self.deployments(left[1:]))
         try:
             trial = self.attempt(trial)
             self.keeper.keep(trial, todo)
@@ -464,8 +475,7 @@ class _Runner:
             if full:
                 raise FatalError(f"{error}: the disk is full; make room, then run the same command again") from error
             raise
-        now = time.monotonic()
-        self.spent.setdefault((todo.filesystem, todo.workload, todo.ratio), []).append(now - began)
+        self.timing.ended(trial)
         self.store.end(trial)
         return trial
 
@@ -473,7 +483,7 @@ class _Runner:
         """What is left, as far as it is known; it is written down for who looks at the run."""
         left, skipped = list(search.left(self.over)), search.skipped(self.over)
         plan = {"left": left, "skipped": list(skipped)}
-        self.store.set_documents({rundir.SPENT: f"{time.monotonic() - self.began:.3f}", rundir.PLAN: json.dumps(plan)})
+        self.store.set_documents({rundir.SPENT: f"{self.timing.spent_s:.3f}", rundir.PLAN: json.dumps(plan)})
         return left
 
     def attempt(self, trial: Trial) -> Trial:
@@ -492,15 +502,42 @@ class _Runner:
     def measure(self, trial: Trial) -> Trial:
         """What a trial gives on the cluster as it is."""
         assert self.cluster is not None
-        measurement = Measurement(self.prepared, self.cluster, self.listener.doing, self.workflow == "verified")
+        measurement = Measurement(
+            self.prepared,
+            self.cluster,
+            self.listener.doing,
+            self.workflow == "verified",
+            self.patience(trial),
+            lambda: self.lasts(trial),
+        )
         return measurement.measure(trial, self.directory / trial.directory)
 
+    def patience(self, trial: Trial) -> Patience:
+        """How long a trial that is about to begin is waited for."""
+        workload, fold = self.study.workload(trial.workload), self.study.fold
+        base = [each for each in self.over if which(each) == (trial.filesystem, trial.workload, BASELINE)]
+        return Patience(
+            workload.driver.metrics(workload.options),
+            medians(base),
+            fold.max_loss,
+            fold.zone,
+            folded=trial.ratio != BASELINE and not workload.faults,
+            until_s=self.timing.until_s(trial),
+        )
+
+    def lasts(self, trial: Trial) -> None:
+        """Tell that a trial goes on, and how long it and the rest will take, as it seems now."""
+        told = self.timing.goes_on(trial)
+        if told is not None:
+            self.listener.lasts(trial, *told)
+
     def recover(self, trial: Trial) -> None:
-        """After a failure or a fault: deploy anew, so that the next trial does not pay for what became of the last.
+        """After a failure, a fault, or what was stopped: deploy anew, so that the next trial does not pay for the last.
 
         A check would not do: half of a distributed file system may be gone, and a file on the other half still be fine.
+        Clients that were killed leave files open, which servers hold on to.
         """
-        why = "failed" if trial.state == "failed" else "went through a fault"
+        why = "failed" if trial.state == "failed" else "was stopped" if broken_off(trial) else "went through a fault"
         self.listener.note(f"trial {trial.number} {why}; deploying the cluster again")
         if self.workflow == "verified":
             return  # every trial is on a new one
@@ -508,17 +545,18 @@ class _Runner:
         self.deploy()
 
     def estimate(self, left: Sequence[Todo]) -> float:
-        """Seconds that the trials that are left will take, from those that have ended: the most alike there are."""
-        everything = [s for times in self.spent.values() for s in times]
-        total = 0.0
-        for each in left:
-            same = self.spent.get((each.filesystem, each.workload, each.ratio))
-            alike = [s for (_, workload, _), times in self.spent.items() if workload == each.workload for s in times]
-            known = same or alike or everything
-            total += mean(known) if known else _GUESS_S
+        """Seconds that the trials that are left will take, from those that have ended, or until the budget is spent."""
+        return self.timing.left_s(left, self.deployments(left))
+
+    def deployments(self, left: Sequence[Todo]) -> int:
+        """How often the trials that are left have a cluster deployed for them."""
         turns = {(each.filesystem, each.turn) for each in left} - {self.turn} if self.several else ()
-        deployments = len(left) if self.workflow == "verified" else len(turns)
-        return total + deployments * (mean(self.deploying_s) if self.deploying_s else 0.0)
+        return len(left) if self.workflow == "verified" else len(turns)
+
+
+def broken_off(trial: Trial) -> bool:
+    """Whether a trial was stopped while a workload ran; one that is not valid may have been so, too."""
+    return trial.state == "censored" or bool(trial.bounds)
 
 
 def bring_up(

@@ -5,42 +5,62 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pliant import telemetry
-from pliant.cluster import Cluster
+from pliant import telemetry, validity
+from pliant.cluster import Cluster, CutShort
 from pliant.errors import FatalError, TrialError
 from pliant.faults import Outcome
 from pliant.injection import Injection
 from pliant.machine.cgroup import period_and_quota_us
-from pliant.machine.process import CommandFailed, Completed
+from pliant.machine.process import CommandFailed, Completed, Watch
 from pliant.machine.sampling import EVERY_S
+from pliant.patience import Patience
 from pliant.preparation import Prepared
 from pliant.stalls import stalled_s
 from pliant.study import LabelledWorkload
 from pliant.survival import FILE_BYTES, Witness
 from pliant.trial import Trial, TrialState
 from pliant.units import format_size
-from pliant.workloads import Phase, output_name, windows
+from pliant.workloads import Phase, Running, SoFar, begun, output_name, windows
 
 _PROOF = ".pliant-proof"
 _PROOF_FILES = 4
 
 
+@dataclass
+class Course:
+    """How far a trial has come: when each phase took place, on the monotonic clock, and what it printed.
+
+    `running` is the phase that goes on, as it was looked at last. `cut` says why it came no further, if it did not.
+    """
+
+    phases: dict[str, tuple[float, float]] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    running: Running = field(default_factory=lambda: Running("", 0.0, 0.0))
+    cut: CutShort | None = None
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """A file system's study on its cluster, ready for a trial; `doing` hears what is going on."""
+    """A file system's study on its cluster, ready for a trial; `doing` hears what is going on, and `lasts` is called
+    some times a second while a workload runs. `patience` says for how long that may be."""
 
     prepared: Prepared
     cluster: Cluster
     doing: Callable[[str], None]
     verified: bool = False
     """Whether data is checked around the workload, and a doubt about it ends the run."""
+    patience: Patience = field(default_factory=Patience)
+    lasts: Callable[[], None] = lambda: None
 
     def measure(self, trial: Trial, target: Path) -> Trial:
-        """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards."""
+        """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards.
+
+        A trial that is stopped is `censored` if it shows something.
+        """
         cluster, study = self.cluster, self.prepared.study
         workload = study.workload(trial.workload)
         target.mkdir(parents=True)
@@ -53,13 +73,13 @@ class Measurement:
         self._check(witnesses, trial, "before")
         cluster.drop_caches()
         cluster.limit(True)
-        phases: dict[str, tuple[float, float]] = {}
+        course = Course()
         sampled = target / "telemetry.txt"
         outcome: Outcome | None = None
         try:
             with cluster.deployment.telemetry(sampled):
                 before, began = cluster.deployment.host_cpu_s(), time.monotonic()
-                outputs, failed = self._outputs(cluster, target, trial, phases, injection)
+                failed = self._run(cluster, target, trial, course, injection)
                 duration_s = time.monotonic() - began
                 after = cluster.deployment.host_cpu_s()
                 if injection is not None:
@@ -71,6 +91,7 @@ class Measurement:
                 injection.abandon()
             cluster.limit(False)
             cluster.keep_logs(target / "logs", logs)
+        witnesses = witnesses if course.cut is None else ()  # what was cut short may leave nothing that can be read
         self._check(witnesses, trial, "after")
         used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
         trial = replace(trial, duration_s=duration_s, host_cpu_s=used, proved=(*trial.proved, *_of_data(witnesses)))
@@ -78,8 +99,10 @@ class Measurement:
             trial = self._told(trial, injection, outcome, sampled)
         if failed:
             return replace(trial, state="failed", reason=f"through the fault the workload failed: {failed}")
-        metrics = workload.driver.parse(workload.options, outputs)
-        usage, reason, starved = self._judge(trial, sampled, phases, operations(phases, outputs))
+        if course.cut is not None:
+            return self._stopped(trial, course, course.cut, sampled)
+        metrics = workload.driver.parse(workload.options, course.outputs)
+        usage, reason, starved = self._judge(trial, sampled, course)
         state: TrialState = "invalid" if reason else "done"
         if outcome is not None and not outcome.intact:
             state, reason = "failed", outcome.problem
@@ -120,25 +143,57 @@ class Measurement:
         injection.prepare()
         return injection
 
-    def _outputs(
-        self,
-        cluster: Cluster,
-        target: Path,
-        trial: Trial,
-        phases: dict[str, tuple[float, float]],
-        injection: Injection | None,
-    ) -> tuple[dict[str, str], str]:
-        """What the phases of a trial printed, and why they failed, if they did and there were faults."""
+    def _run(self, cluster: Cluster, target: Path, trial: Trial, course: Course, injection: Injection | None) -> str:
+        """Run the phases of a trial, and say why they failed, if they did and there were faults."""
         if injection is None:
-            return self._phases(cluster, target, trial, phases), ""
+            self._phases(cluster, target, trial, course)
+            return ""
         injection.begin()
-        outputs, failed = dict[str, str](), ""
+        failed = ""
         try:
-            outputs = self._phases(cluster, target, trial, phases)
+            self._phases(cluster, target, trial, course)
+            if course.cut is not None:
+                raise course.cut
         except (TrialError, CommandFailed) as error:
+            if course.cut is not None and course.cut.why:
+                raise  # it says nothing of the fault
             failed = str(error)
         injection.workload_ended()
-        return outputs, failed
+        return failed
+
+    def _stopped(self, trial: Trial, course: Course, cut: CutShort, sampled: Path) -> Trial:
+        """A trial that was cut short, with what it has shown by then; one that shows nothing has failed."""
+        found = self._so_far(trial, course)
+        shown = cut.why or self.patience.decided(found)
+        if not shown or not (found.metrics or found.bounds):
+            return replace(trial, state="failed", reason=str(cut))
+        usage, reason, starved = self._judge(trial, sampled, course)
+        why = "; ".join(filter(None, (*([] if cut.why else [str(cut)]), shown, starved)))
+        state: TrialState = "invalid" if reason else "censored"
+        return replace(
+            trial, state=state, reason=reason or why, metrics=found.metrics, bounds=found.bounds, usage=usage
+        )
+
+    def _so_far(self, trial: Trial, course: Course) -> SoFar:
+        """What a trial shows that has not come to its end."""
+        workload = self.prepared.study.workload(trial.workload)
+        told: Callable[..., SoFar] | None = getattr(workload.driver, "so_far", None)
+        if told is None:
+            return SoFar()
+        return told(workload.options, course.outputs, course.running, self.prepared.tools[trial.workload])
+
+    def _watch(self, trial: Trial, course: Course, phase: Phase) -> Watch:
+        """What looks at a phase that runs, and says when nothing more is to be waited for."""
+        began_s = time.monotonic()
+        course.running = Running(phase.name, began_s, began_s)
+
+        def look(printed: str) -> str:
+            course.running = replace(course.running, now_s=time.monotonic())
+            course.outputs[phase.name] = printed[: printed.rfind("\n") + 1]
+            self.lasts()
+            return self.patience.enough(self._so_far(trial, course), course.running.now_s)
+
+        return look
 
     def _told(self, trial: Trial, injection: Injection, outcome: Outcome, sampled: Path) -> Trial:
         """A trial with what became of it through faults."""
@@ -148,10 +203,8 @@ class Measurement:
         outcome = replace(outcome, stalled_s=None if stalled is None else round(stalled, 2))
         return replace(trial, fault=outcome.to_json())
 
-    def _judge(
-        self, trial: Trial, sampled: Path, phases: telemetry.Windows, operations: telemetry.Windows
-    ) -> tuple[dict[str, Any], str, str]:
-        """What hosts used in each operation, why the trial is not valid, if it is not, and which nodes starved.
+    def _judge(self, trial: Trial, sampled: Path, course: Course) -> tuple[dict[str, Any], str, str]:
+        """What hosts used in each operation, and why the trial is not valid, if it is not, and which nodes starved.
 
         Valid are whole phases: a machine that ran out between two operations may have slowed down the next.
         """
@@ -163,48 +216,48 @@ class Measurement:
         hosts = dict(zip(placement.host_names, placement.hosts, strict=True))
         roles = {node.name: node.role for node in self.prepared.study.nodes}
         samples = telemetry.read(sampled.read_text())
-        usage = telemetry.usage(samples, operations, hosts, roles, promise)
-        reason = telemetry.invalid_reason(samples, phases, hosts, promise, self.prepared.machine.cores)
-        return usage.to_json(), reason, telemetry.starved(samples, phases)
+        usage = telemetry.usage(samples, operations(course.phases, course.outputs), hosts, roles, promise)
+        reason = validity.invalid_reason(samples, course.phases, hosts, promise, self.prepared.machine.cores)
+        return usage.to_json(), reason, validity.starved(samples, course.phases)
 
-    def _phases(
-        self,
-        cluster: Cluster,
-        target: Path,
-        trial: Trial,
-        phases: dict[str, tuple[float, float]],
-    ) -> dict[str, str]:
-        """Run each phase of a trial within the study's deadline and keep its output; see `Workload.parse` for the keys.
-
-        `phases` gets the time of each phase, on the monotonic clock.
-        """
+    def _phases(self, cluster: Cluster, target: Path, trial: Trial, course: Course) -> None:
+        """Run each phase of a trial, until one is cut short, within the study's deadline, and keep its output; see
+        `Workload.parse` for the keys."""
         until = time.monotonic() + self.prepared.study.about.trial_timeout
-        outputs: dict[str, str] = {}
         for phase in self.prepared.phases(trial.workload):
             self.doing(phase.name)
             if phase.drop_caches:
                 cluster.drop_caches()
             with cluster.undisturbed():
-                done, phases[phase.name] = self._phase(cluster, phase, trial, max(1.0, until - time.monotonic()))
+                watch = self._watch(trial, course, phase)
+                try:
+                    timeout_s = max(1.0, until - time.monotonic())
+                    done, course.phases[phase.name] = self._phase(cluster, phase, trial, timeout_s, watch)
+                except CutShort as cut:
+                    course.cut = cut
+                    course.phases[phase.name] = course.running.began_s, time.monotonic()
+                    done = {phase.name: Completed(phase.argv, 0, cut.printed, "")}
+            course.outputs.pop(phase.name, None)
             for name, completed in done.items():
                 (target / f"{name}.out").write_text(completed.stdout)
                 if completed.stderr:
                     (target / f"{name}.err").write_text(completed.stderr)
-                outputs[name] = completed.stdout
-        return outputs
+                course.outputs[name] = completed.stdout
+            if course.cut is not None:
+                return
 
     def _phase(
-        self, cluster: Cluster, phase: Phase, trial: Trial, timeout_s: float
+        self, cluster: Cluster, phase: Phase, trial: Trial, timeout_s: float, watch: Watch
     ) -> tuple[dict[str, Completed], tuple[float, float]]:
         """Run a phase: what was printed, by the keys of `Workload.parse`, and when it began and ended."""
         mark = f"{cluster.id}-{trial.number}"
         if phase.each:
-            together = cluster.each(phase.each, mark=mark, timeout_s=timeout_s, stdin=phase.stdin)
+            together = cluster.each(phase.each, mark=mark, timeout_s=timeout_s, stdin=phase.stdin, watch=watch)
             done = {output_name(phase.name, client): one for client, one in together.completed.items()}
             return done, (together.began_s, together.ended_s)
         began_s = time.monotonic()
         mpi = self.prepared.mpi[trial.workload]
-        job = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s)
+        job = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s, watch=watch)
         return {phase.name: job}, (began_s, time.monotonic())
 
 
@@ -217,14 +270,16 @@ def _of_data(witnesses: Sequence[Witness]) -> tuple[str, ...]:
 
 
 def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[str, tuple[float, float]]:
-    """When each operation took place: as a phase's output says, else the phase as a whole.
+    """When each operation took place: as a phase's output says, else the phase as a whole. One that began and did not
+    end took place until the phase was cut short.
 
     One time outside the phase, or without length, shows that the output's clock is not ours: then none of it is used.
     Where one is too short for telemetry the phase as a whole is there as well, to speak for it.
     """
     found: dict[str, tuple[float, float]] = {}
     for name, (begin_s, end_s) in phases.items():
-        stated = windows(outputs.get(name, ""))
+        printed = outputs.get(name, "")
+        stated = windows(printed) | {each: (begin, end_s) for each, begin in begun(printed).items()}
         sound = all(begin_s <= begin < end <= end_s for begin, end in stated.values())
         found |= stated if sound else {}
         short = any(end - begin < telemetry.FEWEST * EVERY_S for begin, end in stated.values())

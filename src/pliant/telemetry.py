@@ -1,7 +1,6 @@
 """What each host and node used while a trial ran: read, summed up, and judged. Pure; the numbers are `sampler`'s.
 
 * `read` parses the sampler's text; `usage` says what each host used of what it was promised, in each phase;
-* `invalid_reason` says whether the machine itself ran out, so that the trial says nothing about the file system;
 * `limiting` says which resource limits a ratio, of which hosts, and which roles used it.
 
 What it cannot see: anything shorter than its windows (half a second; a second for disks), what the kernel does in
@@ -42,7 +41,7 @@ saturated, however much was used in others: nodes that wait for each other's ans
 using all of it. So does half of the time to the sample before and to the one after a moment at which packets waited in
 the NIC's queue. For a disk nothing tells.
 """
-_WINDOW_S = 0.5
+WINDOW_S = 0.5
 _DISK_WINDOW_S = 1.0
 _DISK_WINDOW_BYTES = 16 * 2**20
 """A use is averaged over such a time around each interval between two samples. A quota is given out in periods of 10
@@ -54,25 +53,6 @@ _ACTIVE = 0.05
 TRAFFIC_BYTE_S = 20_000.0
 """... of nodes' links and disks, if it is so much or more on average (keep-alives and a file system's initialisation in
 the background are less; twenty small files a second are more); else with that part of its highest CPU use."""
-
-STEAL = 0.03
-"""Part of the CPU time asked for (busy or stolen) that the hypervisor may take. A program that is bound by its CPU
-becomes slower by as much, and studies tolerate losses of about 10 %."""
-_STEAL_FLOOR_S = 0.1
-"""... and less than ten of its clock's ticks in a trial are noise."""
-SWAP_BYTES = 2**20
-"""What may be swapped in and out during a trial: a megabyte costs milliseconds, hosts that swap move far more."""
-EXHAUSTED = 0.05
-"""Part of the active time in which the machine may have no idle CPU while a host lacks its budget; see `STEAL`."""
-_IDLE = 0.02
-_TICK_S = 0.01
-"""The machine has no idle CPU if less than this part of it, and one clock tick, is idle in a window."""
-_WANTS = 0.10
-"""A host that uses less than this part of its CPU is taken to want no more of it."""
-_GOT = 0.5
-"""A host whose quota ran out in this part of the periods got it there: it was held back by it, not by the machine."""
-_GAP = 5
-"""So many samples that should have come and did not: the machine stood still, and nobody can vouch for that time."""
 
 FEWEST = 2
 """Intervals between samples that a phase must be as long as to be judged: in less there may be no sample at all, and
@@ -238,7 +218,7 @@ def usage(samples: Samples, windows: Windows, placement: Hosts, roles: Mapping[s
     phases = {}
     for name, (begin_s, end_s) in windows.items():
         long = end_s - begin_s >= FEWEST * samples.every_s
-        active = _Active.of(samples, placement, begin_s, end_s) if long else None
+        active = Active.of(samples, placement, begin_s, end_s) if long else None
         hosts = {}
         if active is not None:
             hosts = {host: _host(samples, active, host, nodes, roles, promise) for host, nodes in placement.items()}
@@ -264,7 +244,7 @@ _NODE_COLUMNS = {
 
 
 def _host(
-    samples: Samples, active: _Active, host: str, nodes: Sequence[str], roles: Mapping[str, str], promise: Promise
+    samples: Samples, active: Active, host: str, nodes: Sequence[str], roles: Mapping[str, str], promise: Promise
 ) -> HostUsage:
     resources = {}
     for resource, (own, each) in _counters(host, nodes).items():
@@ -273,7 +253,7 @@ def _host(
         if rate is None or not any(column in samples.columns for column in columns):
             continue
         used = samples.total(*columns)
-        saturated = active.share(_saturation(samples, active, host, resource, used, promise))
+        saturated = active.share(saturation(samples, active, host, resource, used, promise))
         by_role: dict[str, float] = {}
         for node, column in each.items():
             by_role[roles[node]] = by_role.get(roles[node], 0.0) + active.amount(samples.total(column))
@@ -288,12 +268,10 @@ def _host(
     )
 
 
-def _saturation(
-    samples: Samples, active: _Active, host: str, resource: str, used: _Floats, promise: Promise
-) -> _Floats:
+def saturation(samples: Samples, active: Active, host: str, resource: str, used: _Floats, promise: Promise) -> _Floats:
     """For each interval, the part of it for which a resource of a host was saturated; see SATURATED."""
     rate = _rate(promise, resource) or np.inf
-    window_s = max(_DISK_WINDOW_S, _DISK_WINDOW_BYTES / rate) if resource.startswith("disk") else _WINDOW_S
+    window_s = max(_DISK_WINDOW_S, _DISK_WINDOW_BYTES / rate) if resource.startswith("disk") else WINDOW_S
     full = (active.rates(used, window_s) >= SATURATED[resource] * rate).astype(np.float64)
     if resource == "cpu":
         throttled = active.rates(samples.total(f"host/{host}/throttled_periods"), 0.0) * promise.period_s
@@ -321,7 +299,7 @@ def _rate(promise: Promise, resource: str) -> float | None:
 
 
 @dataclass(frozen=True)
-class _Active:
+class Active:
     """The active time of a phase, `begin_s` to `end_s`, and the intervals between samples in it: their `edges_s`."""
 
     time_s: _Floats
@@ -330,7 +308,7 @@ class _Active:
     edges_s: _Floats
 
     @classmethod
-    def of(cls, samples: Samples, placement: Hosts, begin_s: float, end_s: float) -> _Active | None:
+    def of(cls, samples: Samples, placement: Hosts, begin_s: float, end_s: float) -> Active | None:
         """Without what the cluster has not begun yet (MPI's start) or has ended already; None without two samples.
 
         A pause in the midst of a phase is a part of it.
@@ -352,7 +330,7 @@ class _Active:
         return cls._between(time_s, float(whole.edges_s[busy[0]]), float(whole.edges_s[busy[-1] + 1]))
 
     @classmethod
-    def _between(cls, time_s: _Floats, begin_s: float, end_s: float) -> _Active:
+    def _between(cls, time_s: _Floats, begin_s: float, end_s: float) -> Active:
         inside = time_s[(time_s > begin_s) & (time_s < end_s)]
         return cls(time_s, begin_s, end_s, np.concatenate(([begin_s], inside, [end_s])))
 
@@ -373,107 +351,6 @@ class _Active:
         """Which part of the active time something held, from the part of each interval for which it did."""
         lengths = np.diff(self.edges_s)
         return round(float(lengths @ parts / lengths.sum()), 4)
-
-
-# Whether the machine ran out
-
-
-def invalid_reason(samples: Samples, windows: Windows, placement: Hosts, promise: Promise, machine_cores: int) -> str:
-    """Why a trial says nothing about the file system, in a sentence; "" if there is no reason.
-
-    The machine stood still (no samples), its hypervisor took its CPU, it swapped, or it had no idle CPU while a host
-    that wanted more had not got what it was promised. That the machine is busy because its hosts all use their quota
-    is as it should be: they got their budget.
-
-    Where a host is neither idle nor at its quota nothing says whether it wanted more, so with no idle CPU left it is
-    taken to have waited. Not seen are: a CPU that is taken for less than half a second; threads that wait for one CPU
-    while another is idle; a disk of the machine that is slower than the sum of its hosts' disks; memory bandwidth.
-    """
-    for phase, (begin_s, end_s) in windows.items():
-        gap_s = _gap_s(samples, begin_s, end_s)
-        if gap_s > _GAP * samples.every_s:
-            return f"the machine did not let telemetry run: no sample for {gap_s:.1f} s of phase {phase}"
-    found = [_Active.of(samples, placement, *window) for window in windows.values()]
-    phases = [phase for phase in found if phase is not None]
-    return (
-        _stolen(samples, phases)
-        or _swapped(samples, phases)
-        or _exhausted(samples, phases, placement, promise, machine_cores)
-    )
-
-
-def starved(samples: Samples, windows: Windows) -> str:
-    """Which nodes wanted a CPU and got none for a second or more, longest first, in a sentence; "" if none did.
-
-    That is no fault of the machine: on a host with many busy nodes and little CPU a turn can be so long in coming.
-    """
-    long = {}
-    for name in samples.columns:
-        if name.startswith("node/") and name.endswith("/starved_s"):
-            total = samples.total(name)
-            inside = [np.interp(window, samples.time_s, total) for window in windows.values()]
-            seconds = sum(float(end - begin) for begin, end in inside) if len(samples.time_s) else 0.0
-            if seconds >= 1:
-                long[name.split("/")[1]] = seconds
-    if not long:
-        return ""
-    worst = max(long, key=lambda node: long[node])
-    others = f" (and {fold(sorted(long.keys() - {worst}))} for less)" if len(long) > 1 else ""
-    return f"{worst} wanted a CPU and got none for {long[worst]:.0f} s{others}"
-
-
-def _gap_s(samples: Samples, begin_s: float, end_s: float) -> float:
-    """The longest time in a phase without a sample."""
-    inside = samples.time_s[(samples.time_s > begin_s) & (samples.time_s < end_s)]
-    return float(np.diff(np.concatenate(([begin_s], inside, [end_s]))).max())
-
-
-def _stolen(samples: Samples, phases: Sequence[_Active]) -> str:
-    busy = samples.total(*(f"machine/{kind}_s" for kind in ("user", "nice", "system", "irq", "softirq")))
-    steal = samples.total("machine/steal_s")
-    stolen_s = sum(phase.amount(steal) for phase in phases)
-    asked_s = stolen_s + sum(phase.amount(busy) for phase in phases)
-    if stolen_s < _STEAL_FLOOR_S or stolen_s <= STEAL * asked_s:
-        return ""
-    return f"the hypervisor took {100 * stolen_s / asked_s:.0f} % of the CPU time that the machine asked for"
-
-
-def _swapped(samples: Samples, phases: Sequence[_Active]) -> str:
-    swapped = samples.total("machine/swapped_in_bytes", "machine/swapped_out_bytes")
-    size = sum(phase.amount(swapped) for phase in phases)
-    return f"the machine swapped {size / 2**20:.0f} MiB" if size > SWAP_BYTES else ""
-
-
-def _exhausted(
-    samples: Samples, phases: Sequence[_Active], placement: Hosts, promise: Promise, machine_cores: int
-) -> str:
-    if promise.cores is None:
-        return ""
-    idle = samples.total("machine/idle_s", "machine/iowait_s")
-    short: dict[str, float] = {}
-    lacking_s = active_s = 0.0
-    for phase in phases:
-        lengths = np.diff(phase.edges_s)
-        width = np.minimum(np.maximum(lengths, _WINDOW_S), phase.end_s - phase.begin_s)
-        none_idle = phase.rates(idle, _WINDOW_S) < _IDLE * machine_cores + _TICK_S / width
-        lacking = np.zeros(len(lengths), dtype=bool)
-        for host in placement:
-            used = samples.total(f"host/{host}/cpu_s")
-            wants = phase.rates(used, _WINDOW_S) >= _WANTS * promise.cores
-            got = _saturation(samples, phase, host, "cpu", used, promise) >= _GOT
-            lacks = none_idle & wants & ~got
-            short[host] = short.get(host, 0.0) + float(lengths[lacks].sum())
-            lacking |= lacks
-        lacking_s += float(lengths[lacking].sum())
-        active_s += float(lengths.sum())
-    if lacking_s <= EXHAUSTED * active_s:
-        return ""
-    worst = max(short, key=lambda host: short[host])
-    cores = f"{promise.cores:g} core{'' if promise.cores == 1 else 's'}"
-    return (
-        f"the machine had no idle CPU for {100 * lacking_s / active_s:.0f} % of the time in which not all hosts got "
-        f"their {cores}, {worst} least of all"
-    )
 
 
 # What limits

@@ -13,6 +13,8 @@ TrialState = Literal["todo", "running", "done", "censored", "failed", "invalid",
 of some metrics their value and of some how good they were at best."""
 INTERRUPTED = "interrupted"
 """The reason of a trial that was cut short by the user: it says nothing, and is repeated when the run goes on."""
+BUDGET_SPENT = "the budget was spent"
+"""The reason of a trial that was under way when the time that a study may take was over."""
 Workflow = Literal["dev", "verified"]
 """`dev`: deploy once, refold live, clean between trials. `verified`: every trial starts from a reset that is proved."""
 

@@ -358,6 +358,10 @@ class Running:
         if self.process.stderr is not None:
             self._reader.join(1)  # what it started may hold the pipe open
 
+    def deployments(self) -> list[str]:
+        """Those that it has up."""
+        return [j.id for j in deployments() if (owner := j.owner()) and owner.pid == self.process.pid]
+
     def __enter__(self) -> Running:
         return self
 
@@ -372,3 +376,17 @@ class Running:
         self._reader.join(5)
         if self.process.stderr is not None:
             self.process.stderr.close()
+
+
+def brick(running: Running) -> int | None:
+    """A brick daemon of the run, once there is one."""
+    found = running.deployments()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "comm").read_text() == "glusterfsd\n":
+                marks = (entry / "environ").read_bytes().split(b"\0")
+                if any(f"{MARK}={each}".encode() in marks for each in found):
+                    return int(entry.name)
+        except OSError:
+            continue
+    return None

@@ -13,9 +13,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from support import IOR, MDTEST, Running, Snapshot, listed, nothing_left, pliant, study, until
-
-from pliant.machine.journal import deployments
+from support import IOR, MDTEST, Running, Snapshot, brick, listed, nothing_left, pliant, study, until
 
 pytestmark = pytest.mark.real
 
@@ -349,20 +347,6 @@ def test_trials_that_never_end_in_time_are_retried_once_and_never_judged(tmp_pat
     assert {(row["state"], row["reason"]) for row in table} == {("failed", "did not end within 1 s")}
     assert all(row["trials"] == 0 for each in verdict(out)["verdicts"] for row in each["ratios"])
     assert all(row["median"] is None for each in verdict(out)["verdicts"] for row in each["ratios"])
-
-
-def brick(running):
-    """A brick daemon of the run, once there is one."""
-    found = [j.id for j in deployments() if (owner := j.owner()) and owner.pid == running.process.pid]
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and (entry / "comm").read_text() == "glusterfsd\n":
-                marks = (entry / "environ").read_bytes().split(b"\0")
-                if any(f"PLIANT_ID={each}".encode() in marks for each in found):
-                    return int(entry.name)
-        except OSError:
-            continue
-    return None
 
 
 def test_a_run_goes_on_after_a_daemon_has_died(tmp_path, before):

@@ -67,6 +67,11 @@ def test_a_phase_speaks_for_operations_that_are_too_short_for_telemetry():
     assert measuring.operations(PHASES, {"write+read": window_lines(stated)}) == {**stated, **PHASES}
 
 
+def test_an_operation_that_did_not_end_took_place_until_the_phase_was_cut_short():
+    printed = f"begin write 11.9\n{window_lines({'write': (12.0, 20.0)})}result write 3.5\nbegin read 20.4\n"
+    assert measuring.operations(PHASES, {"write+read": printed}) == {"write": (12.0, 20.0), "read": (20.4, 30.0)}
+
+
 @pytest.mark.parametrize("wrong", [(9.9, 20.0), (12.0, 30.1), (12.0, 12.0), (15.0, 12.0), (1e6, 2e6)])
 def test_a_clock_that_is_not_ours_is_not_used(wrong):
     output = window_lines({**STATED, "write": wrong})
@@ -77,11 +82,12 @@ def test_usage_is_of_operations_and_validity_of_phases(runner, monkeypatch, tmp_
     asked = {}
     usage = SimpleNamespace(to_json=lambda: {"write": 1})
     monkeypatch.setattr(measuring.telemetry, "usage", lambda samples, of, *rest: asked.update(usage=of) or usage)
-    monkeypatch.setattr(measuring.telemetry, "invalid_reason", lambda samples, of, *rest: asked.update(valid=of) or "")
+    monkeypatch.setattr(measuring.validity, "invalid_reason", lambda samples, of, *rest: asked.update(valid=of) or "")
     (tmp_path / "telemetry.txt").write_text("")
     trial = Trial(1, "ior", 1.0, 8, 1, 1, "running", "")
     measurement = measuring.Measurement(runner.prepared, None, lambda what: None)
-    assert measurement._judge(trial, tmp_path / "telemetry.txt", PHASES, STATED) == ({"write": 1}, "")
+    course = measuring.Course(PHASES, {"write+read": window_lines(STATED)})
+    assert measurement._judge(trial, tmp_path / "telemetry.txt", course) == ({"write": 1}, "")
     assert asked == {"usage": STATED, "valid": PHASES}
 
 
@@ -101,6 +107,8 @@ class Heard:
 
     def begins(self, trial, number, total, left_s) -> None:
         self.left.append(left_s)
+
+    def lasts(self, trial, lasted_s, expected_s, left_s) -> None: ...
 
     def ended(self, trial, number, total, left_s) -> None: ...
 
@@ -172,16 +180,6 @@ def runs(runner, monkeypatch, *outcomes) -> None:
         return replace(trial, state="done", metrics={"write": 1.0})
 
     monkeypatch.setattr(runner, "measure", measure)
-
-
-def test_what_is_left_is_estimated_from_the_trials_most_alike(runner):
-    todo = [Todo("ior", 1.0, 1), Todo("ior", 2.0, 1), Todo("mdtest", 1.0, 1)]
-    assert runner.estimate(todo) == 3 * engine._GUESS_S
-    assert runner.estimate([]) == 0
-    runner.spent = {("", "ior", 1.0): [2.0, 4.0]}
-    assert runner.estimate(todo) == 3 + 3 + 3  # the same; the same workload; anything
-    runner.spent |= {("", "ior", 2.0): [10.0], ("", "mdtest", 4.0): [1.0, 3.0]}
-    assert runner.estimate(todo) == 3 + 10 + 2
 
 
 def test_trials_that_work_run_once(runner, monkeypatch):
@@ -391,22 +389,22 @@ def test_what_each_client_prints_is_kept_and_given_to_the_workload(runner, tmp_p
         def undisturbed(self):
             return contextlib.nullcontext()
 
-        def each(self, runs, *, mark, timeout_s, stdin):
+        def each(self, runs, *, mark, timeout_s, stdin, watch):
             log.append("each")
             done = {client: Completed(argv, 0, f"out of {client}", "err") for client, argv in runs.items()}
             return Together(done, 10.0, 11.0)
 
-        def mpi(self, mpi, argv, ranks, *, mark, timeout_s):
+        def mpi(self, mpi, argv, ranks, *, mark, timeout_s, watch):
             log.append("mpi")
             return Completed(argv, 0, "printed", "")
 
     prepared = SimpleNamespace(phases=lambda label: phases, mpi={"w": None}, study=runner.prepared.study)
-    windows: dict[str, tuple[float, float]] = {}
+    course = measuring.Course()
     measurement = measuring.Measurement(prepared, Nodes(), lambda what: None)
-    outputs = measurement._phases(Nodes(), tmp_path, Trial(1, "w", 1.0, 8, 1, 1, "running", ""), windows)
+    measurement._phases(Nodes(), tmp_path, Trial(1, "w", 1.0, 8, 1, 1, "running", ""), course)
     assert log == ["each", "drop", "mpi"]
-    assert outputs == {"prepare@client1": "out of client1", "run": "printed"}
-    assert windows["prepare"] == (10.0, 11.0)
+    assert course.outputs == {"prepare@client1": "out of client1", "run": "printed"}
+    assert course.phases["prepare"] == (10.0, 11.0)
     assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.suffix in (".out", ".err")} == {
         "prepare@client1.out": "out of client1",
         "prepare@client1.err": "err",

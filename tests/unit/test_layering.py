@@ -46,6 +46,8 @@ PURE = (
     "bound",
     "saved",
     "censoring",
+    "patience",
+    "estimate",
 )
 TOUCHES = ("subprocess", "socket", "ctypes", "fcntl", "signal", "pliant.machine", "pliant.cluster", "pliant.engine")
 TOUCHES += ("pliant.platforms", "pliant.steps", "pliant.mpi", "pliant.store")

@@ -14,6 +14,7 @@ from pliant.machine.process import (
     MARK,
     PATH,
     CommandFailed,
+    CommandStopped,
     Completed,
     alive,
     environment,
@@ -154,6 +155,60 @@ def test_an_interrupt_ends_what_it_interrupts(tmp_path, monkeypatch):
         sh(f"trap '' INT TERM; echo $$ > {tmp_path}/pid; sleep 60; sleep 60")
     monkeypatch.undo()
     assert gone(number_in(tmp_path / "pid"))
+
+
+# Watched
+
+
+def test_what_watches_a_program_sees_what_it_has_printed_and_ends_it(tmp_path):
+    seen = []
+
+    def watch(printed: str) -> str:
+        seen.append(printed)
+        return "it has said enough" if printed == "one\ntwo\n" else ""
+
+    script = f"echo one; sleep 0.6; echo two; (sleep 60 & echo $! > {tmp_path}/pid; wait) & wait"
+    began = time.monotonic()
+    with pytest.raises(CommandStopped) as stopped:
+        sh(script, timeout_s=30, where="client1", watch=watch)
+    assert time.monotonic() - began < 5
+    assert seen[0] == "one\n" and seen[-1] == "one\ntwo\n" and len(seen) >= 3
+    error = stopped.value
+    assert (error.stdout, error.exit_status, error.why) == ("one\ntwo\n", None, "it has said enough")
+    assert str(error).startswith("client1: `sh -c ") and str(error).endswith(" was stopped: it has said enough")
+    assert gone(number_in(tmp_path / "pid"))
+
+
+def test_who_is_content_with_a_program_changes_nothing():
+    done = sh("sleep 0.6; head -c 1000000 /dev/zero; echo err >&2; exit 3", watch=lambda printed: "")
+    assert (done.exit_status, len(done.stdout), done.stderr) == (3, 1000000, "err\n")
+    began = time.monotonic()
+    with pytest.raises(CommandFailed, match="did not end in time: why") as failed:
+        sh("echo started; echo why >&2; sleep 60", timeout_s=0.6, watch=lambda printed: "")
+    assert not isinstance(failed.value, CommandStopped) and failed.value.stdout == "started\n"
+    assert time.monotonic() - began < 3
+
+
+def test_a_program_that_has_closed_its_output_is_watched_on():
+    seen = []
+    watch = lambda printed: seen.append(printed) or ("enough" if len(seen) > 3 else "")  # noqa: E731
+    with pytest.raises(CommandStopped):
+        sh("echo one; sleep 0.4; exec >&- 2>&-; sleep 60", watch=watch)
+    assert seen[-1] == "one\n"
+
+
+def test_whatever_goes_wrong_in_what_watches_ends_the_program(tmp_path):
+    def watch(printed: str) -> str:
+        raise ValueError(f"wrong data in {number_in(tmp_path / 'pid')}")
+
+    with pytest.raises(ValueError, match="wrong data"):
+        sh(f"echo $$ > {tmp_path}/pid; sleep 60", watch=watch)
+    assert gone(number_in(tmp_path / "pid"))
+
+
+def test_what_is_watched_has_no_input():
+    with pytest.raises(ValueError, match="no input"):
+        sh("cat", stdin="x", watch=lambda printed: "")
 
 
 # What is said of it

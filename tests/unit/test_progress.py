@@ -78,6 +78,37 @@ def test_a_failed_trial_is_told_with_its_reason_and_attempt(capsys):
     assert "[1/1] ior at ratio 1 (attempt 2), 7.5 s: failed: no route to host" in capsys.readouterr().err
 
 
+def overdue(told: Told) -> None:
+    """A trial that hangs: as expected at first, then not, told every second."""
+    trial = replace(TRIALS[3], state="running", metrics={})
+    told.starts(Path("run"), [runs.info(metrics=IOR)], [])
+    told.begins(trial, 4, 12, 95.0)
+    for lasted_s, expected_s, left_s in ((1.0, None, 94.0), (70.0, 45.0, 180.0), (71.0, 45.0, 179.0)):
+        told.lasts(trial, lasted_s, expected_s, left_s)
+
+
+def test_that_a_trial_takes_longer_than_expected_is_told_once(capsys):
+    overdue(Lines())
+    assert capsys.readouterr().err == "ior at ratio 8 takes longer than the 45 s expected; at most about 3 min left\n"
+    overdue(Events())
+    [event] = [each for each in events(capsys.readouterr().out) if each["event"] == "trial-overdue"]
+    assert (event["ratio"], event["lasted_s"], event["expected_s"], event["left_s"]) == (8.0, 70.0, 45.0, 180.0)
+    overdue(Told())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_live_view_says_that_a_trial_takes_longer_than_expected():
+    live = Live(Console(file=io.StringIO()))
+    overdue(live)
+    text = " ".join(view(live, 120, 40).split())
+    assert ", longer than the 45 s expected" in text and "at most about 3 min left" in text
+    live.begins(TRIALS[4], 5, 12, 20.0)
+    text = view(live, 120, 40)
+    assert "expected" not in text and " about 20 s left" in text
+    live.until = 0.0
+    assert "left" not in view(live, 120, 40), "nothing is said of a time that is over"
+
+
 def test_trials_of_before_count_for_the_verdicts():
     told = Lines()
     told.starts(Path("run"), [runs.info(metrics=IOR)], TRIALS)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pliant.machine.process import CommandFailed, environment, marked
+from pliant.machine.process import CommandFailed, CommandStopped, environment, marked
 from pliant.machine.together import Job, Together, run_together
 
 MARK = "PLIANT_TEST_TOGETHER"
@@ -50,6 +50,24 @@ def test_none_begins_before_all_have_entered():
     assert done.began_s <= min(begun.values())
     assert max(begun.values()) <= done.ended_s
     assert begun["fast"] - before >= 0.5
+
+
+def test_what_watches_them_ends_them_all():
+    calls = []
+    watch = lambda printed: calls.append(printed) or ("enough" if len(calls) == 3 else "")  # noqa: E731
+    jobs = {"done": python("print(1)"), "long": python("import time; time.sleep(30)")}
+    began = time.monotonic()
+    with pytest.raises(CommandStopped, match="was stopped: enough") as stopped:
+        run_together(jobs, timeout_s=20, env=environment(extra={MARK: "w"}), watch=watch)
+    assert (stopped.value.where, stopped.value.why, calls) == ("long", "enough", [""] * 3)
+    assert time.monotonic() - began < 5
+    assert ended("w")
+
+
+def test_who_is_content_with_them_changes_nothing():
+    jobs = {"a": python("import time; time.sleep(0.6); print(1)"), "b": python("print(2)")}
+    done = run_together(jobs, timeout_s=20, env=environment(extra={MARK: "w"}), watch=lambda printed: "")
+    assert [one.stdout for one in done.completed.values()] == ["1\n", "2\n"]
 
 
 def test_the_first_that_fails_ends_the_others():

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pliant import telemetry
-from pliant.telemetry import HostUsage, PhaseUsage, Promise, ResourceUse, Usage, invalid_reason, limiting, read, usage
+from pliant.telemetry import HostUsage, PhaseUsage, Promise, ResourceUse, Usage, limiting, read, usage
+from pliant.validity import invalid_reason, starved
 
 PROMISE = Promise(cores=0.2, nic_bit_s=200e6, disk_byte_s=60e6, memory_bytes=1 << 30)
 NIC, DISK = 25e6, 60e6
@@ -368,17 +369,37 @@ def test_a_quiet_machine_is_fine():
     assert reason() == ""
 
 
+HELD_BACK = {"host/host1/throttled_periods": 20.0}
+"""All periods of a sample."""
+
+
 def test_stolen_time_is_compared_with_what_was_asked_for():
-    assert reason({"machine/steal_s": 0.0258}) == "the hypervisor took 5 % of the CPU time that the machine asked for"
-    assert reason({"machine/steal_s": 0.0147}) == ""
-    # 5 % of very little is noise of the clock's ticks.
-    assert reason({"machine/steal_s": 0.009, "machine/user_s": 0.1, "machine/system_s": 0.05}) == ""
+    took = "the hypervisor took 12 % of the CPU time that the machine asked for"
+    assert reason({**HELD_BACK, "machine/steal_s": 0.0682}) == took
+    assert reason({**HELD_BACK, "machine/steal_s": 0.0526}) == ""
+    # 12 % of very little is noise of the clock's ticks.
+    assert reason({**HELD_BACK, "machine/steal_s": 0.001, "machine/user_s": 0.005, "machine/system_s": 0.002}) == ""
+
+
+def test_stolen_time_counts_where_hosts_are_held_back_by_their_cpu():
+    """What a NIC or a disk limits does not feel it."""
+    assert reason({"machine/steal_s": 0.0682}) == ""
+    assert reason({**HELD_BACK, "host/host1/throttled_periods": 10.0, "machine/steal_s": 0.0682}) == ""
+    assert reason({**HELD_BACK, "host/host1/throttled_periods": 10.0, "machine/steal_s": 0.15}) != ""
 
 
 def test_only_what_was_stolen_during_the_trial_counts():
     stolen = {"machine/steal_s": lambda t: 0.5 if t < 4 else 0.0}
-    assert reason(stolen, windows={"write": (104.5, 109.0)}) == ""
-    assert reason(stolen) != ""
+    assert reason(HELD_BACK | stolen, windows={"write": (104.5, 109.0)}) == ""
+    assert reason(HELD_BACK | stolen) != ""
+
+
+def test_nodes_that_starved_are_named_the_one_that_did_so_longest_first():
+    samples = read(text({**MACHINE, "node/a1/starved_s": 0.2, "node/b1/starved_s": 0.1, "node/c1/starved_s": 0.0}))
+    windows = {"write": (100.0, 105.0), "read": (106.0, 110.0)}
+    assert starved(samples, windows) == "a1 wanted a CPU and got none for 9 s (and b1 for less)"
+    assert starved(samples, {"write": (100.0, 100.5)}) == ""
+    assert starved(read(text(MACHINE)), windows) == ""
 
 
 @pytest.mark.parametrize("way", ["in", "out"])

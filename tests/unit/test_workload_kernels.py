@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pliant.workloads.kernels
-from pliant.workloads import Toolbox, windows
+from pliant.workloads import Toolbox, begun, results, windows
 from pliant.workloads.ior import Ior, IorOptions
 from pliant.workloads.kernels import common, ior, mdtest
 from pliant.workloads.mdtest import Mdtest, MdtestOptions
@@ -253,6 +254,25 @@ def test_each_phase_has_a_window_from_barrier_to_barrier(monkeypatch, tmp_path, 
     (write, read) = json.loads(output[output.index("{") :])["summary"]
     assert list(found.values()) == [write["bwMaxMIB"], read["bwMaxMIB"]]
     assert all(metric.phase in windows(output) for metric in Ior.metrics(IorOptions()))
+    assert results(output) == {"write": write["bwMaxMIB"], "read": read["bwMaxMIB"]}
+    words = [line.split()[:2] for line in output[: output.index("{")].splitlines()]
+    assert words == [[what, name] for name in ("write", "read") for what in ("begin", "window", "result")]
+
+
+def test_only_the_first_rank_says_how_far_the_job_is(tmp_path, capsys):
+    settings = ior.Settings(f"-w -F -G 1 -b 8k -t 4k -o {tmp_path}/f".split())
+    ior.Ior(FakeJob(1, "ab"), settings).write()
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_under_way_is_known_while_it_is(monkeypatch, tmp_path):
+    """A line is out before the operation begins: a rank that hangs in it prints nothing more."""
+    written = []
+    monkeypatch.setattr(common.sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: written.append("!")))
+    test = mdtest.Mdtest(FakeJob(), mdtest.Settings(["-n", "1", "-d", str(tmp_path)]))
+    monkeypatch.setattr(test, "operation", lambda phase, kind: lambda paths: written.append("work"))
+    test.timed("C", "file")
+    assert [text.split()[0] for text in written] == ["begin", "!", "work", "window", "!"]
 
 
 def test_the_mdtest_kernel_prints_a_window_for_each_rate(tmp_path, capsys):
@@ -262,7 +282,10 @@ def test_the_mdtest_kernel_prints_a_window_for_each_rate(tmp_path, capsys):
     assert list(found) == [metric.phase for metric in sorted(Mdtest.metrics(MdtestOptions()), key=_kernels_order)]
     times = [time for window in found.values() for time in window]
     assert times == sorted(times) and times[-1] > times[0]
-    assert len(Mdtest.parse(MdtestOptions(), {"all": output})) == 7
+    parsed = Mdtest.parse(MdtestOptions(), {"all": output})
+    assert len(parsed) == 7
+    assert results(output) == {name.replace("_", "-"): value for name, value in parsed.items()}
+    assert begun(output) == {}
 
 
 def _kernels_order(metric):
@@ -314,15 +337,20 @@ def test_within_one_node_the_stride_counts_ranks():
     assert items("C", "aaa", 0, "-n 1 -u -N 1") == ["mdtest_tree.1.0/file.mdtest.0.0"]
 
 
-def test_rate_is_the_items_of_all_ranks_over_the_slowest_ranks_time(monkeypatch, tmp_path):
+def test_rate_is_the_items_of_all_ranks_over_the_slowest_ranks_time(monkeypatch, tmp_path, capsys):
     readings = iter([10.0, 12.0])
     monkeypatch.setattr(mdtest, "monotonic", lambda: next(readings))
     settings = mdtest.Settings(["-n", "100", "-d", str(tmp_path)])
     test = mdtest.Mdtest(FakeJob(0, ["a", "b"], [[4.0]]), settings)
     monkeypatch.setattr(test, "operation", lambda phase, kind: lambda paths: None)
     assert test.timed("C", "file") == 200 / 4.0
-    assert test.job.barriers == 2
-    assert test.windows == {"file-create": (10.0, 12.0)}
+    assert test.job.barriers == 3, "all have come, then what is said of it, then the two that it is timed between"
+    begin, window, result = capsys.readouterr().out.splitlines()
+    assert (begin[:18], window, result) == (
+        "begin file-create ",
+        "window file-create 10.000000 12.000000",
+        "result file-create 50.000",
+    )
 
 
 def test_the_table_of_rates_is_one_that_the_workload_reads():

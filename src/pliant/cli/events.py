@@ -45,6 +45,14 @@ class Events(Told):
         super().begins(trial, number, total, left_s)
         self._emit("trial-begins", **self._about(trial), left_s=round(left_s, 1))
 
+    def lasts(self, trial: Trial, lasted_s: float, expected_s: float | None, left_s: float) -> None:
+        """See Listener."""
+        known = self.overdue_s
+        super().lasts(trial, lasted_s, expected_s, left_s)
+        if known is None and expected_s is not None:
+            times = {"lasted_s": lasted_s, "expected_s": expected_s, "left_s": left_s}
+            self._emit("trial-overdue", **self._about(trial), **{name: round(s, 1) for name, s in times.items()})
+
     def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """See Listener."""
         super().ended(trial, number, total, left_s)

@@ -87,6 +87,8 @@ class Live(Lines):
         if trial is not None:
             text.append(f"{self.which(trial)} at ratio {trial.ratio:g}, repetition {trial.repetition}: ")
         text.append(f"{self._what}, {time.monotonic() - self._since:.0f} s")
+        if trial is not None and self.overdue_s is not None:
+            text.append(f", longer than the {about(self.overdue_s)} expected", style="yellow")
         moved = "" if self._traffic is None else self._traffic.words
         if moved:
             text.append(f"  {moved}", style="cyan")
@@ -97,7 +99,9 @@ class Live(Lines):
     def _far(self) -> Table:
         """How much is over, and how long the rest will take."""
         over = self.number if self.trial is None else self.number - 1
-        left = "" if self.until is None else f"about {about(max(0.0, self.until - time.monotonic()))} left"
+        left_s = 0.0 if self.until is None else self.until - time.monotonic()
+        most = "at most about" if self.overdue_s is not None else "about"
+        left = f"{most} {about(left_s)} left" if left_s > 0 else ""
         line = Table.grid(padding=(0, 1, 0, 0))
         bar = ProgressBar(self.total, over, width=min(30, self.console.width // 4))
         line.add_row(bar, Text(f"{over} of {self.total} trials"), Text(left, "cyan"))

@@ -51,6 +51,8 @@ class Told:
         self.number, self.total = 0, 0
         self.until: float | None = None
         """When the run is expected to end, on the monotonic clock."""
+        self.overdue_s: float | None = None
+        """What the trial under way was expected to take, if it takes much longer."""
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +78,11 @@ class Told:
     def begins(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """See Listener."""
         self.trial, self.number, self.total, self.until = trial, number, total, time.monotonic() + left_s
+        self.overdue_s = None
+
+    def lasts(self, trial: Trial, lasted_s: float, expected_s: float | None, left_s: float) -> None:
+        """See Listener."""
+        self.until, self.overdue_s = time.monotonic() + left_s, expected_s
 
     def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """See Listener."""
@@ -140,6 +147,14 @@ class Lines(Told):
         if self.trial is None:
             self.say(what)
 
+    def lasts(self, trial: Trial, lasted_s: float, expected_s: float | None, left_s: float) -> None:
+        """See Listener."""
+        known = self.overdue_s
+        super().lasts(trial, lasted_s, expected_s, left_s)
+        if known is None and expected_s is not None:
+            takes = f"{self.which(trial)} at ratio {trial.ratio:g} takes longer than the {about(expected_s)} expected"
+            self.say(f"{takes}; at most about {about(left_s)} left")
+
     def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
         """See Listener."""
         super().ended(trial, number, total, left_s)
@@ -158,6 +173,8 @@ class Lines(Told):
             said = ", ".join([f"{name.replace('_', ' ')} {value:.4g}" for name, value in trial.metrics.items()])
             if trial.state == "censored":
                 said = "; ".join(filter(None, (f"stopped: {trial.reason}", said, self.at_best(trial))))
+            elif trial.reason:
+                said += f"; {trial.reason}"
         else:
             said = f"{trial.state}: {trial.reason}"
         if trial.fault:

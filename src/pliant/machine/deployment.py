@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from . import cgroup, cpus, disks, diskshare, launch, metronome, network, sampler, sampling, teardown, view
 from .journal import Journal
+from .parts import HostFigures, LiveNode, NodeFile, NodeRequest
 from .process import CommandFailed, Completed, alive, environment, run
 from .promised import PROMISE, promised, promised_cpus
 from .together import Job, Together, run_together
@@ -29,59 +30,14 @@ DISK_RATE = 0.985
 (a slice, block/blk-throttle.c). So what takes 1.5 s is 5 % too fast, 7 s exact, and longer 1.5 % too slow at the
 most."""
 
+__all__ = ["Deployment", "HostFigures", "LiveNode", "NodeFile", "NodeRequest"]
+
 _OUTLIVING: list[subprocess.Popen[bytes]] = []
 """Daemons that were started in a deployment of another process, and go on after this one: Python warns of a process
 that is forgotten while it runs."""
 
 LIMITS = ("cpu", "nic", "disk")
 """What is limited on a host while a trial is measured. Its memory is limited always."""
-
-
-@dataclass(frozen=True)
-class HostFigures:
-    """What one emulated host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes, and
-    the seconds that a crossing of its uplink takes longer."""
-
-    cores: float
-    nic_bit_s: float
-    disk_byte_s: float
-    memory_bytes: int
-    latency_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class NodeFile:
-    """A file to write into a node before anything runs in it; `owner` is `user` or `user:group`, by name."""
-
-    path: str
-    content: str = field(repr=False)
-    mode: int = 0o644
-    owner: str = "root"
-
-
-@dataclass(frozen=True)
-class NodeRequest:
-    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`."""
-
-    name: str
-    address: str
-    disk: str | None = None
-    disk_bytes: int = 0
-    private: tuple[str, ...] = ()
-    files: tuple[NodeFile, ...] = ()
-
-
-@dataclass(frozen=True)
-class LiveNode:
-    """A node: its number in the deployment, the PID of its init, its disk's loop device and where that is mounted."""
-
-    name: str
-    number: int
-    address: str
-    pid: int
-    device: str | None
-    logs: str
-    disk: str | None = None
 
 
 class Deployment:

@@ -6,7 +6,8 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +16,10 @@ MARK = "PLIANT_ID"
 """Environment variable that every process started for a deployment carries: the deployment's id."""
 NOT_FOUND = 127
 """Exit status that stands for a program that cannot be started, as in a shell."""
+Watch = Callable[[str], str]
+"""Is given what a program has printed so far, again and again, and says why it is to be ended; "" to let it go on."""
+WATCH_S = 0.25
+"""How often. It has to be seldom beside what is measured meanwhile, and often beside what is waited for."""
 
 
 class CommandFailed(Exception):
@@ -35,6 +40,17 @@ class CommandFailed(Exception):
         said = (self.stderr.strip() or self.stdout.strip()).splitlines()
         text = f"{f'{self.where}: ' if self.where else ''}`{shlex.join(self.argv)}` {how}"
         return f"{text}: {' | '.join(line.strip() for line in said[-3:])}" if said else text
+
+
+class CommandStopped(CommandFailed):
+    """A program that was ended before its deadline, for what watched it; `why` is what that said."""
+
+    def __init__(self, argv: Sequence[str], stdout: str, stderr: str, where: str = "", *, why: str) -> None:
+        super().__init__(argv, None, stdout, stderr, where)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{f'{self.where}: ' if self.where else ''}`{shlex.join(self.argv)}` was stopped: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -74,13 +90,19 @@ def run(
     env: Mapping[str, str] | None = None,
     where: str = "",
     shown: Sequence[str] | None = None,
+    watch: Watch | None = None,
 ) -> Completed:
     """Run a program to its end and capture its output (undecodable bytes replaced).
 
     The program gets a session of its own, so that at the deadline everything it started is ended with it.
-    Raises CommandFailed at the deadline (exit_status None) or if the program is not there (127). `shown` is the
-    command to name in errors, where `argv` wraps what the user knows.
+    Raises CommandFailed at the deadline (exit_status None) or if the program is not there (127), CommandStopped as soon
+    as `watch`, which goes without `stdin`, wants it to be ended. `shown` is the command to name in errors, where `argv`
+    wraps what the user knows.
     """
+    if watch is not None and stdin:
+        raise ValueError(
+            "a program that is watched has no input: `communicate` sends it only as long as it is not left"
+        )
     name = tuple(shown if shown is not None else argv)
     try:
         process = subprocess.Popen(
@@ -96,15 +118,43 @@ def run(
     except OSError as error:
         raise CommandFailed(name, NOT_FOUND, "", str(error), where) from error
     try:
-        out, err = process.communicate(stdin, timeout=timeout_s)
+        out, err = (
+            process.communicate(stdin, timeout=timeout_s) if watch is None else _watched(process, timeout_s, watch)
+        )
     except subprocess.TimeoutExpired:
         end_session(process)
         raise CommandFailed(name, None, *_rest(process), where) from None
+    except _Enough as enough:
+        end_session(process)
+        raise CommandStopped(name, *_rest(process), where, why=enough.why) from None
     except BaseException:
         end_session(process)
         close_pipes(process)
         raise
     return Completed(name, process.returncode, out, err, where)
+
+
+class _Enough(Exception):
+    """What watches a program wants it to be ended."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def _watched(process: subprocess.Popen[str], timeout_s: float, watch: Watch) -> tuple[str, str]:
+    """Let a program without input come to its end, and show what it has printed meanwhile. TimeoutExpired, _Enough."""
+    until, printed = time.monotonic() + timeout_s, ""
+    while True:
+        left_s = until - time.monotonic()
+        try:
+            return process.communicate(timeout=min(WATCH_S, max(0.0, left_s)))
+        except subprocess.TimeoutExpired as error:
+            if left_s <= WATCH_S:
+                raise
+            printed = _decoded(error.stdout) or printed  # nothing is told of a program that has closed its output
+            if why := watch(printed):
+                raise _Enough(why) from None
 
 
 def _rest(process: subprocess.Popen[str], patience_s: float = 1.0) -> tuple[str, str]:

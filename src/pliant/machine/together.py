@@ -11,10 +11,19 @@ import selectors
 import subprocess
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from .process import NOT_FOUND, CommandFailed, Completed, close_pipes, end_session
+from .process import (
+    NOT_FOUND,
+    WATCH_S,
+    CommandFailed,
+    CommandStopped,
+    Completed,
+    Watch,
+    close_pipes,
+    end_session,
+)
 
 _GATE = ("/bin/sh", "-c", 'echo; read -r go; exec "$@"', "gate")
 
@@ -36,11 +45,19 @@ class Together:
     ended_s: float
 
 
-def run_together(jobs: Mapping[str, Job], *, timeout_s: float, env: Mapping[str, str], stdin: str = "") -> Together:
+def run_together(
+    jobs: Mapping[str, Job],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str],
+    stdin: str = "",
+    watch: Watch | None = None,
+) -> Together:
     """Run each place's program to its end; each finds `stdin` on its standard input.
 
     Raises CommandFailed for the first that cannot be started, ends badly, or does not end in time; the others are ended
-    then, as they are on any other exception.
+    then, as they are on any other exception. CommandStopped, with the first place, as soon as `watch` wants them to be
+    ended; what they have printed it does not see.
     """
     until = time.monotonic() + timeout_s
     running: dict[str, subprocess.Popen[str]] = {}
@@ -52,7 +69,7 @@ def run_together(jobs: Mapping[str, Job], *, timeout_s: float, env: Mapping[str,
         for process in running.values():
             assert process.stdin is not None
             os.write(process.stdin.fileno(), b"\n")
-        completed = _finish(jobs, running, stdin, until)
+        completed = _finish(jobs, running, stdin, until, watch)
         return Together({place: completed[place] for place in jobs}, began_s, time.monotonic())
     finally:
         for process in running.values():
@@ -104,9 +121,13 @@ def _failed(job: Job, place: str, process: subprocess.Popen[str]) -> CommandFail
 
 
 def _finish(
-    jobs: Mapping[str, Job], running: Mapping[str, subprocess.Popen[str]], stdin: str, until: float
+    jobs: Mapping[str, Job],
+    running: Mapping[str, subprocess.Popen[str]],
+    stdin: str,
+    until: float,
+    watch: Watch | None,
 ) -> dict[str, Completed]:
-    """Wait for all of them, or for the first that fails."""
+    """Wait for all of them, for the first that fails, or until `watch` has enough."""
 
     def one(place: str) -> Completed:
         process, argv = running[place], jobs[place].argv
@@ -119,7 +140,15 @@ def _finish(
     with ThreadPoolExecutor(len(running)) as pool:
         waiting = {pool.submit(one, place): place for place in running}
         try:
-            return {waiting[done]: done.result() for done in as_completed(waiting)}
+            left = set(waiting)
+            while left:
+                ended, left = wait(left, None if watch is None else WATCH_S, FIRST_COMPLETED)
+                for each in ended:
+                    each.result()
+                if left and watch is not None and (why := watch("")):
+                    place = waiting[next(iter(left))]
+                    raise CommandStopped(jobs[place].argv, "", "", place, why=why)
+            return {place: done.result() for done, place in waiting.items()}
         finally:  # the pool waits for its threads, and they for the programs
             for process in running.values():
                 if process.poll() is None:

@@ -98,13 +98,89 @@ def windows(output: str) -> dict[str, tuple[float, float]]:
     return {name: (float(begin), float(end)) for name, begin, end in _WINDOW.findall(output)}
 
 
+@dataclass(frozen=True)
+class Running:
+    """The phase of a trial that has not come to its end: when it began, and the time it is, of CLOCK_MONOTONIC."""
+
+    phase: str
+    began_s: float
+    now_s: float
+
+    @property
+    def lasted_s(self) -> float:
+        """For how long it has gone on."""
+        return self.now_s - self.began_s
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What a trial that has not come to its end shows all the same.
+
+    `metrics` has the values of what ended, and `bounds` how good at best those will be that are being measured, if it
+    ended right now. `operation` is what is under way, for `lasted_s` at least; "" if that is not known.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    operation: str = ""
+    lasted_s: float = 0.0
+
+
+BEGINNING_S = 1.0
+"""So long an operation may be not to have begun yet, or to have ended already, when it is taken to be under way: from
+the line that says that it begins to the barrier that it is timed from, on hosts of a hundredth of a core, and from its
+end until the line that says so has come."""
+STARTING = 0.5
+"""Part of the time of a job of one operation, which does not say when that began, that is taken to be its start."""
+_BEGIN = re.compile(r"^begin (\S+) (\d+(?:\.\d+)?)$", re.MULTILINE)
+_RESULT = re.compile(r"^result (\S+) (\d+(?:\.\d+)?)$", re.MULTILINE)
+
+
+def begun(output: str) -> dict[str, float]:
+    """When each operation of a built-in kernel's began that has not ended, in seconds of CLOCK_MONOTONIC.
+
+    >>> begun("begin write 12.5\\nwindow write 12.6 14.25\\nresult write 3.5\\nbegin read 15.0\\n")
+    {'read': 15.0}
+    """
+    ended = windows(output)
+    return {name: float(begin) for name, begin in _BEGIN.findall(output) if name not in ended}
+
+
+def results(output: str) -> dict[str, float]:
+    """The metrics of the operations of a built-in kernel's that have ended, by a `Metric.phase`, in their units.
+
+    >>> results("begin write 12.5\\nwindow write 12.6 14.25\\nresult write 3.5\\nbegin read 15.0\\n")
+    {'write': 3.5}
+    """
+    return {name: float(value) for name, value in _RESULT.findall(output)}
+
+
+def under_way(output: str, running: Running) -> tuple[str, float]:
+    """Which operation of a built-in kernel's is under way, and for how long it is at least: ("", 0) if none is.
+
+    A time outside the phase shows that the output's clock is not ours.
+    """
+    for name, begin_s in begun(output).items():
+        if running.began_s <= begin_s <= running.now_s:
+            return name, max(0.0, running.now_s - begin_s - BEGINNING_S)
+    return "", 0.0
+
+
+def in_one_job(running: Running) -> tuple[str, float]:
+    """The same of a real program's, whose phase is one operation: its start is part of the job's time."""
+    return running.phase, running.lasted_s * (1 - STARTING)
+
+
 class Workload(Protocol):
     """What a module under `workloads/` (or in the entry point group `pliant.workloads`) offers.
 
     Besides these it may have `programs(options) -> tuple[str, ...]`, programs that must be on the machine for want of a
     built-in kernel, with `packages`, the Debian packages that have them; `files`, options that name a file beside the
     study file -> the option that gets its text; and `rehearsal(options, tools) -> Rehearsal`, by which `check` finds
-    out what the real program would refuse.
+    out what the real program would refuse. With `so_far(options, outputs, running, tools) -> SoFar` it says what a
+    trial shows that has not come to its end: `outputs` as for `parse`, and with what the `running` phase, an MPI job,
+    has printed up to now, in whole lines. By that a trial is stopped whose loss is shown already. Without it a trial
+    that does not end shows nothing.
     """
 
     name: ClassVar[str]

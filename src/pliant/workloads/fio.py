@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pliant.units import Duration, Size
-from pliant.workloads import Metric, Phase, Rehearsal, Toolbox, of_clients
+from pliant.workloads import Metric, Phase, Rehearsal, Running, SoFar, Toolbox, in_one_job, of_clients
 from pliant.workloads._parsing import absolute_path, positive
 from pliant.workloads.jobfile import JobSection, sections
 
@@ -178,6 +178,21 @@ class Fio:
                     name = f"{job.prefix}{direction}_{what}"
                     values[name] = positive("fio", name, str(value), "\n".join(printed.values()))
         return values
+
+    @staticmethod
+    def so_far(options: FioOptions, outputs: Mapping[str, str], running: Running, tools: Toolbox) -> SoFar:
+        """Bandwidth and rate if all was moved by now, where it is known how much that is: of jobs of one direction
+        that end when they have done their files. Nothing of a job file, nor where `options` may say otherwise."""
+        own = options.options or options.jobs is not None or options.rw is None
+        timed = options.runtime is not None or options.ramp_time is not None
+        if own or timed or running.phase != "run" or len(_PATTERNS[options.rw or "rw"]) > 1:
+            return SoFar()
+        (direction,) = _PATTERNS[options.rw or "read"]
+        _, lasted_s = in_one_job(running)
+        moved = len(tools.clients) * options.numjobs * options.size
+        most = {"bandwidth": moved / 2**20, "iops": moved / options.bs}
+        bounds = {f"{direction}_{name}": value / lasted_s for name, value in most.items() if lasted_s}
+        return SoFar({}, bounds, "run", lasted_s)
 
 
 def _program(options: FioOptions, tools: Toolbox) -> str:

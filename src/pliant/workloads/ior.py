@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pliant.units import Duration, Size, format_size
-from pliant.workloads import Metric, Phase, Toolbox
+from pliant.workloads import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 from pliant.workloads._parsing import absolute_path, kernel, positive, program_size
 
 Operation = Literal["write", "read"]
@@ -21,6 +21,7 @@ Operation = Literal["write", "read"]
 _SEED = "1"
 _WORD_BYTES = 8
 _SECTOR_BYTES = 4096
+_MIB = 1 << 20
 _NUMBER = r'"?([^\s",}]+)'
 
 
@@ -107,13 +108,45 @@ class Ior:
     def parse(options: IorOptions, outputs: Mapping[str, str]) -> dict[str, float]:
         """The bandwidths, in MiB/s; ValueError if one is missing or not above zero, or if data read were wrong."""
         output = "\n".join(outputs.values())
-        wrong = re.search(r"Incorrect data on .*", output)
-        if wrong:
-            raise ValueError(f"ior read other data than were written: {wrong[0].strip()}")
+        _right(output)
         return {
             f"{operation}_bandwidth": positive("ior", f"{operation}_bandwidth", _bandwidth(operation, output), output)
             for operation in options.operations
         }
+
+    @staticmethod
+    def so_far(options: IorOptions, outputs: Mapping[str, str], running: Running, tools: Toolbox) -> SoFar:
+        """The bandwidths of what ended, and of what is under way what it would be if all was moved by now.
+
+        That is right with a stonewall as well, which moves less. ValueError if data read were wrong.
+        """
+        output = "\n".join(outputs.values())
+        _right(output)
+        ended = "\n".join(text for phase, text in outputs.items() if phase != running.phase)
+        found = {each: _bandwidth(each, ended) for each in options.operations}
+        said = {each: text for each, text in found.items() if text is not None} | results(output)
+        metrics = {
+            f"{each}_bandwidth": positive("ior", f"{each}_bandwidth", str(said[each]), output)
+            for each in options.operations
+            if each in said
+        }
+        if options.program or tools.program:
+            # A write that is checked goes on after what is timed.
+            checked = options.data_check and running.phase == "write"
+            operation, lasted_s = ("", 0.0) if checked else in_one_job(running)
+        else:
+            operation, lasted_s = under_way(outputs.get(running.phase, ""), running)
+        ranks = len(tools.clients) * options.ranks_per_client
+        most = ranks * options.block * options.segments / _MIB / lasted_s if lasted_s else 0.0
+        bounds = {f"{operation}_bandwidth": most} if most and operation in options.operations else {}
+        return SoFar(metrics, bounds, operation, lasted_s)
+
+
+def _right(output: str) -> None:
+    """ValueError if IOR says that data are not what was written."""
+    wrong = re.search(r"Incorrect data on .*", output)
+    if wrong:
+        raise ValueError(f"ior read other data than were written: {wrong[0].strip()}")
 
 
 def _arguments(options: IorOptions, directory: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pliant.units import Size, format_size
-from pliant.workloads import Metric, Phase, Toolbox
+from pliant.workloads import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 from pliant.workloads._parsing import absolute_path, kernel, positive, program_size
 
 _FILE_ROWS = {
@@ -97,6 +97,33 @@ class Mdtest:
         """The rates, in op/s; ValueError if one is missing or not above zero."""
         output = "\n".join(outputs.values())
         return {name: positive("mdtest", name, _rate(row, output), output) for name, row in _rows(options).items()}
+
+    @staticmethod
+    def so_far(options: MdtestOptions, outputs: Mapping[str, str], running: Running, tools: Toolbox) -> SoFar:
+        """The rates of what ended, and of what is under way what it would be if all items were done by now.
+
+        A real mdtest's job does files and directories, one after the other; only of one of them alone is it known what
+        is under way.
+        """
+        output = "\n".join(outputs.values())
+        ended = "\n".join(text for phase, text in outputs.items() if phase != running.phase)
+        said = results(output)
+        metrics: dict[str, float] = {}
+        bounds: dict[str, float] = {}
+        if options.program or tools.program:
+            single = options.files != options.directories
+            name, lasted_s = in_one_job(running) if single else ("", 0.0)
+            operation = f"{'file' if options.files else 'directory'}-{name}" if name else ""
+        else:
+            operation, lasted_s = under_way(outputs.get(running.phase, ""), running)
+        items = len(tools.clients) * options.ranks_per_client * options.files_per_rank
+        for metric in Mdtest.metrics(options):
+            rate = str(said[metric.phase]) if metric.phase in said else _rate(_rows(options)[metric.name], ended)
+            if rate is not None and rate.strip("0."):
+                metrics[metric.name] = positive("mdtest", metric.name, rate, output)
+            elif metric.phase == operation and lasted_s:
+                bounds[metric.name] = items / lasted_s
+        return SoFar(metrics, bounds, operation, lasted_s)
 
 
 def _rows(options: MdtestOptions) -> dict[str, str]:

@@ -107,6 +107,20 @@ class Job:
             if spins > _SPINS:
                 time.sleep(_PAUSE_S)
 
+    def begins(self, operation: str) -> None:
+        """Wait for all ranks, and have rank 0 say when an operation began, as `pliant.workloads.under_way` reads it.
+
+        The barrier is not the one that an operation is timed from, so that nothing that is timed has to be printed.
+        """
+        self.barrier()
+        if self.rank == 0:
+            say(f"begin {operation} {time.monotonic():.6f}\n")
+
+    def ended(self, operation: str, window: tuple[float, float], value: str) -> None:
+        """Have rank 0 say of an operation when it took place, and the value of its metric."""
+        if self.rank == 0:
+            say(f"{window_lines({operation: window})}result {operation} {value}\n")
+
     def minima(self, values: list[float]) -> list[float]:
         """Element by element, the smallest over all ranks."""
         return self._reduce(values, self._mpi.MIN)
@@ -187,6 +201,12 @@ def describe(error: OSError) -> str:
     code = errno.errorcode.get(error.errno or 0, str(error.errno))
     name = os.fsdecode(error.filename) if error.filename else "?"
     return f"{name}: {error.strerror} ({code})"
+
+
+def say(text: str) -> None:
+    """Print something now: who reads it must know how far the job is, also if it never ends."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def window_lines(windows: Mapping[str, tuple[float, float]]) -> str:

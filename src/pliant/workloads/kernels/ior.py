@@ -5,8 +5,9 @@ Takes the options of IOR 4.0 that pliant uses, with IOR's meaning, and prints IO
 to the last close, opening after a barrier; an fsync (-e) lies within. Source: the IOR user guide,
 https://ior.readthedocs.io/en/latest/userDoc/options.html, and the behaviour of IOR 4.
 
-Before the summary is a line for each phase that IOR does not print, with the time from the barrier before it to the one
-after it: `window write BEGIN END`, in seconds of CLOCK_MONOTONIC.
+Before the summary are lines that IOR does not print, each as soon as it is known: `begin write TIME` before the barrier
+that a phase is timed from, and after it `window write BEGIN END`, with the time from that barrier to the one after it,
+and `result write VALUE`, the bandwidth in MiB/s. Times are in seconds of CLOCK_MONOTONIC.
 
 One option is not IOR's: `--drop-caches` writes back and drops the page cache between the write and the read phase,
 outside the timed regions, so that one job can do what takes IOR two.
@@ -97,7 +98,6 @@ class Ior:
         self.shift = common.ranks_to_next_node(job.hosts()) if settings.reorder else 0
         self.limit = 0
         self.errors = 0
-        self.windows: dict[str, tuple[float, float]] = {}
         self.buffer = mmap.mmap(-1, settings.transfer)  # page-aligned, as O_DIRECT wants it
         self.buffers = [self.buffer]
         self.buffer[:] = common.pattern(job.rank, self.seed, settings.transfer)
@@ -137,6 +137,7 @@ class Ior:
     def timed(self, operation: str, path: str, flags: int, owner: int, move: Move, deadline_s: int) -> Phase:
         """Open, transfer and close between time stamps, after a barrier; then reduce the stamps over all ranks."""
         job, barriers = self.job, self.settings.barriers
+        job.begins(operation)
         began = time()
         job.barrier()
         begin_s = monotonic()
@@ -157,12 +158,14 @@ class Ior:
         close_stop = time()
         job.barrier()
         ended = time()
-        self.windows[operation] = begin_s, monotonic()
+        window = begin_s, monotonic()
         starts = job.minima([open_start, open_start, transfer_start, close_start])
         stops = job.maxima([close_stop, open_stop, transfer_stop, close_stop])
         elapsed = [stop - start for start, stop in zip(starts, stops, strict=True)]
         self.check_clocks(elapsed[0], close_stop - open_start, ended - began)
-        return Phase(operation, job.total(pieces * self.settings.transfer), elapsed)
+        phase = Phase(operation, job.total(pieces * self.settings.transfer), elapsed)
+        job.ended(operation, window, f"{phase.bandwidth_mib_s:.4f}")
+        return phase
 
     def check_clocks(self, elapsed_s: float, own_s: float, around_s: float) -> None:
         """Fail if the nodes' clocks disagree: IOR subtracts time stamps of different nodes, and is then silently wrong.
@@ -349,7 +352,6 @@ def main(job: common.Job, settings: Settings) -> None:
     if job.rank == 0:
         import json  # not by all ranks
 
-        sys.stdout.write(common.window_lines(test.windows))
         sys.stdout.write(json.dumps(summary(job, settings, phases), indent=2) + "\n")
 
 

@@ -5,8 +5,9 @@ same names, and prints mdtest's table of rates. A rate is mdtest's: the items of
 rank took from the barrier before the phase to the barrier after it. Source: mdtest's manual page, and the behaviour of
 mdtest 4.
 
-Before the table is a line for each rate that mdtest does not print, with the time from barrier to barrier:
-`window file-create BEGIN END`, in seconds of CLOCK_MONOTONIC.
+Before the table are lines that mdtest does not print, each as soon as it is known: `begin file-create TIME` before the
+barrier that an operation is timed from, and after it `window file-create BEGIN END`, with the time from barrier to
+barrier, and `result file-create VALUE`, the rate. Times are in seconds of CLOCK_MONOTONIC.
 
 One option is not mdtest's: `--drop-caches` runs the phases asked for as so many runs of mdtest with one phase each
 would, and between them writes back and drops the page cache, outside the timed regions.
@@ -100,7 +101,6 @@ class Mdtest:
         self.top = f"{settings.directory}/test-dir.0-0"
         self.made_root = False
         self.rates: dict[str, float] = {}
-        self.windows: dict[str, tuple[float, float]] = {}
 
     def iteration(self, phases: list[str]) -> None:
         """What one run of mdtest with these phases does: make the tree, directories, then files, remove the tree."""
@@ -138,14 +138,17 @@ class Mdtest:
         """Items of all ranks per second of the slowest, from barrier to barrier."""
         paths = self.items(phase, kind)
         work = self.operation(phase, kind)
+        name = f"{KINDS[kind]}-{OPERATIONS[phase]}"
+        self.job.begins(name)
         self.job.barrier()
         start = monotonic()
         work(paths)
         self.job.barrier()
         stop = monotonic()
-        self.windows[f"{KINDS[kind]}-{OPERATIONS[phase]}"] = start, stop
         longest = self.job.maxima([stop - start])[0]
-        return len(paths) * self.job.size / longest
+        rate = len(paths) * self.job.size / longest
+        self.job.ended(name, (start, stop), f"{rate:.3f}")
+        return rate
 
     def operation(self, phase: str, kind: str) -> Callable[[list[bytes]], None]:
         """What a phase does to all of this rank's items."""
@@ -286,7 +289,7 @@ def main(job: common.Job, settings: Settings) -> None:
         test.iteration(phases)
     if job.rank == 0:
         sys.stdout.write(f"mdtest-pliant was launched with {job.size} total task(s)\n")
-        sys.stdout.write(f"Command line used: {' '.join(sys.argv)}\n{common.window_lines(test.windows)}")
+        sys.stdout.write(f"Command line used: {' '.join(sys.argv)}\n")
         sys.stdout.write(f"{table(settings, test.rates)}\n")
 
 

@@ -1,0 +1,52 @@
+"""What a deployment is asked for, and what it is made of: hosts and nodes, as plain records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class HostFigures:
+    """What one emulated host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes, and
+    the seconds that a crossing of its uplink takes longer."""
+
+    cores: float
+    nic_bit_s: float
+    disk_byte_s: float
+    memory_bytes: int
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class NodeFile:
+    """A file to write into a node before anything runs in it; `owner` is `user` or `user:group`, by name."""
+
+    path: str
+    content: str = field(repr=False)
+    mode: int = 0o644
+    owner: str = "root"
+
+
+@dataclass(frozen=True)
+class NodeRequest:
+    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`."""
+
+    name: str
+    address: str
+    disk: str | None = None
+    disk_bytes: int = 0
+    private: tuple[str, ...] = ()
+    files: tuple[NodeFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class LiveNode:
+    """A node: its number in the deployment, the PID of its init, its disk's loop device and where that is mounted."""
+
+    name: str
+    number: int
+    address: str
+    pid: int
+    device: str | None
+    logs: str
+    disk: str | None = None
