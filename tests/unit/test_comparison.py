@@ -10,6 +10,7 @@ import sqlite3
 from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,7 +143,12 @@ def test_one_file_system_is_scheduled_as_ever():
 def prepared(label: str):
     class One:
         filesystem = label
-        study = type("Study", (), {"nodes": ()})
+        study = SimpleNamespace(
+            nodes=(),
+            workloads=(),
+            about=SimpleNamespace(trial_timeout=600.0, budget_s=None),
+            fold=SimpleNamespace(max_loss=0.1, zone=0.05),
+        )
 
     return One()
 

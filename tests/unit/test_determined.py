@@ -131,10 +131,12 @@ SOURCES = (
     "steps.py",
     "machine/cgroup.py",
     "machine/cgroup_v2.py",
+    "machine/cpus.py",
     "machine/deployment.py",
     "machine/disks.py",
     "machine/diskshare.py",
     "machine/launch.py",
+    "machine/metronome.py",
     "machine/network.py",
     "machine/process.py",
     "machine/streaming.py",
@@ -143,7 +145,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "cbaaa1e43293bfca"
+DIGEST = "4acb56ac2b4fd5bd"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -87,7 +87,7 @@ def test_usage_is_of_operations_and_validity_of_phases(runner, monkeypatch, tmp_
     trial = Trial(1, "ior", 1.0, 8, 1, 1, "running", "")
     measurement = measuring.Measurement(runner.prepared, None, lambda what: None)
     course = measuring.Course(PHASES, {"write+read": window_lines(STATED)})
-    assert measurement._judge(trial, tmp_path / "telemetry.txt", course) == ({"write": 1}, "")
+    assert measurement._judge(trial, tmp_path / "telemetry.txt", course) == ({"write": 1}, "", "")
     assert asked == {"usage": STATED, "valid": PHASES}
 
 

@@ -118,6 +118,7 @@ def test_the_machine_layer_can_travel_alone(module):
     [
         "pliant.machine.launch",
         "pliant.machine.diskshare",
+        "pliant.machine.metronome",
         "pliant.machine.sampler",
         "pliant.machine.calibrate",
         "pliant.machine.witness",
@@ -184,6 +185,7 @@ def test_only_the_command_line_ends_the_process():
     programs = {
         "pliant.machine.launch",
         "pliant.machine.diskshare",
+        "pliant.machine.metronome",
         "pliant.machine.sampler",
         "pliant.machine.calibrate",
         "pliant.machine.witness",

@@ -101,9 +101,10 @@ def largest(hosts: int, loads: Mapping[int, float], most: float) -> float:
 
 
 def most_cores(hosts: int, cpus: int) -> float:
-    """The largest host, in cores, of which a machine with nothing else on it carries so many.
+    """The largest host, in cores, of which a machine with nothing else on it carries so many: a part of a CPU, or whole
+    CPUs of its own.
 
-    >>> [most_cores(hosts, 2) for hosts in (1, 2, 3, 8, 9)]
-    [2.0, 1.0, 0.5, 0.25, 0.2]
+    >>> [most_cores(hosts, 2) for hosts in (1, 2, 3, 8, 9)], most_cores(6, 41)
+    ([2.0, 1.0, 0.5, 0.25, 0.2], 6.0)
     """
-    return cpus / hosts if hosts <= cpus else 1 / math.ceil(hosts / cpus)
+    return float(cpus // hosts) if hosts <= cpus else 1 / math.ceil(hosts / cpus)
