@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pliant.machine.process import PATH
 
-from . import disk, fidelity, figures, mininet_side, scale, telemetry
+from . import disk, fidelity, figures, mininet_side, scale, sharing, telemetry
 from .machine import Bench, describe, others, stolen_s, version
 
 PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
     "refold": (scale.run_refold, ()),
     "telemetry": (telemetry.run, ()),
     "cpu": (fidelity.run_cpu, ()),
+    "sharing": (sharing.run, ("taskset",)),
     "nic": (fidelity.run_nic, ("iperf3",)),
     "disk": (disk.run, ("dd", "fio")),
 }

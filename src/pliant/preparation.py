@@ -14,7 +14,7 @@ from pliant.errors import UserError
 from pliant.faults import Fault, chosen
 from pliant.faults import warnings as fault_warnings
 from pliant.machine import facts
-from pliant.machine.cpus import fullest
+from pliant.machine.cpus import fullest, width
 from pliant.machine.deployment import HostFigures
 from pliant.machine.process import CommandFailed, run
 from pliant.machine.promised import promised
@@ -72,6 +72,16 @@ class Prepared:
         """The phases of a workload's trials."""
         workload = self.study.workload(label)
         return workload.driver.phases(workload.options, self.work(label), self.tools[label])
+
+    def crowded(self, label: str) -> dict[float, int]:
+        """Ratio -> MPI ranks of a workload on the host with the most of them, where these are more than its CPUs."""
+        clients = {node.name for node in self.study.composition.clients}
+        ranks = max((phase.ranks_per_client for phase in self.phases(label) if not phase.each), default=0)
+        most = {
+            ratio: ranks * max(len(clients.intersection(nodes)) for nodes in placement.hosts)
+            for ratio, placement in self.study.placements.items()
+        }
+        return {ratio: count for ratio, count in most.items() if count > width(self.figures.cores)}
 
     def work(self, label: str) -> str:
         """The directory, on the mount, that a workload's trials work in: always the same.

@@ -137,11 +137,25 @@ def _show(prepared: Sequence[Prepared]) -> None:
         mpi = f", {first.mpi[workload.label].version}" if workload.label in first.mpi else ""
         _row(workload.label, f"{first.program(workload.label)}{mpi}")
         for each in prepared:
+            if text := _crowded(each, workload.label):
+                print(f"    {text}{f' of {each.filesystem}' if len(prepared) > 1 else ''}")
+        for each in prepared:
             on = f" of {each.filesystem}" if len(prepared) > 1 else ""
             for fault in each.faults(workload.label):
                 print(f"    fault{on}: {fault.sentence}")
     for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
         _row("note", warning)
+
+
+def _crowded(prepared: Prepared, label: str) -> str:
+    """Where more ranks than CPUs share a host, and what those that wait do; "" if nowhere."""
+    crowded = prepared.crowded(label)
+    if not crowded:
+        return ""
+    found = ", ".join(f"{count} at ratio {ratio:g}" for ratio, count in crowded.items())
+    real = prepared.tools[label].program is not None
+    wait = "those that wait poll, and take it from others" if real else "those that wait sleep"
+    return f"more ranks than CPUs share a host, {found}; {wait} (docs/workloads.md)"
 
 
 def _trials(prepared: Sequence[Prepared]) -> Iterator[str]:
