@@ -182,6 +182,9 @@ def status(directory: Path) -> Status:
         state, trials = state_of(store), store.trials()
         plan = json.loads(store.document(PLAN) or '{"left": [], "skipped": []}')
         spent_s = float(store.document(SPENT) or 0)
+    if state == "running":  # what is written down is as of the last trial that ended
+        starts = [datetime.fromisoformat(trial.started_at) for trial in trials if trial.state == "running"]
+        spent_s += sum(max(0.0, (datetime.now(UTC) - start).total_seconds()) for start in starts)
     trials = [trial for trial in trials if not trial.half or state != "interrupted"]
     begun = {key_of(trial) for trial in trials if trial.state == "running"}
     left, skipped = ([Todo(*each) for each in plan[name]] for name in ("left", "skipped"))

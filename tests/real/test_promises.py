@@ -53,10 +53,23 @@ files_per_rank = 400
 """
 
 
+THIEF = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
+while True:
+    end = time.monotonic() + 0.007
+    while time.monotonic() < end:
+        pass
+    time.sleep(0.003)
+"""
+
+
 @contextlib.contextmanager
-def hogs(count):
-    """Processes outside of all deployments that take whatever CPU they can get."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+def thieves():
+    """What takes 70 % of each CPU before anybody else, as a hypervisor with neighbours does."""
+    cpus = os.sched_getaffinity(0)
+    processes = [subprocess.Popen([sys.executable, "-c", THIEF, str(cpu)]) for cpu in cpus]
     try:
         yield
     finally:
@@ -74,7 +87,7 @@ def three():
         request("b1", 2, disk=DISK, disk_bytes=512 * MIB),
         request("c1", 3),
     ]
-    with deployed(requests, {"a1": 1, "b1": 2, "c1": 3}, replace(FIGURES, cores=0.4)) as deployment:
+    with deployed(requests, {"a1": 1, "b1": 2, "c1": 3}, replace(FIGURES, cores=0.3)) as deployment:
         yield deployment
 
 
@@ -96,7 +109,8 @@ def test_every_host_delivers_what_it_was_promised(three):
 
 
 def test_a_host_that_does_not_get_its_cpu_is_named(three):
-    with hogs(8), pytest.raises(FatalError, match=r"promise: CPU of host[123]: 0\.\d+ cores of 0\.4 cores, \d+ % less"):
+    named = r"promise: CPU of host[123]: 0\.\d+ cores of 0\.3 cores, \d+ % less"
+    with thieves(), pytest.raises(FatalError, match=named):
         calibrate_hosts(three, {})
     assert three.limits == frozenset()
 
@@ -123,7 +137,10 @@ class Listener:
 
     def begins(self, trial, number, total, left_s):
         if trial.number == 1:
-            self.stack.enter_context(hogs(8))
+            self.stack.enter_context(thieves())
+
+    def lasts(self, trial, lasted_s, expected_s, left_s):
+        pass
 
     def ended(self, trial, number, total, left_s):
         self.stack.close()
@@ -179,8 +196,8 @@ def test_a_second_deployment_leaves_the_first_its_cpu(three):
     finally:
         thread.join()
         three.limit(False)
-    assert max(shares) <= 0.4 * 1.05
-    assert sorted(shares)[1] == pytest.approx(0.4, rel=0.05)
+    assert max(shares) <= 0.3 * 1.05
+    assert sorted(shares)[1] == pytest.approx(0.3, rel=0.05)
 
 
 def test_the_page_cache_is_not_emptied_while_another_study_measures(three):
@@ -226,4 +243,4 @@ def test_the_grid_of_figures_is_kept(three):
     try:
         assert [each.off for each in calibrate_hosts(three, {"a1": DISK})] == [{}, {}, {}, {}]
     finally:
-        three.figures = replace(FIGURES, cores=0.4)
+        three.figures = replace(FIGURES, cores=0.3)

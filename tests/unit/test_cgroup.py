@@ -113,6 +113,14 @@ def test_a_new_group_has_its_parents_cpus_and_memory_and_a_host_is_kept_on_its_o
     assert tree.read("cpuset", "pliant-ab/host-1/cpuset.cpus") == "0,1"
 
 
+def test_hosts_come_first_while_they_are_limited(tree):
+    tree.make("pliant-ab")
+    tree.groups.go_first("pliant-ab", True)
+    assert tree.read("cpu", "pliant-ab/cpu.shares") == "262144"
+    tree.groups.go_first("pliant-ab", False)
+    assert tree.read("cpu", "pliant-ab/cpu.shares") == "1024"
+
+
 def test_processes_with_real_time_priority_are_in_the_root_group(tree):
     assert tree.groups.realtime_file() == str(tree.groups.mounts["cpu"] / "cgroup.procs")
 

@@ -69,6 +69,14 @@ def test_each_group_hands_on_what_its_children_need(tree):
     assert tree.read("pliant-ab/host-1/cgroup.subtree_control") == "+memory +io"
 
 
+def test_hosts_come_first_while_they_are_limited(tree):
+    tree.make("pliant-ab")
+    tree.groups.go_first("pliant-ab", True)
+    assert tree.read("pliant-ab/cpu.weight") == "10000"
+    tree.groups.go_first("pliant-ab", False)
+    assert tree.read("pliant-ab/cpu.weight") == "100"
+
+
 def test_a_host_is_kept_on_its_cpus(tree):
     tree.make("pliant-ab", "pliant-ab/host-1")
     tree.groups.confine("pliant-ab/host-1", {3, 1})

@@ -79,6 +79,9 @@ class Cgroups(Protocol):
     def confine(self, group: str, cpus: Collection[int]) -> None:
         """These CPUs only, for a host's group."""
 
+    def go_first(self, group: str, on: bool) -> None:
+        """Whether a deployment's group comes before what else runs on the machine, as far as its limits let it."""
+
     def realtime_file(self) -> str:
         """The file by which a process enters the group in which it may have real-time priority."""
 
@@ -167,6 +170,10 @@ class CgroupV1:
             if quota is not None:
                 (directory / "cpu.cfs_period_us").write_text(str(period))
             (directory / "cpu.cfs_quota_us").write_text(str(-1 if quota is None else quota))
+
+    def go_first(self, group: str, on: bool) -> None:
+        """See Cgroups. 1024 is the default, 256 times as much the most that there is (sched.h, MAX_SHARES)."""
+        (self.mounts["cpu"] / group / "cpu.shares").write_text("262144" if on else "1024")
 
     def realtime_file(self) -> str:
         """See Cgroups."""

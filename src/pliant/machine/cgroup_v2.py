@@ -51,6 +51,10 @@ class CgroupV2:
         """See Cgroups."""
         (self.root / group / "cpuset.cpus").write_text(",".join(map(str, sorted(cpus))))
 
+    def go_first(self, group: str, on: bool) -> None:
+        """See Cgroups. The default is 100, the most 10000."""
+        (self.root / group / "cpu.weight").write_text("10000" if on else "100")
+
     def realtime_file(self) -> str:
         """See Cgroups."""
         return str(self.root / "cgroup.procs")

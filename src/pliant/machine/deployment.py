@@ -428,6 +428,8 @@ class Deployment:
             )
             cores = self.figures.cores if "cpu" in self.limits else None
             self._beat.touch() if cores is not None else self._beat.unlink(missing_ok=True)
+            # What runs beside takes the CPU that a host is kept on as well; the quotas leave enough for it.
+            self.cgroups.go_first(self.group, cores is not None)
             everywhere = os.sched_getaffinity(0)
             for host, own in enumerate(self.kept_on, 1):
                 self.cgroups.limit_cpu(f"{self.group}/host-{host}", cores)
