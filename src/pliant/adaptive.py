@@ -279,7 +279,7 @@ def wanted(
     held = max((row.ratio for row in rows if row.state == "holds"), default=BASELINE)
     broken = verdict.breaks_at or math.inf
     between = [row for row in rows if row.state == "undecided" and held < row.ratio < broken]
-    doubtful = {row.ratio for row in open_ if row.ratio < held and chance[row.ratio] > DOUBT}
+    doubtful = {row.ratio for row in open_ if row.ratio < held and (row.at_least or chance[row.ratio] > DOUBT)}
     doubtful |= {row.ratio for row in open_ if row.ratio > broken and chance[row.ratio] < 1 - DOUBT}
     first = _likeliest([chance[row.ratio] for row in between])
     below = [row for row in between[:first] if row in open_]

@@ -344,7 +344,8 @@ def _with_passed_over(rows: Sequence[RatioVerdict]) -> tuple[RatioVerdict, ...]:
     for row in rows:
         open_ = row.state == "undecided" and row.chance is not None
         seems = row.chance or 0.0
-        over = (row.ratio < held and seems <= DOUBT) or (row.ratio > broken and seems >= 1 - DOUBT)
+        # What is at least so much does not look as if it held, however little that is.
+        over = (row.ratio < held and seems <= DOUBT and not row.at_least) or (row.ratio > broken and seems >= 1 - DOUBT)
         found.append(replace(row, passed_over=open_ and over))
     return tuple(found)
 

@@ -212,6 +212,23 @@ def test_a_ratio_whose_trials_are_stopped_is_decided_and_looked_at_once_beyond()
     assert len(trials) <= len(run(Adaptive(question(start={"": 4.0})), curve)) + 3
 
 
+def test_one_that_hangs_below_what_holds_is_looked_at_again():
+    """By its bound it seems to break; and of one whose bound is a good one nothing is known, whatever it seems."""
+
+    def trial(todo, number, losses, noise):
+        done = measured(todo, number, losses, noise)
+        hangs = todo.ratio == 2.0 and todo.repetition == 1
+        return replace(done, state="censored", metrics={}, bounds={"write": bound}) if hangs else done
+
+    for bound in (20.0, 99.0):
+        search = Adaptive(question(start={"": 6.0}))
+        trials = run(search, {"ior": {WRITE: LATE}}, trial=trial)
+        [found] = search.verdicts(trials)
+        assert (found.holds_up_to, found.breaks_at) == (4.0, 6.0)
+        assert not found.at(2.0).at_least or bound == 99.0
+        assert counts(trials)[2.0] >= 3
+
+
 def test_a_metric_that_stopped_trials_never_come_to_is_not_asked_for_again_and_again():
     """Each of these trials hangs while it writes: of reading there is nothing to see, however often one looks."""
     curve = {"ior": {WRITE: LATE, READ: {2.0: 0.0, 3.0: 0.0, 4.0: 0.01, 6.0: 0.02, 8.0: 0.0}}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -220,14 +221,41 @@ def test_what_is_open_never_holds_and_has_no_upper_end(metric, curve, capped, mo
 @settings(max_examples=60, deadline=None)
 @given(curve=curves, factor=st.floats(1.0, 1e6), most=searched)
 def test_the_lower_end_is_no_higher_than_that_of_the_true_values(metric, curve, factor, most):
-    """The true values have the same noise, and are worse: the bounds claim no more than they do."""
+    """The true values have the same noise, and are worse: the bounds claim no more than they do.
+
+    On a machine that is known not to drift, as the bounds have no say in how much it does, and true values have; and
+    but for a tenth of the interval's half, as ratios are weighed by their noise, and that of the bounds is taken for
+    larger.
+    """
     values = drawn(curve, metric)
     capped = every(8.0)
     truth = {**values, 8.0: [worse(value, factor, metric) for value in values[8.0]]}
-    row = judge(series(values, capped, metric, most=most)).at(8.0)
-    exact = judge(series(truth, (), metric, most=most)).at(8.0)
-    assert row.at_least
-    assert row.loss_low is None or row.loss_low <= exact.loss_low + 1e-6 * max(1, abs(exact.loss_low))
+    with mock.patch("pliant.levels._STEPS", (0.0,)):
+        found = judge(series(values, capped, metric, most=most))
+        true = judge(series(truth, (), metric, most=most))
+    assume(not any(row.outliers for verdict in (found, true) for row in verdict.ratios))
+    row, exact = found.at(8.0), true.at(8.0)
+    assert row.at_least and row.loss <= exact.loss + 1e-9 * max(1, abs(exact.loss))
+    if row.loss_low is not None:
+        slack = 0.1 * (exact.loss - exact.loss_low)
+        assert row.loss_low <= exact.loss_low + slack + 1e-6 * max(1, abs(exact.loss_low))
+
+
+@settings(max_examples=60, deadline=None)
+@given(curve=curves)
+def test_their_noise_is_the_larger_of_the_two_and_no_better_known(curve):
+    values = series(drawn(curve, BANDWIDTH), every(8.0)).in_time_order()
+    fits = fitted(values, "higher")
+    here, sure = fits.of(8.0).levels, fits.sure.levels
+    together = Levels([each.ratio for each in values], [each.value for each in values])
+    assert here.deviation >= sure.deviation
+    assume(not here.outliers and not together.outliers)
+    with mock.patch("pliant.levels._STEPS", (0.0,)):
+        here = fitted(values, "higher").of(8.0).levels
+        together = Levels([each.ratio for each in values], [each.value for each in values])
+    assert here.deviation >= together.deviation * (1 - 1e-9)
+    one, other = here.difference(8.0, 1.0), together.difference(8.0, 1.0)
+    assert one.degrees <= other.degrees * (1 + 1e-9) or here.deviation > together.deviation
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pliant.comparison import spelled
 from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale, series
-from pliant.report.figures import ends, loss_limits, says
+from pliant.report.figures import ends, loss_limits, reached, says
 from pliant.report.words import bounds, loss, metric_title, percent, place, plural
 from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
@@ -82,9 +82,8 @@ def _loss(curves: Curves) -> Chart:
     """Losses with intervals against the ratio, each against its own baseline."""
     metric, tolerated = next(iter(curves.values())).metric, min(verdict.max_loss for verdict in curves.values())
     ratios = sorted({row.ratio for verdict in curves.values() for row in verdict.ratios})
-    rows = [row for verdict in curves.values() for row in verdict.ratios if row.ratio != BASELINE]
-    known = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
-    low, high = loss_limits(known, [row.loss for row in rows if row.loss is not None], tolerated)
+    rows = [(verdict, row) for verdict in curves.values() for row in verdict.ratios if row.ratio != BASELINE]
+    low, high = loss_limits(reached(rows), [row.loss for _, row in rows if row.loss is not None], tolerated)
     marks, lines = _marks(curves, {ratio: at for at, ratio in enumerate(ratios)}, "loss")
     return Chart(
         metric_title(metric),
@@ -122,10 +121,9 @@ def _marks(curves: Curves, at: Mapping[float, int], kind: str) -> tuple[list[Mar
 def _saved(title: str, verdicts: Mapping[str, Sequence[Verdict]]) -> Chart:
     """One curve for each label: at each ratio the worst loss, with its interval, and the part of the hosts saved."""
     worst = {label: list(_worst(many)) for label, many in verdicts.items()}
-    rows = [row for many in worst.values() for _, row, _ in many]
+    rows = [(verdict, row) for many in worst.values() for verdict, row, _ in many]
     tolerated = min((verdict.max_loss for many in verdicts.values() for verdict in many), default=0.0)
-    known = [end for row in rows for end in (row.loss_low, row.loss_high) if end is not None]
-    low, high = loss_limits(known, [row.loss for row in rows if row.loss is not None], tolerated)
+    low, high = loss_limits(reached(rows), [row.loss for _, row in rows if row.loss is not None], tolerated)
     marks, lines = [], []
     for number, (label, many) in enumerate(worst.items()):
         mine = [_saved_mark(series(number), label, *each) for each in many]

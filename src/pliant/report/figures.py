@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -185,10 +185,19 @@ def _lost(analysis: Analysis, verdict: Verdict) -> dict[int, float]:
 
 
 def _loss_limits(analysis: Analysis, verdicts: Sequence[Verdict]) -> tuple[float, float]:
-    known = [x for v in verdicts for row in v.ratios for x in (row.loss_low, row.loss_high) if x is not None]
+    known = reached((verdict, row) for verdict in verdicts for row in verdict.ratios)
     shown = [row.loss for v in verdicts for row in v.ratios if row.loss is not None]
     shown += [loss for v in verdicts for loss in _lost(analysis, v).values()]
     return loss_limits(known, shown, analysis.info.max_loss)
+
+
+def reached(rows: Iterable[tuple[Verdict, RatioVerdict]]) -> list[float]:
+    """Where intervals of losses end; one that is open goes on to all there is to lose, where higher is better."""
+    found = []
+    for verdict, row in rows:
+        open_ = row.at_least and verdict.metric.better == "higher"
+        found += [end for end in (row.loss_low, 1.0 if open_ else row.loss_high) if end is not None]
+    return found
 
 
 def loss_limits(ends: Sequence[float], shown: Sequence[float], tolerated: float) -> tuple[float, float]:
