@@ -117,6 +117,7 @@ def test_the_verdict_has_what_the_issue_asks_for(run):
             assert set(row) == {
                 *("ratio", "hosts", "trials", "median", "low", "high", "loss", "loss_low", "loss_high", "state"),
                 *("expected", "chance", "hope", "grid", "outliers", "passed_over", "limited_by"),
+                *("at_least", "median_is", "stopped"),
             }
             limit = row["limited_by"]
             assert limit["resource"] in ("cpu", "nic_up", "nic_down", "disk_read", "disk_write", "none")
@@ -149,7 +150,9 @@ def test_the_savings_agree_with_the_trials(run):
 
 def test_the_table_has_a_row_for_each_trial_and_metric(run):
     _, out, _ = run
-    table = rows(out)
+    every = rows(out)
+    # What the machine made invalid is repeated, and is a trial of its own.
+    table = [row for row in every if row["state"] != "invalid"]
     assert len(table) == 6 * 2 + 6 * 7
     assert {row["state"] for row in table} == {"done"}
     trials = {row["number"]: row for row in table}
@@ -177,7 +180,7 @@ def test_no_number_is_beyond_what_the_hosts_are(run):
 def test_raw_output_and_logs_are_beside_the_trials(run):
     _, out, _ = run
     directories = sorted((out / "trials").iterdir())
-    assert len(directories) == 12
+    assert len(directories) == len({row["number"] for row in rows(out)}) >= 12
     for directory in directories:
         outputs = list(directory.glob("*.out"))
         assert outputs
