@@ -1,0 +1,79 @@
+"""How a folded host's CPU is shared among its nodes, for real."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import FIGURES, deployed, out, python, request
+
+from pliant import fairness
+from pliant.machine import metronome
+from pliant.machine.process import MARK, marked
+
+pytestmark = pytest.mark.real
+
+NODES = [f"n{number}" for number in range(1, 6)]
+
+
+@pytest.fixture(scope="module")
+def five():
+    """Five nodes on hosts of their own."""
+    requests = [request(name, number) for number, name in enumerate(NODES, 1)]
+    spread = {name: number for number, name in enumerate(NODES, 1)}
+    with deployed(requests, spread, replace(FIGURES, cores=0.2)) as deployment:
+        yield deployment
+
+
+def metronomes(deployment) -> list[int]:
+    found = marked(MARK, deployment.id)
+    return [pid for pid in found if metronome.__file__ in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+
+
+def test_busy_nodes_of_one_host_get_their_due_and_one_that_wakes_its_turn(five):
+    before = dict(five.placed)
+    shared = fairness.measure(five, dict.fromkeys(NODES, 1))
+    assert (shared.host, sorted(shared.parts), shared.waked) == ("host1", NODES[:4], "n5")
+    assert not shared.off
+    assert not shared.late
+    assert five.placed == before
+    assert five.limits == frozenset()
+
+
+def test_a_host_is_kept_on_as_many_cpus_as_it_has_cores_while_it_is_limited(five):
+    see = python("import os; print(sorted(os.sched_getaffinity(0)))")
+    everywhere = str(sorted(os.sched_getaffinity(0)))
+    assert out(five, "n1", *see).strip() == everywhere
+    five.limit(["cpu"])
+    try:
+        assert {out(five, name, *see).strip() for name in NODES} == {f"[{cpu}]" for cpu in os.sched_getaffinity(0)}
+    finally:
+        five.limit(False)
+    assert out(five, "n1", *see).strip() == everywhere
+
+
+def test_the_metronome_beats_while_cpu_is_limited_and_no_longer(five):
+    def beats() -> int:
+        """Times that its processes were given a CPU in half a second."""
+
+        def switches() -> int:
+            return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[2]) for pid in pids)
+
+        began = switches()
+        time.sleep(0.5)
+        return switches() - began
+
+    pids = metronomes(five)
+    assert len(pids) == len(os.sched_getaffinity(0))
+    assert {os.sched_getscheduler(pid) for pid in pids} == {os.SCHED_FIFO}
+    five.limit(["cpu"])
+    try:
+        time.sleep(0.1)
+        assert beats() > 250 * len(pids)
+    finally:
+        five.limit(False)
+    time.sleep(0.1)
+    assert beats() < 50 * len(pids)
