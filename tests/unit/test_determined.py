@@ -145,7 +145,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "4acb56ac2b4fd5bd"
+DIGEST = "120cf0cba27a2f75"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():
