@@ -29,12 +29,16 @@ class Estimate:
     def __init__(self, stopped: Collection[str], timeout_s: float, max_loss: float, zone: float) -> None:
         self._stopped, self._timeout_s, self._loss = frozenset(stopped), timeout_s, (max_loss, zone)
         self._took: dict[_Which, list[float]] = {}
+        self._baselines: dict[tuple[str, str], list[float]] = {}
         self.deployments_s: list[float] = []
         """What deployments took."""
 
-    def took(self, which: _Which, seconds: float) -> None:
-        """Take notice of a trial that has ended."""
+    def took(self, which: _Which, seconds: float, counted: bool = True) -> None:
+        """Take notice of a trial that has ended, and whether it counts: only by such a baseline others are stopped."""
         self._took.setdefault(which, []).append(seconds)
+        filesystem, workload, ratio = which
+        if counted and ratio == _UNFOLDED:
+            self._baselines.setdefault((filesystem, workload), []).append(seconds)
 
     def trial_s(self, which: _Which) -> float | None:
         """What a trial is expected to take; None before one has ended.
@@ -61,7 +65,7 @@ class Estimate:
         filesystem, workload, _ = which
         if not self._limited(which):
             return self._timeout_s
-        return min(self._timeout_s, longest_s(mean(self._took[filesystem, workload, _UNFOLDED]), *self._loss))
+        return min(self._timeout_s, longest_s(mean(self._baselines[filesystem, workload]), *self._loss))
 
     def left_s(self, left: Sequence[Todo], deployments: int = 0) -> float:
         """What these trials, and so many deployments, will take together."""
@@ -84,4 +88,4 @@ class Estimate:
     def _limited(self, which: _Which) -> bool:
         """Whether a trial is stopped by what the baseline took."""
         filesystem, workload, ratio = which
-        return ratio != _UNFOLDED and workload in self._stopped and (filesystem, workload, _UNFOLDED) in self._took
+        return ratio != _UNFOLDED and workload in self._stopped and (filesystem, workload) in self._baselines

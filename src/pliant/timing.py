@@ -59,7 +59,8 @@ class Timing:
         """A trial has ended; it took what has gone by since it began, or so many seconds. From now on as much is
         expected of the like, unless it was the budget that ended it."""
         if trial.reason != BUDGET_SPENT:
-            self.expected.took(which(trial), time.monotonic() - self._since if seconds is None else seconds)
+            took_s = time.monotonic() - self._since if seconds is None else seconds
+            self.expected.took(which(trial), took_s, trial.counted)
 
     def until_s(self, trial: Trial) -> float:
         """When a trial under way has to be over for the budget's sake."""

@@ -16,6 +16,8 @@ from support import IOR, Running, Snapshot, brick, listed, nothing_left, pliant,
 pytestmark = pytest.mark.real
 
 LONG = IOR.replace("4 MiB", "24 MiB")
+PATIENT = "ping_timeout_s = 600"
+"""Clients that wait for ever: as it is, they give a silent brick up after 42 s, and a trial fails."""
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def trial(running: Running, number: int) -> Path | None:
 def test_folded_trials_that_hang_are_stopped_and_the_ratio_breaks(tmp_path, before):
     """With this seed the baseline is first. What the machine makes invalid is repeated."""
     out = tmp_path / "out"
-    file = study(tmp_path, repetitions=2, trial_timeout="10 min", workloads=LONG)
+    file = study(tmp_path, repetitions=2, trial_timeout="10 min", workloads=LONG, options=PATIENT)
     with Running(file, out) as running:
         for number in range(1, 17):
             directory = trial(running, number)
@@ -79,7 +81,7 @@ def test_folded_trials_that_hang_are_stopped_and_the_ratio_breaks(tmp_path, befo
 
 def test_a_budget_ends_a_trial_that_hangs_and_a_larger_one_goes_on(tmp_path, before):
     out = tmp_path / "out"
-    file = study(tmp_path, repetitions=1, workloads=LONG)
+    file = study(tmp_path, repetitions=1, workloads=LONG, options=PATIENT)
     text = file.read_text()
     file.write_text(text.replace("seed = 3", 'seed = 3\nbudget = "30 s"'))
     began = time.monotonic()

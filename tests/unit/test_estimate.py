@@ -53,6 +53,12 @@ def test_a_trial_that_would_be_stopped_takes_no_longer():
     assert estimate([(IOR1, 400.0)], timeout_s=600.0).most_s(IOR2) == 600.0
 
 
+def test_nothing_is_stopped_by_a_baseline_that_does_not_count():
+    made = estimate([(IOR4, 500.0)])
+    made.took(IOR1, 10.0, counted=False)
+    assert made.trial_s(IOR4) == 500.0 and made.most_s(IOR4) == 600.0
+
+
 def test_deployments_are_part_of_it():
     made = estimate([(IOR1, 10.0)])
     assert made.left_s([TODO[0]], 2) == 10.0
