@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pliant.calibration import TOLERANCE, said_by
+from pliant.calibration import ATTEMPTS, TOLERANCE, said_by
 from pliant.errors import FatalError
 from pliant.machine import calibrate
 from pliant.machine.cgroup import period_and_quota_us
@@ -32,12 +32,11 @@ _PATIENT = 1.5
 """How much longer than expected nine of ten waits may be."""
 _LIMITING_S = 0.1
 """What it may take to switch limits on."""
-ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Shared:
-    """How the CPU of a host was shared among its nodes for `length_s`.
+    """How the CPU of a host was shared among its nodes, each of the busy ones being owed `due_s`.
 
     `parts` maps each busy node to what it got, as a part of what all got in the mean. `waits_s` are the median, the
     90th and 100th percentile of how long the node `waked` waited for a CPU after it had wanted to wake; `expected_s` is
