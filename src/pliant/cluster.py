@@ -33,7 +33,7 @@ from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import CommandFailed, CommandStopped, Completed, Watch, environment, marked, run
 from pliant.machine.teardown import Gone
-from pliant.machine.together import Job, Together, run_together
+from pliant.machine.together import Together
 from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
 from pliant.placement import Placement
@@ -344,10 +344,9 @@ class Cluster:
         Raises TrialError with the node and the end of its output for the first that fails, CutShort for one that does
         not end in time or before `watch` has enough.
         """
-        jobs = {node: Job((self.deployment.enter, node), tuple(argv)) for node, argv in runs.items()}
-        env = environment(self.id, {TRIAL_MARK: mark})
+        extra = {TRIAL_MARK: mark}
         try:
-            return run_together(jobs, timeout_s=timeout_s, env=env, stdin=stdin, watch=watch)
+            return self.deployment.together(runs, timeout_s=timeout_s, stdin=stdin, extra=extra, watch=watch)
         except CommandFailed as error:
             raise _of_trial(error, timeout_s) from error
         finally:

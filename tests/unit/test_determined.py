@@ -145,7 +145,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "120cf0cba27a2f75"
+DIGEST = "4055c5365b7710d0"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

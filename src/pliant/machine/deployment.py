@@ -21,7 +21,7 @@ from typing import Any
 from . import cgroup, cpus, disks, diskshare, launch, metronome, network, sampler, sampling, teardown, view
 from .journal import Journal
 from .parts import HostFigures, LiveNode, NodeFile, NodeRequest
-from .process import CommandFailed, Completed, alive, environment, run
+from .process import CommandFailed, Completed, Watch, alive, environment, run
 from .promised import PROMISE, promised, promised_cpus
 from .together import Job, Together, run_together
 
@@ -490,14 +490,21 @@ class Deployment:
         return run(wrapped, timeout_s=timeout_s, stdin=stdin, env=self._environment(node), where=node, shown=argv)
 
     def together(
-        self, runs: Mapping[str, Sequence[str]], *, timeout_s: float, stdin: str = "", extra: Mapping[str, str]
+        self,
+        runs: Mapping[str, Sequence[str]],
+        *,
+        timeout_s: float,
+        stdin: str = "",
+        extra: Mapping[str, str],
+        watch: Watch | None = None,
     ) -> Together:
         """Run a command in each of several nodes, all from the same moment on; `extra` goes into their environment.
 
-        Raises CommandFailed for the first that fails or does not end in time.
+        Raises CommandFailed for the first that fails or does not end in time or before `watch` has enough.
         """
         jobs = {node: Job((self.enter, node), tuple(argv)) for node, argv in runs.items()}
-        return run_together(jobs, timeout_s=timeout_s, env=environment(self.id, extra), stdin=stdin)
+        env = environment(self.id, extra)
+        return run_together(jobs, timeout_s=timeout_s, env=env, stdin=stdin, watch=watch)
 
     def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """Start a command in a node and leave it running, its output appended to a file of the machine."""
