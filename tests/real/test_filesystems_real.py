@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import time
@@ -15,6 +16,7 @@ import support
 
 from pliant.cluster import Cluster
 from pliant.machine import facts
+from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
 from pliant.preparation import figures_of
 from pliant.study import parse
@@ -51,7 +53,7 @@ kind = "ior"
 
 def study(kind: str, roles: dict[str, int], options: str = "") -> str:
     counts = "\n".join(f"{role} = {count}" for role, count in roles.items())
-    cores = round(1.6 / sum(roles.values()), 2)
+    cores = round(0.8 * most_cores(sum(roles.values()), len(os.sched_getaffinity(0))), 2)
     return STUDY.format(kind=kind, roles=counts, options=options, cores=cores)
 
 
