@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pliant.machine.process import PATH
 
-from . import disk, fidelity, figures, mininet_side, scale, sharing, telemetry
+from . import disk, disturbed, fidelity, figures, mininet_side, scale, sharing, telemetry
 from .machine import Bench, describe, others, stolen_s, version
 
 PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
@@ -24,6 +24,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
     "telemetry": (telemetry.run, ()),
     "cpu": (fidelity.run_cpu, ()),
     "sharing": (sharing.run, ("taskset",)),
+    "disturbed": (disturbed.run, ("glusterd",)),
     "nic": (fidelity.run_nic, ("iperf3",)),
     "disk": (disk.run, ("dd", "fio")),
 }

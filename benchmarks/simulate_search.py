@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pliant.adaptive import Adaptive, Question
+from pliant.disturbance import covariates
 from pliant.search import Todo, schedule
 from pliant.trial import Trial
 from pliant.verdict import BASELINE, Series, Verdict, bounds_by_ratio, by_ratio, judge
@@ -53,13 +54,27 @@ class Machine:
         """Whether a folded trial is stopped once its loss is beyond `SHOWN`, by the baselines so far."""
         self.hangs = 0.0
         """How many of the folded trials never end, at whatever ratio."""
+        self.slopes = dict.fromkeys(RATIOS, 0.0)
+        """By how much the CPU time that was not given slows trials down, as the CPU limits them."""
+        self.limited = dict.fromkeys(RATIOS, 0.0)
+        """The part of a trial in which its CPU limits it."""
+        self.steal: Callable[[int], float] = lambda number: 0.0
+        self.slowness: Callable[[int], float] = lambda number: 0.0
+        """By how much a CPU second does less than on average, in logs."""
+        self.told = True
+        """Whether trials come with what disturbed them."""
         self._baselines: list[float] = []
 
     def trial(self, number: int, todo: Todo) -> Trial:
         """What the `number`th trial yields."""
         away = self.noise[todo.ratio] * self.draw() + self.drift(number)
+        limited, withheld, slowness = self.limited[todo.ratio], self.steal(number), self.slowness(number)
+        away += limited * (self.slopes[todo.ratio] * math.log1p(-withheld) - slowness)
         value = 100 * (1 - self.losses[todo.ratio]) * math.exp(away)
         ended = Trial(number, todo.workload, todo.ratio, 1, todo.repetition, 1, "done", "", 1.0)
+        if self.told and (withheld or slowness):
+            told = {"limited": limited, "stolen": withheld, "withheld": 0.0, "second_s": math.exp(slowness)}
+            ended = replace(ended, disturbance={METRIC.name: told})
         if todo.ratio == BASELINE:
             self._baselines.append(value)
         elif self.stops:
@@ -161,7 +176,50 @@ def censored(noise: float, chance: np.random.Generator) -> Machine:
     return machine
 
 
-SHAPES = (smooth, edges, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal, censored)
+def _disturbed(noise: float, chance: np.random.Generator) -> Machine:
+    """A smooth curve of what the CPU limits the more the more it is folded, with slopes of 0 to 3 that differ."""
+    machine = smooth(noise, chance)
+    limited = np.sort(chance.uniform(0.0, 1.0, 8))
+    limited[0] = chance.choice([0.0, limited[0]])
+    machine.limited = dict(zip(RATIOS, limited.tolist(), strict=True))
+    slope = chance.uniform(0.0, 3.0)
+    machine.slopes = {ratio: slope * chance.uniform(0.6, 1.4) for ratio in RATIOS}
+    return machine
+
+
+def bursts(noise: float, chance: np.random.Generator) -> Machine:
+    """A machine whose hypervisor takes little, and in bursts of some trials 5 to 20 %."""
+    machine = _disturbed(noise, chance)
+    calm, burst = chance.uniform(0.0, 0.02), chance.uniform(0.05, 0.20)
+    stays = np.array([chance.uniform(0.5, 0.95), chance.uniform(0.3, 0.9)])
+    state, course = 0, []
+    for _ in range(2000):
+        state = state if chance.random() < stays[state] else 1 - state
+        course.append((calm, burst)[state] * chance.uniform(0.7, 1.3))
+    machine.steal = course.__getitem__
+    return machine
+
+
+def neighbours(noise: float, chance: np.random.Generator) -> Machine:
+    """A machine with neighbours that come and go: 2 to 20 % stolen, more and less over tens of trials."""
+    machine = _disturbed(noise, chance)
+    walk = np.cumsum(chance.standard_normal(2000)) * chance.uniform(0.05, 0.5) + chance.uniform(0, 7)
+    course = 0.11 + 0.09 * np.sin(walk)
+    machine.steal = lambda number: float(course[number])
+    return machine
+
+
+def slow_seconds(noise: float, chance: np.random.Generator) -> Machine:
+    """A machine a CPU second of which does more and less, by up to 10 %, with a hypervisor that takes some per cent."""
+    machine = _disturbed(noise, chance)
+    walk = np.cumsum(chance.standard_normal(2000)) * chance.uniform(0.05, 0.5)
+    slowness, steal = chance.uniform(0.02, 0.10) * np.sin(walk), chance.uniform(0.0, 0.06, 2000)
+    machine.slowness, machine.steal = lambda number: float(slowness[number]), lambda number: float(steal[number])
+    return machine
+
+
+DISTURBED = (bursts, neighbours, slow_seconds)
+SHAPES = (smooth, edges, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal, censored, *DISTURBED)
 
 
 @dataclass(frozen=True)
@@ -211,7 +269,8 @@ def verdict_on(trials: Sequence[Trial], most: int | None) -> Verdict:
     values, numbers = by_ratio(trials, METRIC.name)
     hosts = dict.fromkeys(RATIOS, 1)
     bounds = bounds_by_ratio(trials, METRIC.name)
-    return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, most, bounds))
+    disturbance = covariates(trials, METRIC.name)
+    return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, most, bounds, disturbance))
 
 
 def searched(machine: Machine, seed: int) -> Outcome:

@@ -30,6 +30,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pliant.disturbance import covariates
 from pliant.search import Key, Todo, key_of
 from pliant.trial import Trial
 from pliant.verdict import BASELINE, DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, judge
@@ -256,6 +257,7 @@ class _Part:
                 asked.indifference,
                 asked.most,
                 bounds_by_ratio(mine, metric.name),
+                covariates(mine, metric.name),
             )
             found.append(judge(series))
         return found

@@ -33,12 +33,16 @@ MedianIs = Literal["exact", "at most", "at least"]
 
 
 class Value(NamedTuple):
-    """The value that a trial, by its number, gave at a ratio; if it is `capped`, how good it was at best."""
+    """The value that a trial, by its number, gave at a ratio; if it is `capped`, how good it was at best.
+
+    `disturbed` is what `pliant.levels` takes for it.
+    """
 
     trial: int
     ratio: float
     value: float
     capped: bool = False
+    disturbed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ def _fit(values: Sequence[Value], ratios: Collection[float], beside: Levels | No
     these = tuple(each for each in values if each.ratio in ratios)
     if not these:
         return Fit((), None)
-    return Fit(these, Levels([each.ratio for each in these], [each.value for each in these], beside))
+    disturbed = [each.disturbed for each in these]
+    return Fit(these, Levels([each.ratio for each in these], [each.value for each in these], beside, disturbed))
 
 
 def median(values: Sequence[Value], better: Better) -> tuple[float, MedianIs]:

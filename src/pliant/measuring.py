@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from pliant import telemetry, validity
+from pliant import disturbance, telemetry
 from pliant.cluster import Cluster, CutShort
 from pliant.errors import FatalError, TrialError
 from pliant.faults import Outcome
@@ -19,7 +18,7 @@ from pliant.machine.process import CommandFailed, Completed, Watch
 from pliant.machine.sampling import EVERY_S
 from pliant.patience import Patience
 from pliant.preparation import Prepared
-from pliant.stalls import stalled_s
+from pliant.stalls import stalled_s, starved
 from pliant.study import LabelledWorkload
 from pliant.survival import FILE_BYTES, Witness
 from pliant.trial import Trial, TrialState
@@ -102,11 +101,11 @@ class Measurement:
         if course.cut is not None:
             return self._stopped(trial, course, course.cut, sampled)
         metrics = workload.driver.parse(workload.options, course.outputs)
-        usage, reason, starved = self._judge(trial, sampled, course)
+        trial, reason, hungry = self._judged(replace(trial, metrics=metrics), sampled, course)
         state: TrialState = "invalid" if reason else "done"
         if outcome is not None and not outcome.intact:
             state, reason = "failed", outcome.problem
-        return replace(trial, state=state, reason=reason or starved, metrics=metrics, usage=usage)
+        return replace(trial, state=state, reason=reason or hungry)
 
     def _witnesses(self) -> tuple[Witness, ...]:
         """Files of every client, written, that the next client is to read as they were. Raises CommandFailed."""
@@ -167,12 +166,10 @@ class Measurement:
         shown = cut.why or self.patience.decided(found)
         if not shown or not (found.metrics or found.bounds):
             return replace(trial, state="failed", reason=str(cut))
-        usage, reason, starved = self._judge(trial, sampled, course)
-        why = "; ".join(filter(None, (*([] if cut.why else [str(cut)]), shown, starved)))
-        state: TrialState = "invalid" if reason else "censored"
-        return replace(
-            trial, state=state, reason=reason or why, metrics=found.metrics, bounds=found.bounds, usage=usage
-        )
+        trial = replace(trial, metrics=found.metrics, bounds=found.bounds)
+        trial, reason, hungry = self._judged(trial, sampled, course)
+        why = "; ".join(filter(None, (*([] if cut.why else [str(cut)]), shown, hungry)))
+        return replace(trial, state="invalid" if reason else "censored", reason=reason or why)
 
     def _so_far(self, trial: Trial, course: Course) -> SoFar:
         """What a trial shows that has not come to its end."""
@@ -203,11 +200,9 @@ class Measurement:
         outcome = replace(outcome, stalled_s=None if stalled is None else round(stalled, 2))
         return replace(trial, fault=outcome.to_json())
 
-    def _judge(self, trial: Trial, sampled: Path, course: Course) -> tuple[dict[str, Any], str, str]:
-        """What hosts used in each operation, and why the trial is not valid, if it is not, and which nodes starved.
-
-        Valid are whole phases: a machine that ran out between two operations may have slowed down the next.
-        """
+    def _judged(self, trial: Trial, sampled: Path, course: Course) -> tuple[Trial, str, str]:
+        """A trial with what hosts used and what the machine did to each metric that it has; why it is not valid, which
+        it is unless no metric counts; and which nodes starved."""
         figures, placement = self.prepared.figures, self.prepared.study.placements[trial.ratio]
         period_us, _ = period_and_quota_us(figures.cores)
         promise = telemetry.Promise(
@@ -216,9 +211,18 @@ class Measurement:
         hosts = dict(zip(placement.host_names, placement.hosts, strict=True))
         roles = {node.name: node.role for node in self.prepared.study.nodes}
         samples = telemetry.read(sampled.read_text())
-        usage = telemetry.usage(samples, operations(course.phases, course.outputs), hosts, roles, promise)
-        reason = validity.invalid_reason(samples, course.phases, hosts, promise, self.prepared.machine.cores)
-        return usage.to_json(), reason, validity.starved(samples, course.phases)
+        windows = operations(course.phases, course.outputs)
+        usage = telemetry.usage(samples, windows, hosts, roles, promise)
+        workload = self.prepared.study.workload(trial.workload)
+        metrics = [m for m in workload.driver.metrics(workload.options) if m.name in {*trial.metrics, *trial.bounds}]
+        known = disturbance.disturbances(samples, windows, hosts, promise, self.prepared.machine.cores)
+        bearable = disturbance.bearable(self.prepared.study.fold.zone)
+        found = {
+            metric: each.to_json(bearable) for metric, each in disturbance.by_metric(metrics, known, windows).items()
+        }
+        refused = [each["refused"] for each in found.values() if each["refused"]]
+        reason = refused[0] if refused and len(refused) == len(metrics) else ""
+        return replace(trial, usage=usage.to_json(), disturbance=found), reason, starved(samples, course.phases)
 
     def _phases(self, cluster: Cluster, target: Path, trial: Trial, course: Course) -> None:
         """Run each phase of a trial, until one is cut short, within the study's deadline, and keep its output; see

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from pliant.boundary import limited
 from pliant.levels import Difference
@@ -83,15 +83,18 @@ def until(most: int) -> Quantile:
 
 
 def margin(known: Difference, level: float, quantile: Quantile) -> float:
-    """Half the width, in logs, of an interval that is wrong with probability `level`; may be infinite."""
-    return quantile(level, known.degrees, known.size) * known.error
+    """Half the width, in logs, of an interval that is wrong with probability `level`; may be infinite.
+
+    What is in doubt does not change from one look to the next, and so needs no more than a normal quantile.
+    """
+    return math.hypot(quantile(level, known.degrees, known.size) * known.error, ndtri(1 - level / 2) * known.doubt)
 
 
 def _after(known: Difference, trials: int, base: int, more: int) -> Difference:
     """What would be known after so many more trials here, and of the baseline, if the noise is what it seems."""
     then = 1 / (trials + more) + 1 / (base + more)
     error = known.error * math.sqrt(then / (1 / trials + 1 / base))
-    return Difference(known.estimate, error, known.degrees + 2 * more, 1 / then)
+    return Difference(known.estimate, error, known.degrees + 2 * more, 1 / then, known.doubt)
 
 
 def expected(known: Difference, trials: int, base: int, level: float, quantile: Quantile, wanted: float) -> int | None:

@@ -1,4 +1,4 @@
-"""For how long I/O stood still, from what clients moved over the network. Pure."""
+"""For how long I/O stood still, from what clients moved over the network, and nodes that got no CPU. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pliant.telemetry import TRAFFIC_BYTE_S, Samples
+from pliant.nodeset import fold
+from pliant.telemetry import TRAFFIC_BYTE_S, Samples, Windows
 
 _STALL = 0.05
 """I/O stalls while clients move less than this part of what they moved before the fault, or less than keep-alives are
@@ -30,3 +31,23 @@ def stalled_s(samples: Samples, clients: Sequence[str], begin_s: float, fault_s:
     edges = np.unique(np.clip(time_s, fault_s, end_s))
     rates = np.diff(np.interp(edges, time_s, total)) / np.diff(edges)
     return float(np.diff(edges)[rates < max(_STALL * usual, TRAFFIC_BYTE_S)].sum())
+
+
+def starved(samples: Samples, windows: Windows) -> str:
+    """Which nodes wanted a CPU and got none for a second or more, longest first, in a sentence; "" if none did.
+
+    That is no fault of the machine: on a host with many busy nodes and little CPU a turn can be so long in coming.
+    """
+    long = {}
+    for name in samples.columns:
+        if name.startswith("node/") and name.endswith("/starved_s"):
+            total = samples.total(name)
+            inside = [np.interp(window, samples.time_s, total) for window in windows.values()]
+            seconds = sum(float(end - begin) for begin, end in inside) if len(samples.time_s) else 0.0
+            if seconds >= 1:
+                long[name.split("/")[1]] = seconds
+    if not long:
+        return ""
+    worst = max(long, key=lambda node: long[node])
+    others = f" (and {fold(sorted(long.keys() - {worst}))} for less)" if len(long) > 1 else ""
+    return f"{worst} wanted a CPU and got none for {long[worst]:.0f} s{others}"

@@ -29,14 +29,15 @@ from pliant.savings import PowerModel
 from pliant.trial import Trial
 from pliant.workloads import Metric
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`, 4 no `trial.key`, `trial.reused`,
-`trial.proved` and no digests, 5 no `trial.bounds`. Reading such a run changes nothing in it; its first new trial brings
-it up to date."""
+`trial.proved` and no digests, 5 no `trial.bounds`, 6 no `trial.disturbance`. Reading such a run changes nothing in it;
+its first new trial brings it up to date."""
 DATABASE = "results.sqlite"
 _DIGEST = "digest"
 """The document that has the digest of all others, and of the facts."""
 _HEADER_BYTES = 100
+DISTURBED = ("limited", "stolen", "withheld", "lost", "refused")
 CSV_HEADER = (
     "number",
     "workload",
@@ -62,9 +63,11 @@ CSV_HEADER = (
     "key",
     "reused",
     "bound",
+    *DISTURBED,
 )
 """Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. Where a trial was
-stopped, how good a metric was at best is its `bound`, and it has no `value`. New columns go last."""
+stopped, how good a metric was at best is its `bound`, and it has no `value`. The last ones are what
+`pliant.disturbance` says of the metric. New columns go last."""
 
 _SCHEMA = """
 CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
@@ -76,7 +79,7 @@ CREATE TABLE trial (
     directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}', filesystem TEXT NOT NULL DEFAULT '',
     fault TEXT NOT NULL DEFAULT '{}', key TEXT NOT NULL DEFAULT '', reused TEXT NOT NULL DEFAULT '',
     proved TEXT NOT NULL DEFAULT '[]', digest TEXT NOT NULL DEFAULT '',
-    bounds TEXT NOT NULL DEFAULT '{}'
+    bounds TEXT NOT NULL DEFAULT '{}', disturbance TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE value (
     trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
@@ -406,7 +409,7 @@ class Store:
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
-_JSON_COLUMNS = ("host_cpu_s", "usage", "fault", "proved", "bounds")
+_JSON_COLUMNS = ("host_cpu_s", "usage", "fault", "proved", "bounds", "disturbance")
 _ADDED = (
     (2, "usage", "{}"),
     (3, "filesystem", ""),
@@ -416,6 +419,7 @@ _ADDED = (
     (5, "proved", "[]"),
     (5, "digest", ""),
     (6, "bounds", "{}"),
+    (7, "disturbance", "{}"),
 )
 """Columns that came with a version of the schema, and what they hold for trials from before."""
 
@@ -449,6 +453,7 @@ def trials_csv(trials: Sequence[Trial], infos: Sequence[RunInfo]) -> str:
                 (
                     *(*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *about),
                     trial.bounds.get(name, ""),
+                    *(trial.disturbance.get(name, {}).get(key, "") for key in DISTURBED),
                 )
             )
     return out.getvalue()
@@ -509,7 +514,8 @@ def _digest_of_documents(cursor: sqlite3.Cursor) -> str:
 
 def _digest_of_trial(trial: Trial) -> str:
     # Without what trials had not yet when the digests of older versions were written.
-    document = {name: value for name, value in trial.to_json().items() if name != "bounds" or value}
+    newer = ("bounds", "disturbance")
+    document = {name: value for name, value in trial.to_json().items() if name not in newer or value}
     return sha256(json.dumps(document, sort_keys=True).encode())
 
 

@@ -249,11 +249,11 @@ def _host(
     resources = {}
     for resource, (own, each) in _counters(host, nodes).items():
         rate = _rate(promise, resource)
-        columns = [own] if own else list(each.values())
-        if rate is None or not any(column in samples.columns for column in columns):
+        parts = saturation(samples, active, host, nodes, resource, promise)
+        if rate is None or parts is None:
             continue
-        used = samples.total(*columns)
-        saturated = active.share(saturation(samples, active, host, resource, used, promise))
+        used = samples.total(*([own] if own else each.values()))
+        saturated = active.share(parts)
         by_role: dict[str, float] = {}
         for node, column in each.items():
             by_role[roles[node]] = by_role.get(roles[node], 0.0) + active.amount(samples.total(column))
@@ -268,9 +268,19 @@ def _host(
     )
 
 
-def saturation(samples: Samples, active: Active, host: str, resource: str, used: _Floats, promise: Promise) -> _Floats:
-    """For each interval, the part of it for which a resource of a host was saturated; see SATURATED."""
-    rate = _rate(promise, resource) or np.inf
+def saturation(
+    samples: Samples, active: Active, host: str, nodes: Sequence[str], resource: str, promise: Promise
+) -> _Floats | None:
+    """For each interval, the part of it for which a resource of a host was saturated; see SATURATED.
+
+    None if it has no limit, or nothing is known of it.
+    """
+    rate = _rate(promise, resource)
+    own, each = _counters(host, nodes)[resource]
+    columns = [own] if own else list(each.values())
+    if rate is None or not any(column in samples.columns for column in columns):
+        return None
+    used = samples.total(*columns)
     window_s = max(_DISK_WINDOW_S, _DISK_WINDOW_BYTES / rate) if resource.startswith("disk") else WINDOW_S
     full = (active.rates(used, window_s) >= SATURATED[resource] * rate).astype(np.float64)
     if resource == "cpu":
@@ -324,9 +334,12 @@ class Active:
         rates = whole.rates(total, 0.0)
         if whole.amount(total) < TRAFFIC_BYTE_S * (end_s - begin_s):
             rates = whole.rates(samples.total(*(f"host/{host}/cpu_s" for host in placement)), 0.0)
-        if rates.max() <= 0:
+        # What is left of an interval at an end has the rate of what was before the phase, or after it.
+        lengths = np.diff(whole.edges_s)
+        highest = rates[2 * lengths >= lengths.max()].max()
+        if highest <= 0:
             return whole
-        busy = np.flatnonzero(rates >= _ACTIVE * rates.max())
+        busy = np.flatnonzero(rates >= _ACTIVE * highest)
         return cls._between(time_s, float(whole.edges_s[busy[0]]), float(whole.edges_s[busy[-1] + 1]))
 
     @classmethod

@@ -58,10 +58,18 @@ class Trial:
     units: at most so much where higher is better, else at least so much. Metrics that it came to an end with are in
     `metrics`, those that it never came to in neither."""
 
+    disturbance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the machine did to each metric of which that is known: see `disturbance.Disturbance.to_json`. Why one does
+    not count, although the trial may, is in "refused"."""
+
     @property
     def counted(self) -> bool:
         """Whether it enters a verdict: it came to its end, or was stopped and says what can be said."""
         return self.state in ("done", "censored")
+
+    def counts(self, metric: str) -> bool:
+        """Whether what it says of that metric enters a verdict."""
+        return self.counted and not self.disturbance.get(metric, {}).get("refused")
 
     @property
     def half(self) -> bool:

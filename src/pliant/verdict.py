@@ -19,6 +19,8 @@ The method, for one metric of one workload:
   it (Bechhofer, *Ann. Math. Stat.* 25, 1954) it does not matter which state a ratio gets: it `holds` if its loss is at
   most the tolerated one and shown to be below the zone's upper end, and `breaks` if it is more and shown to be above
   the lower end. With a zone of nothing the whole interval is on one side of the tolerated loss.
+* **What the machine did** to a trial is a covariate of its value (`pliant.disturbance`): losses are those of a machine
+  that withholds no CPU time, and whose seconds of CPU time are worth what the median of the trials' are.
 * **Trials that were stopped** say of a metric how good it was at best. What that is worth, and that such a ratio can
   break and never hold: `pliant.censoring`.
 * **What is assumed.** Noise is multiplicative, and trials are run in an order that has nothing to do with their result.
@@ -35,6 +37,7 @@ from typing import Any, Literal
 from scipy.special import stdtr
 
 from pliant.censoring import MedianIs, Value, fitted, median
+from pliant.disturbance import KINDS, SLOPES
 from pliant.levels import Difference, Drift, Levels
 from pliant.sequential import Quantile, expected, grid, hope, margin, once, until, whenever
 from pliant.trial import Trial
@@ -90,6 +93,8 @@ class Series:
     indifference: float = 0.0
     most: int | None = None
     bounds: Mapping[float, Mapping[int, float]] = field(default_factory=dict)
+    disturbance: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    """By trial: see `pliant.disturbance`. Those that are not there had none."""
 
     def __post_init__(self) -> None:
         capped = [(ratio, list(bounds.values())) for ratio, bounds in self.bounds.items()]
@@ -103,13 +108,13 @@ class Series:
     def in_time_order(self) -> list[Value]:
         """All values, the first trial's first, those of which only a bound is known among them."""
         found = [
-            Value(number, ratio, bound, capped=True)
+            Value(number, ratio, bound, True, self._disturbed(number))
             for ratio, bounds in self.bounds.items()
             if ratio != BASELINE
             for number, bound in bounds.items()
         ]
         found += [
-            Value(number, ratio, value)
+            Value(number, ratio, value, False, self._disturbed(number))
             for place, (ratio, values) in enumerate(sorted(self.values.items()))
             for number, value in zip(
                 self.numbers.get(ratio) or [1 + n * len(self.values) + place for n in range(len(values))],
@@ -118,6 +123,10 @@ class Series:
             )
         ]
         return sorted(found)
+
+    def _disturbed(self, number: int) -> tuple[float, ...]:
+        kinds = max(map(len, self.disturbance.values()), default=0)
+        return tuple(self.disturbance.get(number, ())) or (0.0,) * kinds
 
     @property
     def folded(self) -> int:
@@ -149,7 +158,7 @@ def by_ratio(trials: Sequence[Trial], metric: str) -> tuple[dict[float, list[flo
     numbers: dict[float, list[int]] = {}
     for trial in trials:
         value = trial.metrics.get(metric)
-        if trial.counted and value is not None and math.isfinite(value) and value > 0:
+        if trial.counts(metric) and value is not None and math.isfinite(value) and value > 0:
             values.setdefault(trial.ratio, []).append(value)
             numbers.setdefault(trial.ratio, []).append(trial.number)
     return values, numbers
@@ -160,7 +169,7 @@ def bounds_by_ratio(trials: Sequence[Trial], metric: str) -> dict[float, dict[in
     found: dict[float, dict[int, float]] = {}
     for trial in trials:
         bound = trial.bounds.get(metric)
-        if trial.counted and bound is not None and math.isfinite(bound) and bound > 0:
+        if trial.counts(metric) and bound is not None and math.isfinite(bound) and bound > 0:
             found.setdefault(trial.ratio, {})[trial.number] = bound
     return found
 
@@ -200,6 +209,8 @@ class RatioVerdict:
     """Where half of the values or more are bounds, the median is one as well."""
     stopped: tuple[int, ...] = ()
     """The numbers of the trials that were stopped, of whose value only a bound is known."""
+    loss_disturbed: float | None = None
+    """The loss with what the machine did to the trials left in it; `loss` is that without. None if it did nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values, without NaN or Infinity."""
@@ -226,6 +237,8 @@ class Verdict:
     searched: bool = False
     noise: float | None = None
     drift: Drift | None = None
+    slopes: Mapping[str, float] = field(default_factory=dict)
+    """By how many logs a log of each of `disturbance.KINDS` makes the metric worse, as far as the trials show it."""
 
     @property
     def holds_up_to(self) -> float | None:
@@ -279,6 +292,7 @@ class Verdict:
             "indifference": self.indifference,
             "noise": self.noise,
             "drift": None if self.drift is None else self.drift.to_json(),
+            "slopes": dict(self.slopes),
             "method": f"{METHOD}; {INTERVALS[self.searched]}",
             "sentence": self.sentence,
         }
@@ -313,7 +327,15 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
         series.searched,
         noise=math.expm1(levels.deviation) if levels is not None and known else None,
         drift=levels.drift if levels is not None and known else None,
+        slopes={} if levels is None else _slopes(levels, series.metric.better),
     )
+
+
+def _slopes(levels: Levels, better: str) -> dict[str, float]:
+    """Those that are not nothing."""
+    sign = 1.0 if better == "higher" else -1.0
+    known = zip(KINDS, SLOPES, levels.slopes, strict=True) if levels.slopes.size else ()
+    return {kind: sign * size * float(slope) for kind, size, slope in known if slope}
 
 
 def _shares(series: Series, values: Sequence[Value]) -> dict[float, float]:
@@ -401,6 +423,8 @@ def _against(row: RatioVerdict, series: Series, levels: Levels, level: float, ev
         return replace(row, loss=None, loss_low=None, loss_high=None, state="undecided", expected=None, chance=None)
     quotient = math.exp(-levels.lower(row.ratio, BASELINE))
     loss = sign * (1 - quotient)
+    if moved := levels.moved(row.ratio, BASELINE):
+        row = replace(row, loss_disturbed=sign * (1 - _times(quotient, -moved)))
     known = levels.difference(row.ratio, BASELINE)
     half = _half(known, level, series.quantile)
     low = high = None
@@ -413,7 +437,7 @@ def _against(row: RatioVerdict, series: Series, levels: Levels, level: float, ev
     if known is None or not known.degrees:
         return replace(row, expected=None, chance=None)
     away = sign * known.estimate - series.worse(series.max_loss)
-    chance = float(stdtr(known.degrees, away / known.error)) if known.error else float(away > 0)
+    chance = float(stdtr(known.degrees, away / known.whole)) if known.whole else float(away > 0)
     bound = series.worse(series.max_loss + (series.indifference if away <= 0 else -series.indifference))
     wanted = abs(bound - sign * known.estimate)
     if state != "undecided":

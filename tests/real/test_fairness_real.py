@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benchmarks.thief import thieves
 from support import FIGURES, deployed, out, python, request
 
-from pliant import fairness
+from pliant import fairness, telemetry
+from pliant.disturbance import disturbances
 from pliant.machine import metronome
 from pliant.machine.process import MARK, marked
 
@@ -77,3 +79,28 @@ def test_the_metronome_beats_while_cpu_is_limited_and_no_longer(five):
         five.limit(False)
     time.sleep(0.1)
     assert beats() < 50 * len(pids)
+
+
+def test_what_a_thief_takes_is_seen_as_withheld(five, tmp_path):
+    """From the host that was held back by its CPU meanwhile; without the thief it is hardly anything."""
+    promise = telemetry.Promise(0.2, None, None)
+    busy = python("import time\nend = time.time() + 3\nwhile time.time() < end: pass")
+    withheld = []
+    five.limit(["cpu"])
+    try:
+        for share in (0.0, 0.2):
+            with five.telemetry(tmp_path / f"samples-{share}"), thieves(share):
+                time.sleep(0.3)
+                began = time.monotonic()
+                out(five, "n1", *busy)
+                window = {"busy": (began, time.monotonic())}
+                time.sleep(0.3)
+            samples = telemetry.read((tmp_path / f"samples-{share}").read_text())
+            (found,) = disturbances(samples, window, {"host1": ["n1"]}, promise, os.cpu_count()).values()
+            assert found.limited == 1.0
+            assert 10e-6 < found.second_s < 50e-3
+            withheld.append(found.withheld)
+    finally:
+        five.limit(False)
+    # A fifth, without the first tenth of a millisecond of each burst; the machine's own neighbours take what they do.
+    assert withheld[1] - withheld[0] > 0.1

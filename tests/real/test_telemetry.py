@@ -148,6 +148,7 @@ def test_it_ends_with_the_deployment(tmp_path):
             placement={"a1": 1},
             links={"a1": 1},
             disks={},
+            beats={},
             out=str(tmp_path / "samples"),
         )
         (tmp_path / "plan.json").write_text(json.dumps(plan))

@@ -145,7 +145,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "4055c5365b7710d0"
+DIGEST = "c2447c23ea5e3b9d"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -14,6 +14,7 @@ from prepared_studies import MACHINE, prepare, quickstart, study
 
 from pliant import engine, measuring, rundir
 from pliant.artefacts import Artefacts
+from pliant.disturbance import Disturbance
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine.process import Completed
 from pliant.machine.together import Together
@@ -78,17 +79,40 @@ def test_a_clock_that_is_not_ours_is_not_used(wrong):
     assert measuring.operations(PHASES, {"write+read": output}) == PHASES
 
 
-def test_usage_is_of_operations_and_validity_of_phases(runner, monkeypatch, tmp_path):
-    asked = {}
+def judged(runner, monkeypatch, tmp_path, lost, metrics):
+    """A trial with these metrics, of whose operations so much was lost."""
+    asked = []
     usage = SimpleNamespace(to_json=lambda: {"write": 1})
-    monkeypatch.setattr(measuring.telemetry, "usage", lambda samples, of, *rest: asked.update(usage=of) or usage)
-    monkeypatch.setattr(measuring.validity, "invalid_reason", lambda samples, of, *rest: asked.update(valid=of) or "")
+    monkeypatch.setattr(measuring.telemetry, "usage", lambda samples, of, *rest: asked.append(of) or usage)
+    known = {name: Disturbance(0.5, 0.2, 0.1, 0.0, part, f"so it was with {name}") for name, part in lost.items()}
+    monkeypatch.setattr(measuring.disturbance, "disturbances", lambda samples, of, *rest: asked.append(of) or known)
     (tmp_path / "telemetry.txt").write_text("")
-    trial = Trial(1, "ior", 1.0, 8, 1, 1, "running", "")
+    trial = Trial(1, "ior", 1.0, 8, 1, 1, "running", "", metrics=dict.fromkeys(metrics, 1.0))
     measurement = measuring.Measurement(runner.prepared, None, lambda what: None)
     course = measuring.Course(PHASES, {"write+read": window_lines(STATED)})
-    assert measurement._judge(trial, tmp_path / "telemetry.txt", course) == ({"write": 1}, "", "")
-    assert asked == {"usage": STATED, "valid": PHASES}
+    found, reason, starved = measurement._judged(trial, tmp_path / "telemetry.txt", course)
+    assert asked == [STATED, STATED] and found.usage == {"write": 1} and starved == ""
+    return found, reason
+
+
+BANDWIDTHS = ("write_bandwidth", "read_bandwidth")
+
+
+def test_one_metric_of_a_trial_may_count_while_another_does_not(runner, monkeypatch, tmp_path):
+    trial, reason = judged(runner, monkeypatch, tmp_path, {"write": 0.02, "read": 0.03}, BANDWIDTHS)
+    assert reason == ""
+    assert trial.disturbance["write_bandwidth"] == {
+        "limited": 0.5, "stolen": 0.2, "withheld": 0.1, "second_s": 0.0, "lost": 0.02, "refused": ""
+    }  # fmt: skip
+    assert trial.disturbance["read_bandwidth"]["refused"] == "so it was with read"
+
+
+def test_a_trial_of_which_no_metric_counts_is_invalid(runner, monkeypatch, tmp_path):
+    lost = {"write": 0.03, "read": 0.03}
+    assert judged(runner, monkeypatch, tmp_path, lost, BANDWIDTHS)[1] == "so it was with write"
+    # What it did not come to does not count either way, and nor does what is not known of one.
+    assert judged(runner, monkeypatch, tmp_path, lost, BANDWIDTHS[:1])[1] == "so it was with write"
+    assert judged(runner, monkeypatch, tmp_path, {"write": 0.03}, BANDWIDTHS)[1] == ""
 
 
 # Going on

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pliant.levels import Levels
+from pliant.sequential import margin, once
 
 RATIOS = (1.0, 2.0, 4.0)
 LEVELS = {1.0: 100.0, 2.0: 95.0, 4.0: 60.0}
@@ -105,4 +106,78 @@ def test_intervals_cover_under_drift_and_without():
             for ratio in (2.0, 4.0):
                 known = levels.difference(ratio, 1.0)
                 missed += abs(known.estimate + math.log(LEVELS[ratio] / 100)) > 2.2 * known.error
+        assert missed / 300 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 300)
+
+
+# Disturbances
+
+
+def disturbed(count: int, slope: float, seed: int = 1, most: float = 0.15, noise: float = 0.02):
+    """Ratios, values, and what disturbed each: more at ratio 4 than at 2, and nothing at 1.
+
+    `slope` is in logs to a log of what was taken, of which twice as much may well be lost.
+    """
+    of, values = blocks(count, noise, seed)
+    weights = {1.0: 0.0, 2.0: 0.5, 4.0: 1.0}
+    chance = np.random.default_rng([seed, 7])
+    by = [[2 * weights[ratio] * most * chance.random()] for ratio in of]
+    return of, [value * math.exp(-slope / 2 * x) for value, (x,) in zip(values, by, strict=True)], by
+
+
+def test_what_a_disturbance_did_is_taken_out():
+    of, values, by = disturbed(8, 2.0)
+    blind, told = Levels(of, values), Levels(of, values, disturbed=by)
+    true = -math.log(0.6)
+    assert blind.lower(4.0, 1.0) - true > 0.1
+    assert told.lower(4.0, 1.0) == pytest.approx(true, abs=0.05)
+    assert told.slopes == pytest.approx([1.0], abs=0.2)
+    assert told.deviation < blind.deviation / 2
+    known = told.difference(4.0, 1.0)
+    assert known.error < blind.difference(4.0, 1.0).error
+    assert known.degrees < Levels(*blocks(8)).difference(4.0, 1.0).degrees
+
+
+def test_without_an_effect_there_is_hardly_a_slope_and_intervals_pay_for_not_knowing():
+    of, values, by = disturbed(8, 0.0)
+    blind, told = Levels(of, values), Levels(of, values, disturbed=by)
+    assert told.slopes == pytest.approx([0.0], abs=0.5)
+    assert told.lower(4.0, 1.0) == pytest.approx(blind.lower(4.0, 1.0), abs=0.05)
+    assert 1.0 < told.difference(4.0, 1.0).whole / blind.difference(4.0, 1.0).error < 2.0
+    assert blind.difference(4.0, 1.0).doubt == 0.0
+
+
+def test_a_few_values_that_cannot_tell_a_slope_make_it_as_unsure_as_it_is():
+    of, values = [1.0, 1.0, 4.0, 4.0], [100.0, 101.0, 60.0, 61.0]
+    by = [[0.0], [0.0], [0.1], [0.101]]
+    blind, told = Levels(of, values), Levels(of, values, disturbed=by)
+    assert told.difference(4.0, 1.0).doubt > 5 * blind.difference(4.0, 1.0).error
+    assert told.difference(4.0, 1.0).error < 3 * blind.difference(4.0, 1.0).error
+    assert told.difference(4.0, 1.0).degrees == pytest.approx(blind.difference(4.0, 1.0).degrees, abs=0.1)
+
+
+def test_the_same_disturbance_of_all_is_none():
+    of, values = blocks(4)
+    plain, told = Levels(of, values), Levels(of, values, disturbed=[[0.1, 0.0]] * len(of))
+    assert told.difference(4.0, 1.0) == plain.difference(4.0, 1.0)
+    assert told.slopes == pytest.approx([0.0, 0.0])
+
+
+def test_what_a_disturbance_explains_is_no_outlier():
+    of, values, by = disturbed(8, 2.0, noise=0.01)
+    burst = of.index(4.0)
+    values[burst] *= math.exp(-1.0) / math.exp(-by[burst][0])
+    by[burst] = [1.0]
+    assert burst in Levels(of, values).outliers
+    assert Levels(of, values, disturbed=by).outliers == ()
+
+
+def test_intervals_cover_with_disturbances():
+    """Student's of 95 %, 5 blocks, with slopes that the values hardly tell to ones that they tell well."""
+    for slope in (0.0, 0.5, 1.0, 3.0):
+        missed = 0
+        for seed in range(150):
+            levels = Levels(*(told := disturbed(5, slope, seed, noise=0.05))[:2], disturbed=told[2])
+            for ratio in (2.0, 4.0):
+                known = levels.difference(ratio, 1.0)
+                missed += abs(known.estimate + math.log(LEVELS[ratio] / 100)) > margin(known, 0.05, once)
         assert missed / 300 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 300)

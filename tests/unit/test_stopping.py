@@ -14,6 +14,7 @@ from prepared_studies import prepare, study
 from test_engine import Heard, Kept, Stored
 
 from pliant import cluster, engine, measuring, patience, workloads
+from pliant.disturbance import Disturbance
 from pliant.errors import TrialError
 from pliant.machine.process import CommandFailed, Completed, run
 from pliant.machine.together import Together
@@ -76,7 +77,7 @@ def quick(machine, monkeypatch):
     """Patience is short, and telemetry finds the machine in order."""
     monkeypatch.setattr(patience, "PATIENCE_S", 0.3)
     monkeypatch.setattr(workloads, "BEGINNING_S", 0.0)
-    monkeypatch.setattr(measuring.validity, "invalid_reason", lambda *_: "")
+    monkeypatch.setattr(measuring.disturbance, "disturbances", lambda *_: {})
 
 
 def runner(tmp_path, monkeypatch, lines=BEGINS, before: Sequence[Trial] = (BASELINE,), *edits: str):
@@ -147,7 +148,8 @@ def test_a_study_in_which_everything_is_stopped_comes_to_its_end(tmp_path, monke
 
 def test_a_machine_that_ran_out_meanwhile_makes_it_invalid(tmp_path, monkeypatch):
     """And the clients that were killed are no better for it."""
-    monkeypatch.setattr(measuring.validity, "invalid_reason", lambda *_: "no idle CPU")
+    lost = {"write": Disturbance(0.0, 0.0, 0.0, 0.0, 1.0, "no idle CPU")}
+    monkeypatch.setattr(measuring.disturbance, "disturbances", lambda *_: lost)
     made = runner(tmp_path, monkeypatch)
     made.all(Schedule(TODO))
     assert [(trial.state, trial.reason) for trial in new(made)] == [("invalid", "no idle CPU")] * 4

@@ -169,13 +169,14 @@ def test_a_trial_added_to_a_run_of_the_first_version_keeps_what_was_used(first_v
 def test_a_trial_from_before_any_was_stopped_is_read_and_was_not_changed(tmp_path, store):
     """Its record has no bounds, and its digest knows of none."""
     trial = runs.trials()[0]
-    old = {name: value for name, value in trial.to_json().items() if name != "bounds"}
+    old = {name: value for name, value in trial.to_json().items() if name not in ("bounds", "disturbance")}
     assert Trial.from_json(old) == trial
     store.end(trial)
     digest = sha256(json.dumps(old, sort_keys=True).encode())
     with sqlite3.connect(tmp_path / DATABASE) as connection:
         assert connection.execute("SELECT digest FROM trial").fetchone()[0] == digest
-        connection.execute("ALTER TABLE trial DROP COLUMN bounds")
+        for column in ("bounds", "disturbance"):
+            connection.execute(f"ALTER TABLE trial DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 5")
     connection.close()
     with Store.open(tmp_path) as again:

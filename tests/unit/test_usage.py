@@ -1,4 +1,4 @@
-"""What hosts used, whether a trial is valid, and what limits: on samples made by hand."""
+"""What hosts used, and what limits: on samples made by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from pliant import telemetry
 from pliant.telemetry import HostUsage, PhaseUsage, Promise, ResourceUse, Usage, limiting, read, usage
-from pliant.validity import invalid_reason, starved
 
 PROMISE = Promise(cores=0.2, nic_bit_s=200e6, disk_byte_s=60e6, memory_bytes=1 << 30)
 NIC, DISK = 25e6, 60e6
@@ -345,122 +344,11 @@ def test_shares_are_shares_whatever_is_used(cpu, up, disk, split, begin, length)
     assert Usage.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-# Validity
-
-MACHINE = {
-    "machine/user_s": 0.3,
-    "machine/system_s": 0.2,
-    "machine/idle_s": 1.5,
-    "machine/steal_s": 0.0,
-    "machine/swapped_in_bytes": 0.0,
-    "machine/swapped_out_bytes": 0.0,
-    "host/host1/cpu_s": 0.1,
-    "host/host2/cpu_s": 0.1,
-    **TRAFFIC,
-}
-
-
-def reason(counters=None, *, windows=None, promise=PROMISE, cores=CORES, samples=None, **keys) -> str:
-    samples = read(text({**MACHINE, **(counters or {})}, **keys)) if samples is None else samples
-    return invalid_reason(samples, windows or {"write": (100.0, 105.0), "read": (105.0, 110.0)}, HOSTS, promise, cores)
-
-
-def test_a_quiet_machine_is_fine():
-    assert reason() == ""
-
-
-HELD_BACK = {"host/host1/throttled_periods": 100.0}
-"""All periods of a second."""
-
-
-def test_stolen_time_is_compared_with_what_was_asked_for():
-    took = "the hypervisor took 12 % of the CPU time that the machine asked for"
-    assert reason({**HELD_BACK, "machine/steal_s": 0.0682}) == took
-    assert reason({**HELD_BACK, "machine/steal_s": 0.0526}) == ""
-    # 12 % of very little is noise of the clock's ticks.
-    assert reason({**HELD_BACK, "machine/steal_s": 0.001, "machine/user_s": 0.005, "machine/system_s": 0.002}) == ""
-
-
-def test_stolen_time_counts_where_hosts_are_held_back_by_their_cpu():
-    """What a NIC or a disk limits does not feel it."""
-    assert reason({"machine/steal_s": 0.0682}) == ""
-    assert reason({**HELD_BACK, "host/host1/throttled_periods": 50.0, "machine/steal_s": 0.0682}) == ""
-    assert reason({**HELD_BACK, "host/host1/throttled_periods": 50.0, "machine/steal_s": 0.15}) != ""
-
-
-def test_only_what_was_stolen_during_the_trial_counts():
-    stolen = {"machine/steal_s": lambda t: 0.5 if t < 4 else 0.0}
-    assert reason(HELD_BACK | stolen, windows={"write": (104.5, 109.0)}) == ""
-    assert reason(HELD_BACK | stolen) != ""
-
-
-def test_nodes_that_starved_are_named_the_one_that_did_so_longest_first():
-    samples = read(text({**MACHINE, "node/a1/starved_s": 1.0, "node/b1/starved_s": 0.5, "node/c1/starved_s": 0.0}))
-    windows = {"write": (100.0, 105.0), "read": (106.0, 110.0)}
-    assert starved(samples, windows) == "a1 wanted a CPU and got none for 9 s (and b1 for less)"
-    assert starved(samples, {"write": (100.0, 100.5)}) == ""
-    assert starved(read(text(MACHINE)), windows) == ""
-
-
-@pytest.mark.parametrize("way", ["in", "out"])
-def test_swapping(way):
-    assert reason({f"machine/swapped_{way}_bytes": 2 * 2**20}) == "the machine swapped 20 MiB"
-    assert reason({f"machine/swapped_{way}_bytes": 2**16}) == ""
-
-
-EXHAUSTED = {"machine/user_s": 1.5, "machine/system_s": 0.5, "machine/idle_s": 0.0}
-
-
-def test_no_idle_cpu_while_a_host_lacks_its_budget():
-    found = reason({**EXHAUSTED, "host/host1/cpu_s": 0.2})
-    assert found == (
-        "the machine had no idle CPU for 100 % of the time in which not all hosts got their 0.2 cores, "
-        "host2 least of all"
-    )
-
-
-@pytest.mark.parametrize(
-    "counters",
-    [
-        {"host/host1/cpu_s": 0.2, "host/host2/cpu_s": 0.2},  # busy because of the hosts: they got what was promised
-        {"host/host1/cpu_s": 0.2, "host/host2/cpu_s": 0.01},  # the other wanted nothing
-        {"host/host1/throttled_periods": 60.0, "host/host2/throttled_periods": 60.0},  # held back by the quota itself
-        {"machine/idle_s": 0.07},
-        {"machine/idle_s": 0.0, "machine/iowait_s": 0.2},  # idle as well, while something waits for a disk
-        {"machine/idle_s": lambda t: 1.5 if t > 0.55 else 0.0},  # a moment only
-    ],
-)
-def test_a_busy_machine_that_keeps_its_promises_is_fine(counters):
-    assert reason({**EXHAUSTED, **counters}) == ""
-
-
-def test_less_than_a_tick_is_not_idle():
-    assert reason({**EXHAUSTED, "machine/idle_s": 0.05}) != ""
-
-
-def test_exhaustion_of_a_part_of_the_time():
-    late = {"machine/idle_s": lambda t: 1.5 if t < 8 else 0.0}
-    assert reason({**EXHAUSTED, **late}).startswith("the machine had no idle CPU for 1")
-    assert reason({**EXHAUSTED, **late}, windows={"write": (100.0, 107.5)}) == ""
-
-
-def test_a_greater_machine_needs_more_idle_cpu():
-    idle = {"machine/idle_s": 0.5}
-    assert reason({**EXHAUSTED, **idle}, cores=2) == ""
-    assert reason({**EXHAUSTED, **idle}, cores=64) != ""
-
-
-def test_without_a_promise_of_cpu_nothing_is_lacking():
-    assert reason(EXHAUSTED, promise=Promise(None, 200e6, 60e6)) == ""
-
-
-def test_a_machine_that_stood_still():
-    whole = text(MACHINE).split("\n")
-    samples = read("\n".join([*whole[:30], *whole[41:]]))
-    assert reason(samples=samples) == "the machine did not let telemetry run: no sample for 2.4 s of phase read"
-    assert reason(samples=read("\n".join([*whole[:30], *whole[32:]]))) == ""
-    assert reason(samples=read("")) == "the machine did not let telemetry run: no sample for 5.0 s of phase write"
-    assert reason(length_s=5.0).endswith("no sample for 5.0 s of phase read")  # the sampler was killed
+def test_what_was_before_a_short_phase_does_not_say_when_it_was_active():
+    """What is left of an interval at its beginning has the rate of what was before."""
+    traffic = {"node/client1/sent_bytes": lambda t: 1e8 if t < 4.8 else 1e5}
+    found = used({"host/host1/cpu_s": 0.1, **traffic}, windows=(104.75, 105.25))
+    assert found.active_s == pytest.approx(0.25), "and not 0.05"
 
 
 # What limits
@@ -573,7 +461,7 @@ def test_columns_are_those_that_are_sampled():
 
     groups = cgroup.CgroupV1(dict.fromkeys(cgroup.CONTROLLERS, cgroup.Path("/nowhere")))
     where = {"server1": 1, "client1": 1}
-    plan = sampling.plan(groups, "g", hosts=1, placement=where, links=where, disks={"server1": "7:1"}, out="")
+    plan = sampling.plan(groups, "g", hosts=1, placement=where, links=where, disks={"server1": "7:1"}, beats={}, out="")
     names = {each["name"] for kind in ("hosts", "files", "links", "queues") for each in plan[kind]}
     for own, each in telemetry._counters("host1", ["server1"]).values():
         assert {own, *each.values()} - {""} <= names

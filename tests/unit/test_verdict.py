@@ -18,7 +18,18 @@ BANDWIDTH = Metric("write_bandwidth", "MiB/s", "higher")
 DURATION = Metric("duration", "s", "lower")
 HOSTS = {1.0: 8, 2.0: 4, 4.0: 2, 8.0: 1}
 KEYS = {"ratio", "hosts", "trials", "median", "low", "high", "loss", "loss_low", "loss_high", "state"}
-KEYS |= {"expected", "chance", "hope", "grid", "outliers", "passed_over", "at_least", "median_is", "stopped"}
+KEYS |= {
+    "expected",
+    "chance",
+    "hope",
+    "grid",
+    "outliers",
+    "passed_over",
+    "at_least",
+    "median_is",
+    "stopped",
+    "loss_disturbed",
+}
 
 
 def series(values, metric=BANDWIDTH, max_loss=0.10, hosts=None, **more):

@@ -546,6 +546,7 @@ class Deployment:
             placement=self.placed,
             links={node.name: node.number for node in self.nodes.values()},
             disks={node.name: disks.number(node.device) if node.device else None for node in self.nodes.values()},
+            beats={host: {cpu: f"{self._beat}-{cpu}" for cpu in kept} for host, kept in enumerate(self.kept_on, 1)},
             out=str(out),
         )
         self.journal.write("sampler.json", plan)

@@ -40,21 +40,23 @@ def plan(
     placement: Mapping[str, int],
     links: Mapping[str, int],
     disks: Mapping[str, str | None],
+    beats: Mapping[int, Mapping[int, str]],
     out: str,
     every_s: float = EVERY_S,
 ) -> dict[str, Any]:
     """The plan of `sampler` for a deployment as it is folded now; it is JSON.
 
     `group` is the deployment's ("pliant-ID"), `placement` maps each node to its host (1 to `hosts`), `links` to its
-    number in the fabric, `disks` to its disk's "MAJOR:MINOR". `out` is the file to write, `every_s` the time between
-    two samples. After a refold another plan is needed.
+    number in the fabric, `disks` to its disk's "MAJOR:MINOR", `beats` a host to its CPUs, and each to the file in
+    which the metronome tells how late it was there. `out` is the file to write, `every_s` the time between two samples.
+    After a refold another plan is needed.
     """
     numbers = range(1, hosts + 1)
     found: dict[str, Any] = {"every_s": every_s, "out": out}
     found["hosts"] = [
         counter for host in numbers for counter in _group(cgroups, f"{group}/host-{host}", f"host/host{host}")
     ]
-    files = _machine()
+    files = _machine() + [each for host in numbers for each in _withheld(f"host/host{host}", beats.get(host, {}))]
     for node, host in placement.items():
         own = _group(cgroups, f"{group}/host-{host}/{node}", f"node/{node}")
         files += [counter for counter in own if counter["name"].endswith(("/cpu_s", "/memory_bytes"))]
@@ -86,6 +88,10 @@ def plan(
         for what in ("bytes", "packets", "drops", "backlog_bytes")
     ]
     return found
+
+
+def _withheld(prefix: str, beats: Mapping[int, str]) -> list[dict[str, Any]]:
+    return [{"name": f"{prefix}/withheld_cpu{cpu}_s", "factor": 1e-9, "file": file} for cpu, file in beats.items()]
 
 
 def _group(cgroups: Cgroups, group: str, prefix: str) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pliant.comparison import Comparison, compare
+from pliant.disturbance import covariates
 from pliant.proportions import rescaled
+from pliant.report import disturbances
 from pliant.report.faults import FaultReport, fault_reports
 from pliant.report.limits import PhaseLimits, phase_limits, phase_of
 from pliant.report.provenance import provenance
@@ -54,6 +56,8 @@ class Analysis:
     notes: tuple[str, ...]
     limits: tuple[PhaseLimits, ...] = ()
     faults: tuple[FaultReport, ...] = ()
+    disturbed: tuple[disturbances.Row, ...] = ()
+    """What the machine did to each value; empty where that is not known."""
     saved: Saved | None = None
     """What the search saved against a full grid; None where there was no search, or nothing was decided."""
 
@@ -252,11 +256,12 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores)
     lost = [problem for report in faults for problem in report.problems]
     notes = (*(f"{problem[:1].upper()}{problem[1:]}." for problem in lost), *_notes(info, trials, verdicts))
-    notes += tuple(provenance(info, trials))
+    disturbed = disturbances.rows(info, trials)
+    notes += (*disturbances.notes(disturbed, verdicts), *provenance(info, trials))
     about = (store.facts(), store.study_toml())
     limits = phase_limits(info, trials)
     search = saved(trials, plain(info, verdicts), info.hosts) if info.search == "adaptive" else None
-    return Analysis(info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, search)
+    return Analysis(info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, disturbed, search)
 
 
 def judged(info: RunInfo, trials: Sequence[Trial]) -> tuple[Verdict, ...]:
@@ -281,6 +286,7 @@ def _series(trials: Sequence[Trial], workload: str, metric: Metric, info: RunInf
         info.indifference,
         info.repetitions if searched else None,
         bounds_by_ratio(mine, metric.name),
+        covariates(mine, metric.name),
     )
 
 

@@ -57,13 +57,10 @@ def phase_limits(info: RunInfo, trials: Sequence[Trial]) -> tuple[PhaseLimits, .
 
 
 def phase_of(metric: Metric, phases: Sequence[PhaseLimits], ratio: float) -> PhaseLimits | None:
-    """The one of its workload's phases that yields a metric, of those known at that ratio; None if there is none.
-
-    It is the one that does least besides, and of several like it the longest: an operation that is too short for
-    telemetry is known only as a part of the job that it was measured in.
-    """
-    own = [phase for phase in phases if metric.is_of(phase.phase) and ratio in phase.ratios]
-    return min(own, key=lambda phase: (phase.phase.count("+"), -phase.duration_s), default=None)
+    """The one of its workload's phases that yields a metric, of those known at that ratio; None if there is none."""
+    own = {phase.phase: phase for phase in phases if ratio in phase.ratios}
+    name = metric.one_of({each: phase.duration_s for each, phase in own.items()})
+    return None if name is None else own[name]
 
 
 def _usages(info: RunInfo, trials: Sequence[Trial], workload: str) -> dict[float, list[Usage]]:
