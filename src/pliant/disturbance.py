@@ -43,6 +43,8 @@ MOST_WITHHELD = 0.25
 such an operation is mostly the machine's."""
 SWAP_BYTE_S = 20e6
 """What a machine swaps at, at the least, in bytes/s: pages of 4 KiB, each of which a disk takes 0.2 ms for."""
+_NEIGHBOURS = 0.02
+"""What was taken, as a median over metrics, from which on neighbours are worth a word."""
 _IDLE = 0.02
 _TICK_S = 0.01
 """The machine has no idle CPU if less than this part of it, and one clock tick, is idle in a window."""
@@ -122,6 +124,24 @@ def covariates(trials: Sequence[Trial], metric: str) -> dict[int, tuple[float, .
         logs = zip(SLOPES, (withheld, work), strict=True)
         found[number] = tuple(slope * each["limited"] * log for slope, log in logs)
     return found
+
+
+def neighbours(trials: Sequence[Trial]) -> str:
+    """What the machine's neighbours took in trials, and what helps, in a sentence; "" if it is too little to matter."""
+    taken = [
+        (max(each["stolen"], each["withheld"]), each["limited"])
+        for trial in trials
+        if trial.counted
+        for each in trial.disturbance.values()
+    ]
+    if not taken or median(part * limited for part, limited in taken) < _NEIGHBOURS:
+        return ""
+    parts = sorted(part for part, limited in taken if limited > 0)
+    return (
+        f"this machine has neighbours: they took {100 * parts[0]:.0f} to {100 * parts[-1]:.0f} % of its CPU in the "
+        f"first {len(trials)} trials; losses allow for it, but a verdict needs more trials. Another hour, or a machine "
+        "of its own, needs fewer"
+    )
 
 
 def disturbances(

@@ -19,6 +19,7 @@ from pliant.artefacts import Artefacts
 from pliant.calibration import TOLERANCE, calibrate_hosts
 from pliant.cluster import Cluster, NotIntact, numbers
 from pliant.determined import Determined
+from pliant.disturbance import neighbours
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.keeping import Keeper
 from pliant.machine import facts
@@ -40,6 +41,8 @@ _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
 _INVALID = 4
 """How often it may be invalid, which is no fault of what is measured, before the machine is taken to be unfit."""
+_FIRST = 4
+"""After so many trials it is told what the machine's neighbours take."""
 
 
 class Listener(Protocol):
@@ -300,6 +303,8 @@ class _Runner:
         over = trial.counted or states.count("failed") >= attempts or states.count("invalid") >= _INVALID
         if over:
             self.over.append(trial)
+            if len(self.over) == _FIRST and (said := neighbours(self.over)):
+                self.listener.note(said)
             del self.tried[key_of(trial)]
         return over
 

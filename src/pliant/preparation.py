@@ -188,7 +188,7 @@ def _prepare(study: Study, machine: facts.Facts) -> Prepared:
     real = host.real if host.scaled else None
     problems = overdrawn(figures, len(nodes), disks, host.disk_size, machine, promises(), real)
     if figures.latency_s and not machine.netem and not facts.missing(("tc", "unshare")):
-        remedy = "`modprobe sch_netem`, or use a kernel with CONFIG_NET_SCH_NETEM, or leave `latency` out"
+        remedy = f"{facts.having('sch_netem')} (CONFIG_NET_SCH_NETEM), or leave `latency` out"
         problems.append(("platform.host.latency", f"this machine's kernel cannot delay packets (netem): {remedy}"))
     if problems:
         raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
@@ -212,7 +212,7 @@ def _need_kernel(study: Study) -> None:
     if unknown := facts.missing_filesystems(composition.kernel):
         raise UserError(
             f"{study.filesystem.kind} requires {' and '.join(unknown)} of the kernel, which this machine's has not: "
-            f"{facts.loading(unknown)}, or use a kernel that has it"
+            f"{facts.loading(unknown)}"
         )
     for role in composition.one_per_kernel:
         if study.filesystem.roles.get(role, 0) > 1:

@@ -114,7 +114,6 @@ class Snapshot:
     """What pliant could leave on a machine, each thing in words."""
 
     namespaces: frozenset[str]
-    named_namespaces: frozenset[str]
     links: frozenset[str]
     mounts: frozenset[str]
     loops: frozenset[str]
@@ -132,9 +131,10 @@ class Snapshot:
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         return Snapshot(
             namespaces=frozenset(namespaces),
-            named_namespaces=frozenset(run("ip", "netns")),
             links=frozenset(re.sub(r"(mtu|state|qlen) \S+|<.*?>", "", line) for line in run("ip", "-o", "link")),
-            mounts=frozenset(line.partition(" - ")[0].split()[4] for line in mounts if not _of(others, line)),
+            mounts=frozenset(
+                mount for line in mounts if not _of(others, line) and not _named(mount := line.split()[4])
+            ),
             loops=frozenset(line.partition(":")[0] for line in loops),
             groups=frozenset(g for g in _groups() if not _of(others, g)),
             state=frozenset(p.name for p in STATE.iterdir() if p.name not in others) if STATE.exists() else frozenset(),
@@ -155,6 +155,11 @@ def nothing_left(before: Snapshot, timeout_s: float = 10.0) -> None:
     while left := Snapshot.take().left(before):
         assert time.monotonic() < deadline, f"left on the machine: {json.dumps(left, indent=1)}"
         time.sleep(0.1)
+
+
+def _named(mount: str) -> bool:
+    """Whether it is a network namespace with a name, of which pliant makes none: others may, at any time."""
+    return mount.startswith("/run/netns")
 
 
 def _others() -> set[str]:

@@ -25,10 +25,7 @@ def test_nfs_is_refused_or_deployed(tmp_path, machine):
     file.write_text(TEXT)
     done = support.pliant("check", file)
     assert done.returncode == 2
-    assert (
-        "nfs requires nfs4 and nfsd of the kernel, which this machine's has not: modprobe -a fs-nfs4 fs-nfsd"
-        in done.stderr
-    )
+    assert "nfs requires nfs4 and nfsd of the kernel, which this machine's has not: " in done.stderr
 
 
 def deployed():

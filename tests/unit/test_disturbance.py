@@ -7,7 +7,7 @@ import math
 import pytest
 from test_usage import CORES, HOSTS, NIC, PROMISE, TRAFFIC, text
 
-from pliant.disturbance import LEAST_BEARABLE, SLOPES, bearable, by_metric, covariates, disturbances
+from pliant.disturbance import LEAST_BEARABLE, SLOPES, bearable, by_metric, covariates, disturbances, neighbours
 from pliant.stalls import starved
 from pliant.telemetry import Promise, read
 from pliant.trial import Trial
@@ -107,6 +107,13 @@ def test_only_what_counts_has_covariates():
     assert covariates(trials, "y") == {}
     assert [each.counts("x") for each in trials] == [True, False, False, True]
     assert trials[2].counts("y")
+
+
+def test_what_neighbours_took_is_told_if_it_matters():
+    trials = [trial(1, stolen=0.04), trial(2, stolen=0.17), trial(3, withheld=0.05), trial(4, "invalid", stolen=0.9)]
+    assert neighbours(trials).startswith("this machine has neighbours: they took 4 to 17 % of its CPU in the first 4")
+    assert neighbours([trial(1, stolen=0.17, limited=0.05)] * 3) == ""
+    assert neighbours([trial(1), trial(2)]) == neighbours([]) == ""
 
 
 # What does not

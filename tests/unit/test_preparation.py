@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from study_files import edited
 from pliant import engine, preparation
 from pliant import mpi as mpi_
 from pliant.errors import UserError
-from pliant.machine import promised
+from pliant.machine import facts, promised
 from pliant.machine.journal import Journal
 from pliant.machine.process import Completed
 from pliant.platforms.emulated import Budget
@@ -54,12 +55,17 @@ def test_missing_programs_are_named_with_what_installs_them(machine, absent, sen
     assert str(refused.value) == sentence
 
 
-def test_a_kernel_without_the_file_systems_that_are_needed(machine):
+def test_a_kernel_without_the_file_systems_that_are_needed(machine, monkeypatch, tmp_path):
     machine.kernel = ()
-    with pytest.raises(UserError) as refused:
-        prepare(study())
-    said = "glusterfs requires fuse of the kernel, which this machine's has not: modprobe -a fs-fuse, or use a kernel"
-    assert str(refused.value) == f"{said} that has it"
+    (tmp_path / platform.release()).mkdir()
+    said = "glusterfs requires fuse of the kernel, which this machine's has not: "
+    load = "modprobe -a fs-fuse, or use a kernel that has it"
+    none = "use a kernel that has it; this one has no modules that could be loaded"
+    for modules, remedy in ((tmp_path, load), (tmp_path / "none", none)):
+        monkeypatch.setattr(facts, "MODULES", modules)
+        with pytest.raises(UserError) as refused:
+            prepare(study())
+        assert str(refused.value) == said + remedy
 
 
 def test_what_a_kernel_carries_once_is_refused_twice(machine):

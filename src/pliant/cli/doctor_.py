@@ -72,11 +72,11 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
         ),
         ("root", machine.root, "yes" if machine.root else "run pliant with sudo", True),
         ("control groups", not machine.cgroups_error, _layout(machine.cgroups) or machine.cgroups_error, True),
-        ("overlayfs", machine.overlay, "for the roots of nodes" if machine.overlay else "modprobe overlay", True),
-        ("loop devices", machine.loop, "for the disks of nodes" if machine.loop else "modprobe loop", True),
-        ("FUSE", machine.fuse, "for the mounts of clients" if machine.fuse else "modprobe fuse", True),
+        ("overlayfs", machine.overlay, "for the roots of nodes" if machine.overlay else facts.having("overlay"), True),
+        ("loop devices", machine.loop, "for the disks of nodes" if machine.loop else facts.having("loop"), True),
+        ("FUSE", machine.fuse, "for the mounts of clients" if machine.fuse else facts.having("fuse"), True),
     ]
-    remedy = "no `latency`: modprobe sch_netem, or a kernel with CONFIG_NET_SCH_NETEM"
+    remedy = f"no `latency`: {facts.having('sch_netem')} (CONFIG_NET_SCH_NETEM)"
     found.append(("latency of links", machine.netem, "netem" if machine.netem else remedy, False))
     for program, package in facts.PROGRAMS.items():
         where = facts.which(program)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 5.0
 """What a node is given to say how it is."""
+_COLUMNS = ("name", "role", "host", "address")
+"""What is shown of a node besides its state."""
 
 
 @click.command(short_help="Show what is up on this machine.")
@@ -32,11 +34,12 @@ def command(as_json: bool, health: bool) -> None:
         print("nothing is up")
     for each in [] if as_json else found:
         print(f"{each['id']}  {each['state']:<8} {each['title']}  since {each['since']}")
+        widths = {key: max((len(node[key]) for node in each["nodes"]), default=0) for key in _COLUMNS}
         for node in each["nodes"]:
             said = "" if node["health"] in (None, "good") else f": {node['said']}" if node["said"] else ""
             state = node["state"] if node["state"] != "up" or node["health"] is None else node["health"]
-            line = f"  {node['name']:<12} {node['role']:<10} {node['host']:<8} {node['address']:<12} {state}{said}"
-            print(line.rstrip())
+            line = "".join(f"  {node[key]:<{widths[key]}}" for key in _COLUMNS)
+            print(f"{line}  {state}{said}".rstrip())
 
 
 def _found(health: bool) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ PROGRAMS = {
     "mkfs.ext4": "e2fsprogs",
 }
 """Programs that the machine layer runs, and the Debian packages that have them."""
+MODULES = Path("/lib/modules")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,16 @@ def missing_filesystems(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if name not in known and not _loadable(f"fs-{name}")]
 
 
+def having(*modules: str) -> str:
+    """What makes a kernel have what is in these modules, or aliases: one without modules cannot load any."""
+    if MODULES.joinpath(platform.release()).is_dir():
+        return f"modprobe -a {' '.join(modules)}, or use a kernel that has it"
+    return "use a kernel that has it; this one has no modules that could be loaded"
+
+
 def loading(names: Sequence[str]) -> str:
-    """How a user would have the kernel load the modules of file systems, by their aliases."""
-    return f"modprobe -a {' '.join(f'fs-{name}' for name in names)}"
+    """The same for file systems."""
+    return having(*(f"fs-{name}" for name in names))
 
 
 def load_filesystems(names: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from pliant.comparison import Comparison, compare
@@ -21,6 +22,7 @@ from pliant.savings import Savings, Spent, savings
 from pliant.store import RunInfo, Store
 from pliant.telemetry import Limit
 from pliant.trial import Trial
+from pliant.units import format_duration
 from pliant.verdict import (
     BASELINE,
     SPELLING,
@@ -327,13 +329,31 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
     if undecided := sum(row.ratio != BASELINE for v in verdicts for row in v.undecided):
         claims = sum(len(v.ratios) - 1 for v in verdicts)
         verb = "is" if undecided == 1 else "are"
-        remedy = "more trials, or less noise, would decide"
-        yield f"{undecided} of {plural(claims, 'state')} {verb} undecided: {remedy}."
+        yield f"{undecided} of {plural(claims, 'state')} {verb} undecided: {_remedy(verdicts, trials)}."
     if drifting := [metric_title(v.metric) for v in verdicts if v.drift is not None and v.drift.shown]:
         yield f"The machine drifted while these were measured, which losses make allowance for: {join(drifting)}."
     if outlying := sorted({number for v in verdicts for row in v.ratios for number in row.outliers}):
         which = join([f"trial {number}" for number in outlying])
         yield f"Outliers, drawn in and not left out, are values of {which}."
+
+
+def _remedy(verdicts: Sequence[Verdict], trials: Sequence[Trial]) -> str:
+    """What would decide what is undecided: how many trials more, of a workload at a ratio and of its baseline each."""
+    more: dict[tuple[str, float], int] = {}
+    for verdict in verdicts:
+        for row in verdict.undecided:
+            if row.expected:
+                for ratio in (row.ratio, BASELINE):
+                    key = verdict.workload, ratio
+                    more[key] = max(more.get(key, 0), row.expected)
+    lasted = {key: [t.duration_s for t in trials if t.counted and (t.workload, t.ratio) == key] for key in more}
+    if not more or not all(lasted.values()):
+        return "more trials, or less noise, would decide"
+    took_s = sum(count * median(lasted[key]) for key, count in more.items())
+    return (
+        f"about {plural(sum(more.values()), 'more trial')}, {format_duration(round(took_s))} of them, would decide "
+        "what trials can; what is measured is kept if the study is run on with a larger budget"
+    )
 
 
 def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
