@@ -1,6 +1,6 @@
 """Simulates the search on folding curves whose truth is known: how often is a verdict wrong, and what does it cost?
 
-    python -m benchmarks.simulate_search [--curves 400] [--noise 5,10,15] [--shapes smooth,stairs]
+    python -m benchmarks.simulate_search [--curves 400] [--noise 5,10,15] [--shapes smooth,stairs] [--blind]
 
 prints the table of docs/statistics.md. Each cell draws many curves of one shape; the search runs on each as it would on
 a machine, trial by trial, until it says that nothing is left. Then the same curves are measured by full grids, judged
@@ -292,10 +292,15 @@ def grid(machine: Machine, repetitions: int, seed: int) -> Outcome:
     return outcome(verdict_on(trials, None), machine.losses)
 
 
-def machines(shape: Callable[[float, np.random.Generator], Machine], noise: float, curves: int) -> Iterator[Machine]:
-    """The same curves each time."""
+Shape = Callable[[float, np.random.Generator], Machine]
+
+
+def machines(shape: Shape, noise: float, curves: int, told: bool = True) -> Iterator[Machine]:
+    """The same curves each time; unless it is `told`, nobody knows what disturbed their trials."""
     for number in range(curves):
-        yield shape(noise, np.random.default_rng([SHAPES.index(shape), round(1000 * noise), number]))
+        machine = shape(noise, np.random.default_rng([SHAPES.index(shape), round(1000 * noise), number]))
+        machine.told = told
+        yield machine
 
 
 def share(found: Sequence[bool]) -> float:
@@ -303,30 +308,31 @@ def share(found: Sequence[bool]) -> float:
     return sum(found) / len(found)
 
 
-def equal_grid(shape: Callable[[float, np.random.Generator], Machine], noise: float, curves: int, right: float) -> int:
+def equal_grid(shape: Shape, noise: float, curves: int, told: bool, right: float) -> int:
     """The fewest repetitions with which a full grid is right as often; `MOST_OF_A_GRID` if it is not with so many."""
     few, many = 1, MOST_OF_A_GRID
     while many - few > 1:
         repetitions = (few + many) // 2
-        found = [grid(m, repetitions, n).right for n, m in enumerate(machines(shape, noise, curves))]
+        found = [grid(m, repetitions, n).right for n, m in enumerate(machines(shape, noise, curves, told))]
         few, many = (few, repetitions) if share(found) >= right else (repetitions, many)
     return many
 
 
-def cell(asked: tuple[int, float, int]) -> str:
+def cell(asked: tuple[int, float, int, bool]) -> str:
     """One row of the table."""
-    shape, noise, curves = SHAPES[asked[0]], asked[1], asked[2]
-    found = [searched(machine, number) for number, machine in enumerate(machines(shape, noise, curves))]
+    shape, noise, curves, told = SHAPES[asked[0]], *asked[1:]
+    found = [searched(machine, number) for number, machine in enumerate(machines(shape, noise, curves, told))]
     right = share([each.right for each in found])
     trials = float(np.mean([each.trials for each in found]))
-    full = equal_grid(shape, noise, curves, right) * len(RATIOS)
+    full = equal_grid(shape, noise, curves, told, right) * len(RATIOS)
     more = "≥ " if full == MOST_OF_A_GRID * len(RATIOS) else ""
     wrong, open_ = share([each.wrong for each in found]), share([not each.answered for each in found])
     ever_off = share([each.off for each in found])
     shares = (
         f"{wrong:.1%} | {ever_off:.1%} | {right:.0%} | {open_:.0%} | {trials:.0f} | {more}{full} | {trials / full:.0%}"
     )
-    return f"| {shape.__name__.replace('_', ' ')} | {noise:.0%} | {shares} |".replace("%", " %")
+    name = shape.__name__.replace("_", " ") + (", blind" if not told else "")
+    return f"| {name} | {noise:.0%} | {shares} |".replace("%", " %")
 
 
 def main() -> None:
@@ -335,10 +341,11 @@ def main() -> None:
     parser.add_argument("--curves", type=int, default=400)
     parser.add_argument("--noise", default=",".join(f"{noise:.0%}".rstrip("%") for noise in NOISES))
     parser.add_argument("--shapes", default=",".join(shape.__name__ for shape in SHAPES))
+    parser.add_argument("--blind", action="store_true", help="as if nobody knew what disturbed trials")
     asked = parser.parse_args()
     names = [shape.__name__ for shape in SHAPES]
     cells = [
-        (names.index(name), float(noise) / 100, asked.curves)
+        (names.index(name), float(noise) / 100, asked.curves, not asked.blind)
         for name in asked.shapes.split(",")
         for noise in asked.noise.split(",")
     ]
