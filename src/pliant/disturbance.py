@@ -6,8 +6,8 @@ too little to matter. Of each operation, and so of each metric, it is judged by 
 * **What enters the analysis** (`covariates`, for `pliant.levels`), for the part of the operation in which CPU could
   limit it, which is all but what a NIC or a disk did: the CPU time that was withheld from hosts, and how much work a
   second of it was worth. Withheld is the larger one of two. One is the share of what was asked for that the hypervisor
-  took (steal): mostly as it wakes a CPU that sleeps, so that those wait who have little to do and do it often. The other
-  is the part of the time in which hosts' CPUs were not there for them, for a hypervisor or a program of higher
+  took (steal): mostly as it wakes a CPU that sleeps, so that those wait who have little to do and do it often. The
+  other is the part of the time in which hosts' CPUs were not there for them, for a hypervisor or a program of higher
   priority, as the metronome's late beats tell (`pliant.machine.metronome`).
 * **What does not, and is added up** (`Disturbance.lost`): the part of an operation's time, at most, that was lost as
   the machine stood still, swapped, or without a metronome had no idle CPU for a host that wanted it. If a metric can
