@@ -117,22 +117,24 @@ def test_the_verdict_has_what_the_issue_asks_for(run):
             assert set(row) == {
                 *("ratio", "hosts", "trials", "median", "low", "high", "loss", "loss_low", "loss_high", "state"),
                 *("expected", "chance", "hope", "grid", "outliers", "passed_over", "limited_by"),
-                *("at_least", "median_is", "stopped"),
+                *("at_least", "median_is", "stopped", "loss_disturbed"),
             }
             limit = row["limited_by"]
             assert limit["resource"] in ("cpu", "nic_up", "nic_down", "disk_read", "disk_write", "none")
             assert set(limit["roles"]) <= {"server", "client"}
             assert (limit["resource"] == "none") == (limit["hosts"] == [])
             assert isinstance(row["hosts"], int)
-            assert row["trials"] == 2
+            assert row["trials"] in (1, 2), "one value may not count, where the machine moved it too far"
             assert 0 < row["low"] <= row["median"] <= row["high"]
             assert row["loss_low"] <= row["loss"] <= row["loss_high"] < 1
             assert row["state"] in ("holds", "breaks", "undecided")
         baseline = each["ratios"][0]
         assert (baseline["loss"], baseline["loss_low"], baseline["loss_high"]) == (0, 0, 0)
         for row in each["ratios"][1:]:
-            # The loss is that of the levels, without what the machine drifted: the medians' is not far from it.
-            assert row["loss_low"] <= 1 - row["median"] / baseline["median"] <= row["loss_high"]
+            # The loss is that of the levels, without what the machine drifted and its neighbours took: that of medians
+            # is not far from what it was with these.
+            taken = 0.0 if row["loss_disturbed"] is None else row["loss_disturbed"] - row["loss"]
+            assert row["loss_low"] <= 1 - row["median"] / baseline["median"] - taken <= row["loss_high"]
             assert row["state"] != "holds" or row["loss_high"] <= 0.2 + each["indifference"]
             assert row["state"] != "breaks" or row["loss_low"] > 0.2 - each["indifference"]
 
