@@ -58,8 +58,8 @@ def test_ps_shows_deployments_nodes_hosts_and_addresses(cluster):
     ]
     text = pliant("ps").stdout
     assert f"{name}  up " in text
-    assert "  client2      client     host3    10.77.1.3    good\n" in text
-    assert "  client2      client     host3    10.77.1.3    up\n" in pliant("ps", "--no-health").stdout
+    assert "  client2  client  host3  10.77.1.3  good\n" in text
+    assert "  client2  client  host3  10.77.1.3  up\n" in pliant("ps", "--no-health").stdout
 
 
 def test_up_says_what_it_does_and_prints_the_id_alone(tmp_path):
