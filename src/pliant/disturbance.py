@@ -20,7 +20,7 @@ its hosts' disks; memory bandwidth.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -96,15 +96,25 @@ class Disturbance:
         if self.lost > bearable:
             return self.why
         # Of what is asked for on a machine that is nearly idle much is stolen, as each wake-up is; that is no reason.
-        taken = self.withheld or self.stolen
-        if self.limited * taken > MOST_WITHHELD:
-            return f"the hypervisor, or a program of higher priority, withheld {_percent(taken)} of the CPU from hosts"
+        part = self.withheld or self.stolen
+        if self.limited * part > MOST_WITHHELD:
+            return f"the hypervisor, or a program of higher priority, withheld {_percent(part)} of the CPU from hosts"
         return ""
 
 
 def bearable(zone: float) -> float:
     """By which part of its value a metric may have been moved by what is not known."""
     return max(LEAST_BEARABLE, BEARABLE * zone)
+
+
+def taken(about: Mapping[str, Any]) -> float:
+    """The part of the CPU that an entry of `Trial.disturbance` says was taken, the larger of what two ways see."""
+    return float(max(about["stolen"], about["withheld"]))
+
+
+def usual_second_s(entries: Iterable[Mapping[str, Any]]) -> float:
+    """The CPU time that a probe took in the median of such entries; 0 if none has one."""
+    return float(median([each["second_s"] for each in entries if each["second_s"]] or [0.0]))
 
 
 def covariates(trials: Sequence[Trial], metric: str) -> dict[int, tuple[float, ...]]:
@@ -117,10 +127,10 @@ def covariates(trials: Sequence[Trial], metric: str) -> dict[int, tuple[float, .
         for trial in trials
         if trial.counts(metric) and metric in trial.disturbance
     }
-    usual = median([each["second_s"] for each in known.values() if each["second_s"]] or [0.0])
+    usual = usual_second_s(known.values())
     found = {}
     for number, each in known.items():
-        withheld = -math.log1p(-min(max(each["stolen"], each["withheld"]), 0.99))
+        withheld = -math.log1p(-min(taken(each), 0.99))
         work = math.log(each["second_s"] / usual) if each["second_s"] else 0.0
         logs = zip(SLOPES, (withheld, work), strict=True)
         found[number] = tuple(slope * each["limited"] * log for slope, log in logs)
@@ -129,15 +139,10 @@ def covariates(trials: Sequence[Trial], metric: str) -> dict[int, tuple[float, .
 
 def neighbours(trials: Sequence[Trial]) -> str:
     """What the machine's neighbours took in trials, and what helps, in a sentence; "" if it is too little to matter."""
-    taken = [
-        (max(each["stolen"], each["withheld"]), each["limited"])
-        for trial in trials
-        if trial.counted
-        for each in trial.disturbance.values()
-    ]
-    if not taken or median(part * limited for part, limited in taken) < _NEIGHBOURS:
+    known = [each for trial in trials if trial.counted for each in trial.disturbance.values()]
+    if not known or median(taken(each) * each["limited"] for each in known) < _NEIGHBOURS:
         return ""
-    parts = sorted(part for part, limited in taken if limited > 0)
+    parts = sorted(taken(each) for each in known if each["limited"] > 0)
     return (
         f"this machine has neighbours: they took {100 * parts[0]:.0f} to {100 * parts[-1]:.0f} % of its CPU in the "
         f"first {len(trials)} trials; losses allow for it, but a verdict needs more trials. Another hour, or a machine "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 
+from pliant.disturbance import taken, usual_second_s
 from pliant.report.words import join, metric_title, plural
 from pliant.store import RunInfo
 from pliant.trial import Trial
@@ -25,6 +25,7 @@ class Row:
     limited: float
     stolen: float
     withheld: float
+    taken: float
     second: float | None
     lost: float
     refused: str
@@ -41,7 +42,7 @@ def rows(info: RunInfo, trials: Sequence[Trial]) -> tuple[Row, ...]:
                 if t.workload == workload
                 if metric.name in t.disturbance
             ]
-            usual = median([each["second_s"] for _, each in mine if each["second_s"]] or [0.0])
+            usual = usual_second_s(each for _, each in mine)
             found += [
                 Row(
                     trial,
@@ -49,6 +50,7 @@ def rows(info: RunInfo, trials: Sequence[Trial]) -> tuple[Row, ...]:
                     each["limited"],
                     each["stolen"],
                     each["withheld"],
+                    taken(each),
                     usual / each["second_s"] - 1 if each["second_s"] else None,
                     each["lost"],
                     each["refused"],
@@ -61,8 +63,7 @@ def rows(info: RunInfo, trials: Sequence[Trial]) -> tuple[Row, ...]:
 def notes(told: Sequence[Row], verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What a careful reader must know of it, in sentences."""
     counted = [row for row in told if row.trial.counted]
-    much = [(max(row.stolen, row.withheld), row.limited) for row in counted]
-    withheld = [part for part, limited in much if part * limited >= _TOLD]
+    withheld = [row.taken for row in counted if row.taken * row.limited >= _TOLD]
     if withheld:
         low, high = (f"{100 * part:.0f}" for part in (min(withheld), max(withheld)))
         text = (
