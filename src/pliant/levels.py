@@ -189,14 +189,10 @@ class Levels:
     def moved(self, ratio: float, base: float) -> float:
         """How much lower the logs are at `ratio` than at `base` for what disturbed values, which levels leave out.
 
-        KeyError if one has no values.
+        ValueError if one has no values.
         """
-        found = dict(zip(self.ratios, self._disturbances(), strict=True))
-        return float((found[ratio] - found[base]) @ self.slopes)
-
-    def _disturbances(self) -> _Floats:
-        """The mean of each disturbance at each ratio."""
-        return np.array([self._disturbed[self._groups == group].mean(axis=0) for group in range(len(self.ratios))])
+        here, there = (self._disturbed[self._groups == self.ratios.index(each)].mean(axis=0) for each in (ratio, base))
+        return float((here - there) @ self.slopes)
 
     def difference(self, ratio: float, base: float) -> Difference | None:
         """How much lower the logs are at `ratio` than at `base`; without noise known, None."""

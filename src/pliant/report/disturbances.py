@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pliant.disturbance import taken, usual_second_s
 from pliant.report.words import join, metric_title, plural
@@ -17,18 +18,13 @@ _TOLD = 0.01
 
 @dataclass(frozen=True)
 class Row:
-    """What the machine did to one metric of one trial; parts of 1. `second` is how much more a CPU second did than that
-    of the median trial; None where that is not known."""
+    """What the machine did to one metric of one trial: its entry in `Trial.disturbance`, and how much more a CPU second
+    did than that of the median trial, as a part of 1; None where that is not known."""
 
     trial: Trial
     metric: str
-    limited: float
-    stolen: float
-    withheld: float
-    taken: float
+    about: Mapping[str, Any]
     second: float | None
-    lost: float
-    refused: str
 
 
 def rows(info: RunInfo, trials: Sequence[Trial]) -> tuple[Row, ...]:
@@ -44,17 +40,7 @@ def rows(info: RunInfo, trials: Sequence[Trial]) -> tuple[Row, ...]:
             ]
             usual = usual_second_s(each for _, each in mine)
             found += [
-                Row(
-                    trial,
-                    metric_title(metric),
-                    each["limited"],
-                    each["stolen"],
-                    each["withheld"],
-                    taken(each),
-                    usual / each["second_s"] - 1 if each["second_s"] else None,
-                    each["lost"],
-                    each["refused"],
-                )
+                Row(trial, metric_title(metric), each, usual / each["second_s"] - 1 if each["second_s"] else None)
                 for trial, each in mine
             ]
     return tuple(sorted(found, key=lambda row: row.trial.number))
@@ -63,7 +49,7 @@ def rows(info: RunInfo, trials: Sequence[Trial]) -> tuple[Row, ...]:
 def notes(told: Sequence[Row], verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What a careful reader must know of it, in sentences."""
     counted = [row for row in told if row.trial.counted]
-    withheld = [row.taken for row in counted if row.taken * row.limited >= _TOLD]
+    withheld = [taken(row.about) for row in counted if taken(row.about) * row.about["limited"] >= _TOLD]
     if withheld:
         low, high = (f"{100 * part:.0f}" for part in (min(withheld), max(withheld)))
         text = (
@@ -72,7 +58,7 @@ def notes(told: Sequence[Row], verdicts: Sequence[Verdict]) -> Iterator[str]:
             f"{len(withheld)} of {plural(len(counted), 'value')}. Losses are those without, as far as values show it"
         )
         yield text + _most_moved(verdicts)
-    if refused := [row for row in counted if row.refused]:
+    if refused := [row for row in counted if row.about["refused"]]:
         which = join([f"{row.metric} of trial {row.trial.number}" for row in refused])
         yield f"The machine may have moved some values by more than is borne, which do not count: {which}."
 
