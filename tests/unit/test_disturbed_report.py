@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from test_report import Page, small_run
 from pliant.report import write_report
 from pliant.report.analysis import judged
 from pliant.trial import Trial
+from pliant.units import format_duration
 
 REFUSED = "the machine swapped 20 MiB"
 TAKEN = (0.02, 0.12, 0.06, 0.10, 0.04)
@@ -87,3 +89,32 @@ def test_a_quiet_run_says_nothing_of_it(tmp_path, calm):
     result = write_report(small_run(tmp_path, calm))
     assert not any("withheld" in note for note in result.analysis.notes)
     assert "What the machine did" not in result.html.read_text()
+
+
+def undecided_note(directory, many):
+    """What is said of undecided states, and the verdicts that it is said of."""
+    analysis = write_report(small_run(directory, many)).analysis
+    (note,) = [each for each in analysis.notes if "undecided: " in each]
+    return note, analysis.verdicts
+
+
+def test_what_would_decide_what_is_undecided_is_told(tmp_path, calm):
+    """Of each ratio that is undecided, and of the baseline, as many as the metric that wants most; each lasts 7 s."""
+    rng = random.Random(5)
+    noisy = [
+        replace(t, duration_s=7.0, metrics={name: v * rng.lognormvariate(0, 0.09) for name, v in t.metrics.items()})
+        for t in calm
+    ]
+    note, verdicts = undecided_note(tmp_path, noisy)
+    wanted = {}
+    for row in (row for verdict in verdicts for row in verdict.undecided):
+        wanted[row.ratio] = max(wanted.get(row.ratio, 0), row.expected)
+    count = sum(wanted.values()) + max(wanted.values())
+    assert len(wanted) > 1
+    assert f"undecided: about {count} more trials, {format_duration(7 * count)} of them, would decide" in note
+
+
+def test_one_trial_of_a_ratio_says_little_of_what_would_decide(tmp_path, calm):
+    """A single trial shows no noise, so that nobody knows how many more it takes."""
+    note, _ = undecided_note(tmp_path, [trial for trial in calm if trial.repetition == 1])
+    assert note.endswith("undecided: more trials, or less noise, would decide.")
