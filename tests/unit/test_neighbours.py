@@ -1,4 +1,4 @@
-"""Two runs of the quickstart on a rented virtual machine whose neighbours took 4 to 21 % of the CPU, as it was recorded.
+"""Two runs of the quickstart on a rented machine whose neighbours took 4 to 21 % of the CPU, as they were recorded.
 
 They are from before hosts were fair to their nodes and had a metronome: the steal that the hypervisor tells of is all
 that is known of them.
