@@ -17,6 +17,7 @@ import pliant
 from pliant import fairness, rundir, workplace
 from pliant.artefacts import Artefacts
 from pliant.calibration import TOLERANCE, calibrate_hosts
+from pliant.calm import Calm
 from pliant.cluster import Cluster, NotIntact, numbers
 from pliant.determined import Determined
 from pliant.disturbance import neighbours
@@ -266,7 +267,7 @@ class _Runner:
         self.over: list[Trial] = []
         self.tried: dict[Key, list[str]] = {}
         """How the attempts at trials that are not over ended."""
-        self.proof = Proof(directory)
+        self.proof, self.calm = Proof(directory), Calm(listener.note)
         self.proved: tuple[str, ...] = ()
         """What was proved of the reset that the next trial starts from."""
 
@@ -507,14 +508,9 @@ class _Runner:
     def measure(self, trial: Trial) -> Trial:
         """What a trial gives on the cluster as it is."""
         assert self.cluster is not None
-        measurement = Measurement(
-            self.prepared,
-            self.cluster,
-            self.listener.doing,
-            self.workflow == "verified",
-            self.patience(trial),
-            lambda: self.lasts(trial),
-        )
+        doing, verified, lasts = self.listener.doing, self.workflow == "verified", lambda: self.lasts(trial)
+        patience = self.patience(trial)
+        measurement = Measurement(self.prepared, self.cluster, doing, verified, patience, lasts, self.calm)
         return measurement.measure(trial, self.directory / trial.directory)
 
     def patience(self, trial: Trial) -> Patience:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pliant import disturbance, telemetry
+from pliant.calm import Calm
 from pliant.cluster import Cluster, CutShort
 from pliant.errors import FatalError, TrialError
 from pliant.faults import Outcome
@@ -54,6 +55,8 @@ class Measurement:
     """Whether data is checked around the workload, and a doubt about it ends the run."""
     patience: Patience = field(default_factory=Patience)
     lasts: Callable[[], None] = lambda: None
+    calm: Calm = field(default_factory=Calm)
+    """What waits for a moment of calm before the trial."""
 
     def measure(self, trial: Trial, target: Path) -> Trial:
         """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards.
@@ -76,6 +79,7 @@ class Measurement:
         sampled = target / "telemetry.txt"
         outcome: Outcome | None = None
         try:
+            self.calm.wait(cluster.deployment.withheld_s)
             with cluster.deployment.telemetry(sampled):
                 before, began = cluster.deployment.host_cpu_s(), time.monotonic()
                 failed = self._run(cluster, target, trial, course, injection)

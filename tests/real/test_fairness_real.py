@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from benchmarks.thief import thieves
 from support import FIGURES, deployed, out, python, request
 
 from pliant import fairness, telemetry
+from pliant.calm import FEWEST, LONGEST_S, Calm
 from pliant.disturbance import disturbances
 from pliant.machine import metronome
 from pliant.machine.process import MARK, marked
@@ -104,3 +106,25 @@ def test_what_a_thief_takes_is_seen_as_withheld(five, tmp_path):
         five.limit(False)
     # A fifth, without the first tenth of a millisecond of each burst; the machine's own neighbours take what they do.
     assert withheld[1] - withheld[0] > 0.1
+
+
+def test_a_burst_of_a_thief_is_waited_for(five, monkeypatch):
+    """One that begins after the run has seen what is usual, and ends 2 s later."""
+    said: list[str] = []
+    five.limit(["cpu"])
+    try:
+        calm = Calm(said.append)
+        for _ in range(FEWEST + 1):
+            calm.wait(five.withheld_s)
+        monkeypatch.setattr(calm, "_began_s", time.monotonic() - 600)
+        said.clear()
+        with ThreadPoolExecutor(1) as pool:
+            with thieves(0.5):
+                time.sleep(0.3)
+                waits = pool.submit(calm.wait, five.withheld_s)
+                time.sleep(2)
+                assert not waits.done()
+            waits.result(LONGEST_S + 5)
+        assert "for a moment of calm" in said[0]
+    finally:
+        five.limit(False)

@@ -145,7 +145,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "c2447c23ea5e3b9d"
+DIGEST = "64afdf0049ecc451"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

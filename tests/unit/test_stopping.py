@@ -40,7 +40,7 @@ class Hangs:
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines, self.log = lines, []
-        self.deployment = SimpleNamespace(telemetry=self.telemetry, host_cpu_s=dict)
+        self.deployment = SimpleNamespace(telemetry=self.telemetry, host_cpu_s=dict, withheld_s=dict)
 
     @contextlib.contextmanager
     def telemetry(self, out):

@@ -303,6 +303,12 @@ class Deployment:
         """The file that is there while the metronome is to beat."""
         return self.journal.directory / "beat"
 
+    def withheld_s(self) -> dict[int, float]:
+        """For how long each CPU that hosts are kept on was withheld from them while it was limited, as far as the
+        metronome tells; empty where there is none."""
+        own = {cpu: Path(f"{self._beat}-{cpu}") for kept in self.kept_on for cpu in kept}
+        return {cpu: int(file.read_text() or 0) / 1e9 for cpu, file in sorted(own.items()) if file.exists()}
+
     def _write_diskshare(self) -> None:
         rate = self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
         hosts: dict[int, list[str]] = {}
