@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 import pliant
@@ -36,8 +36,10 @@ from pliant.machine.teardown import Gone
 from pliant.machine.together import Together
 from pliant.machine.view import HIDDEN
 from pliant.mpi import Mpi
+from pliant.nodeset import fold
 from pliant.placement import Placement
-from pliant.steps import Runner, execute, last_lines, poll
+from pliant.steps import Runner, StepFailed, execute, last_lines, poll
+from pliant.units import format_size
 
 _Result = TypeVar("_Result")
 
@@ -47,6 +49,10 @@ TRIAL_MARK = "PLIANT_TRIAL"
 
 class NotIntact(PliantError):
     """What one client wrote is not what another read."""
+
+
+class OutOfMemory(PliantError):
+    """A host's memory ran out while a file system was deployed, so that the kernel killed processes there."""
 
 
 class CutShort(TrialError):
@@ -98,7 +104,7 @@ class Cluster:
         `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `run` is the
         directory of the run that it is for, if it is for one.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
-        CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
+        OutOfMemory, CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
         """
         cgroups = cgroup.probe()
         facts.load_filesystems(composition.kernel)  # nodes have no way to the machine's modules
@@ -133,15 +139,37 @@ class Cluster:
 
     def _carry_out(self, said: Callable[[str], None]) -> None:
         """Deploy the file system on nodes that are as they were made, and prove that it works."""
-        Runner(self, self.tail).carry_out(self.composition.steps, said)
-        said("check that it works")
-        self.verify()
+        try:
+            Runner(self, self.tail).carry_out(self.composition.steps, said)
+            said("check that it works")
+            self.verify()
+        except (StepFailed, NotIntact, CommandFailed) as error:
+            if why := self.ran_out():
+                raise OutOfMemory(f"{why} ({error})") from error
+            raise
+
+    def ran_out(self, before: Mapping[str, int] = MappingProxyType({})) -> str:
+        """Which host's memory ran out, so that the kernel killed processes there, in a sentence; "" if none did.
+
+        `before` is how many of each node had been killed until then (`Deployment.out_of_memory`).
+        """
+        now = self.deployment.out_of_memory()
+        killed = [node for node, count in now.items() if count > before.get(node, 0)]
+        if not killed:
+            return ""
+        host = self.deployment.placed[killed[0]]
+        there = [node for node, other in self.deployment.placed.items() if other == host]
+        size = format_size(self.deployment.figures.memory_bytes)
+        return (
+            f"the memory of host{host} ({size}), which carries {fold(there)}, ran out, and the kernel killed processes "
+            f"of {fold(killed)}: give hosts more, `memory` in [platform.host]"
+        )
 
     def reset(self, said: Callable[[str], None] = lambda text: None) -> Gone:
         """Make everything what it was after the deployment: new nodes, on the same hosts, the file system deployed.
 
         What was of the nodes is shown to be gone before. Limits are what they were before, also if this fails:
-        TeardownError, StepFailed, NotIntact, CommandFailed.
+        TeardownError, StepFailed, NotIntact, OutOfMemory, CommandFailed.
         """
         limits = self.deployment.limits
         self.deployment.limit(False)

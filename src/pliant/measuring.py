@@ -61,14 +61,28 @@ class Measurement:
     def measure(self, trial: Trial, target: Path) -> Trial:
         """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards.
 
-        A trial that is stopped is `censored` if it shows something.
+        A trial that is stopped is `censored` if it shows something. One in which a host's memory ran out has failed,
+        whatever it came to: what the kernel kills is no part of the file system any more.
         """
         cluster, study = self.cluster, self.prepared.study
-        workload = study.workload(trial.workload)
         target.mkdir(parents=True)
-        logs = cluster.log_sizes()
         self.doing("fold and clean")
         cluster.refold(study.placements[trial.ratio])
+        killed = cluster.deployment.out_of_memory()
+        try:
+            trial = self._measure(trial, target)
+        except (TrialError, CommandFailed) as error:
+            if why := cluster.ran_out(killed):
+                raise TrialError(f"{why} ({error})") from error
+            raise
+        why = cluster.ran_out(killed)
+        return replace(trial, state="failed", reason=why) if why else trial
+
+    def _measure(self, trial: Trial, target: Path) -> Trial:
+        """The same on the cluster as it is folded."""
+        cluster = self.cluster
+        logs = cluster.log_sizes()
+        workload = self.prepared.study.workload(trial.workload)
         cluster.empty(self.prepared.work(trial.workload))
         injection = self._injection(workload)
         witnesses = self._witnesses() if self.verified and injection is None else ()

@@ -305,6 +305,7 @@ def test_who_takes_more_memory_than_the_host_has_is_killed_and_other_hosts_are_n
         done = hosts.execute("a1", python(TAKE, 2 * FIGURES.memory_bytes, 0), timeout_s=30)
         assert done.exit_status in (-9, 137)
         assert done.stdout == ""
+        assert {node: count for node, count in hosts.out_of_memory().items() if count} == {"a1": 1}
         assert other.poll() is None
     for node in ("a1", "a2", "b1"):
         assert out(hosts, node, "hostname").strip() == node

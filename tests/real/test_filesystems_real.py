@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import support
 
-from pliant.cluster import Cluster
+from pliant.cluster import Cluster, OutOfMemory
 from pliant.machine import facts
 from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
@@ -253,6 +253,32 @@ def test_a_file_with_an_owner_that_is_nobody_is_said_and_leaves_nothing():
         up(study("custom", {"c": 1}, roles + files + step)),
     ):
         pass
+
+
+TAKE = """python3 -c 'import time; taken = bytearray(2**31 - 1); time.sleep(1)'"""
+"""More than a host's memory."""
+
+
+def test_a_deployment_for_which_a_host_has_too_little_memory_says_so():
+    roles = "[filesystem.options.role.c]\nclient = true\n"
+    step = f'[[filesystem.options.step]]\nname = "take"\non = "c"\nrun = ["""{TAKE}"""]\n'
+    named = r"^the memory of host\d \(1 GiB\), which carries c\d, ran out, and the kernel killed processes of c"
+    with pytest.raises(OutOfMemory, match=named), up(study("custom", {"c": 2}, roles + step)):
+        pass
+
+
+def test_a_trial_in_which_a_host_ran_out_of_memory_has_failed_and_says_so(tmp_path):
+    """Although the workload makes nothing of it: what the kernel killed might have been a server of the file system."""
+    take = f'[[workload.phase]]\nname = "take"\nshell = """{TAKE} || echo rate: 5"""\non = "first"\n'
+    metric = '[[workload.metric]]\nname = "rate"\nunit = "1/s"\nbetter = "higher"\nphase = "take"\n'
+    workload = f'[[workload]]\nkind = "command"\n{take}{metric}regex = "rate: ([0-9.]+)"\n'
+    file = tmp_path / "sshfs.toml"
+    text = SSHFS[: SSHFS.index("[fold]")].replace('budget = "10 min"\n', 'search = "grid"\nrepetitions = 1\n', 1)
+    file.write_text(f"{text}[fold]\nratios = [1]\n{workload}")
+    done = support.pliant("run", file, "--output", tmp_path / "run")
+    said = "the memory of host2 (512 MiB), which carries client1, ran out, and the kernel killed processes of client1"
+    assert said in " ".join(done.stdout.split()) + " ".join(done.stderr.split())
+    assert (tmp_path / "run/trials.csv").read_text().count(said) == 2
 
 
 def test_a_study_with_a_file_system_of_its_own_runs_to_its_verdict(tmp_path):

@@ -192,6 +192,14 @@ def test_what_a_group_used(tree):
     assert tree.groups.throttled_s("g") == 0
 
 
+def test_whom_the_kernel_killed_for_want_of_memory(tree):
+    tree.make("g")
+    tree.put("memory", "g/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    assert tree.groups.out_of_memory("g") == 3
+    tree.put("memory", "g/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n")  # before Linux 4.13
+    assert tree.groups.out_of_memory("g") == 0
+
+
 def counted(counter: Counter) -> float:
     """What a counter says, read as its docstring lays it down."""
     text = Path(counter.file).read_text()

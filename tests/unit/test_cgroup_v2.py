@@ -114,6 +114,15 @@ def test_use_is_in_seconds(tree):
     assert (tree.groups.cpu_s("g"), tree.groups.throttled_s("g")) == (2.5, 1.25)
 
 
+def test_whom_the_kernel_killed_for_want_of_memory(tree):
+    tree.make("g")
+    assert tree.groups.out_of_memory("g") == 0
+    (tree.root / "g/memory.events").write_text("low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 0\n")
+    assert tree.groups.out_of_memory("g") == 3
+    (tree.root / "g/memory.events.local").write_text("low 0\nhigh 0\nmax 9\noom 0\noom_kill 1\noom_group_kill 0\n")
+    assert tree.groups.out_of_memory("g") == 1
+
+
 def test_where_the_kernel_counts_what_a_group_uses(tree):
     tree.make("g")
     found = {}

@@ -145,7 +145,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "64afdf0049ecc451"
+DIGEST = "473f437b36c42edd"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

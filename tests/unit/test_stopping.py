@@ -40,7 +40,9 @@ class Hangs:
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines, self.log = lines, []
-        self.deployment = SimpleNamespace(telemetry=self.telemetry, host_cpu_s=dict, withheld_s=dict)
+        self.deployment = SimpleNamespace(
+            telemetry=self.telemetry, host_cpu_s=dict, withheld_s=dict, out_of_memory=dict
+        )
 
     @contextlib.contextmanager
     def telemetry(self, out):
@@ -60,6 +62,9 @@ class Hangs:
         self.log.append("logs")
 
     def refold(self, placement) -> None: ...
+
+    def ran_out(self, before) -> str:
+        return ""
 
     def empty(self, directory) -> None: ...
 

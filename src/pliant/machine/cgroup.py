@@ -88,6 +88,10 @@ class Cgroups(Protocol):
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
         """At most this much memory, page cache included."""
 
+    def out_of_memory(self, group: str) -> int:
+        """How many processes of a group, those of groups below it not among them, the kernel has killed as a limit of
+        memory was reached, its own or that of a group above it."""
+
     def cpu_s(self, group: str) -> float:
         """CPU seconds used by the group and those below it since it was made."""
 
@@ -185,14 +189,17 @@ class CgroupV1:
             str(-1 if size_bytes is None else size_bytes)
         )
 
+    def out_of_memory(self, group: str) -> int:
+        """See Cgroups."""
+        return count(self.mounts["memory"] / group / "memory.oom_control", "oom_kill")
+
     def cpu_s(self, group: str) -> float:
         """See Cgroups."""
         return int((self.mounts["cpuacct"] / group / "cpuacct.usage").read_text()) / 1e9
 
     def throttled_s(self, group: str) -> float:
         """See Cgroups."""
-        stat = dict(line.split() for line in (self.mounts["cpu"] / group / "cpu.stat").read_text().splitlines())
-        return int(stat.get("throttled_time", 0)) / 1e9
+        return count(self.mounts["cpu"] / group / "cpu.stat", "throttled_time") / 1e9
 
     def counters(self, group: str) -> Mapping[str, Counter]:
         """See Cgroups. Times are in nanoseconds (cpuacct.rst, sched-bwc.rst)."""
@@ -239,6 +246,11 @@ class CgroupV1:
         for limit in self.disk_limits("").values():
             for disk in disks:
                 Path(limit.file).write_text(limit.line.format(disk=disk, rate=limit.none) + "\n")
+
+
+def count(file: Path, name: str) -> int:
+    """What a file of the kernel's counts by a name, in lines of a name and a number; 0 where there is none."""
+    return int(dict(line.split() for line in file.read_text().splitlines()).get(name, 0))
 
 
 def period_and_quota_us(cores: float | None) -> tuple[int, int | None]:

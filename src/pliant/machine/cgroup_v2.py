@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cgroup import Counter, DiskLimit, host_of, period_and_quota_us, remove_directory, removed, saving
+from .cgroup import Counter, DiskLimit, count, host_of, period_and_quota_us, remove_directory, removed, saving
 
 CONTROLLERS = ("cpu", "cpuset", "memory", "io")
 _COUNTING = ("memory", "io")
@@ -66,13 +66,18 @@ class CgroupV2:
         if (directory / "memory.swap.max").exists():
             (directory / "memory.swap.max").write_text("max" if size_bytes is None else "0")
 
+    def out_of_memory(self, group: str) -> int:
+        """See Cgroups. Linux 5.2 and later tell of a group by itself; in one without others below it, that is all."""
+        files = [self.root / group / f"memory.events{kind}" for kind in (".local", "")]
+        return next((count(file, "oom_kill") for file in files if file.exists()), 0)
+
     def cpu_s(self, group: str) -> float:
         """See Cgroups."""
-        return self._cpu_stat(group).get("usage_usec", 0) / 1e6
+        return count(self.root / group / "cpu.stat", "usage_usec") / 1e6
 
     def throttled_s(self, group: str) -> float:
         """See Cgroups."""
-        return self._cpu_stat(group).get("throttled_usec", 0) / 1e6
+        return count(self.root / group / "cpu.stat", "throttled_usec") / 1e6
 
     def counters(self, group: str) -> Mapping[str, Counter]:
         """See Cgroups. Times are in microseconds; the first line of a pressure file is "some" (psi.rst)."""
@@ -89,10 +94,6 @@ class CgroupV2:
                 for what in ("cpu", "io", "memory")
             },
         }
-
-    def _cpu_stat(self, group: str) -> dict[str, int]:
-        lines = (self.root / group / "cpu.stat").read_text().splitlines()
-        return {name: int(value) for name, value in map(str.split, lines)}
 
     def pids(self, group: str) -> list[int]:
         """See Cgroups."""

@@ -384,6 +384,10 @@ class Deployment:
         """The files into which a process writes its PID to enter a node's control groups, where it is now."""
         return self.cgroups.join_files(self.group_of(node))
 
+    def out_of_memory(self) -> dict[str, int]:
+        """How many processes of each node the kernel has killed as its host's memory ran out, since it is there."""
+        return {node: self.cgroups.out_of_memory(self.group_of(node)) for node in self.nodes}
+
     def group_of(self, node: str) -> str:
         """A node's control group where it is now."""
         return self._node_group(node, self.placed[node])
