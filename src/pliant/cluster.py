@@ -40,6 +40,7 @@ from pliant.nodeset import fold
 from pliant.placement import Placement
 from pliant.steps import Runner, StepFailed, execute, last_lines, poll
 from pliant.units import format_size
+from pliant.workloads import OVER, READY
 
 _Result = TypeVar("_Result")
 
@@ -53,6 +54,15 @@ class NotIntact(PliantError):
 
 class OutOfMemory(PliantError):
     """A host's memory ran out while a file system was deployed, so that the kernel killed processes there."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What is called when all ranks of an MPI program that waits are there, before it is let go on, and when nothing
+    that it does any more is measured."""
+
+    ready: Callable[[], None]
+    over: Callable[[], None]
 
 
 class CutShort(TrialError):
@@ -341,8 +351,11 @@ class Cluster:
         mark: str,
         timeout_s: float,
         watch: Watch | None = None,
+        gate: Gate | None = None,
     ) -> Completed:
         """Run an MPI program on every client; `mpiexec` itself runs on the switch, outside of all hosts.
+
+        With a gate it is a program that waits; see `pliant.workloads.Phase`.
 
         Raises TrialError with the end of its output if it fails, CutShort if it does not end in time or before `watch`
         has enough.
@@ -352,7 +365,8 @@ class Cluster:
         env = environment(self.id, {TRIAL_MARK: mark, **mpi.environment})
         try:
             job = self.deployment.in_fabric(launch)
-            return run(job, timeout_s=timeout_s, env=env, shown=argv, watch=watch).check()
+            with _held_back(gate, watch) as (stdin, look):
+                return run(job, timeout_s=timeout_s, stdin=stdin, env=env, shown=argv, watch=look).check()
         except CommandFailed as error:
             raise _of_trial(error, timeout_s) from error
         finally:
@@ -420,6 +434,33 @@ def _everywhere(do: Callable[[str], _Result], nodes: Collection[str]) -> list[_R
     """What `do` gives for each of the nodes, asked at the same time; raises the first error."""
     with ThreadPoolExecutor(min(32, len(nodes) or 1)) as pool:
         return list(pool.map(do, nodes))
+
+
+@contextlib.contextmanager
+def _held_back(gate: Gate | None, watch: Watch | None) -> Iterator[tuple[str | int, Watch | None]]:
+    """The input of a program that waits for a line on it, and what watches it and lets it go on."""
+    if gate is None:
+        yield "", watch
+        return
+    input_, lift = os.pipe()
+    said: set[str] = set()
+
+    def ready() -> None:
+        gate.ready()
+        os.write(lift, b"\n")
+
+    def look(printed: str) -> str:
+        for word, call in ((READY, ready), (OVER, gate.over)):
+            if word not in said and f"\n{word}\n" in f"\n{printed}":
+                said.add(word)
+                call()
+        return watch(printed) if watch is not None else ""
+
+    try:
+        yield input_, look
+    finally:
+        os.close(input_)
+        os.close(lift)
 
 
 def _of_trial(error: CommandFailed, timeout_s: float) -> TrialError:

@@ -22,7 +22,7 @@ from pliant.preparation import Prepared, programs_of
 from pliant.search import Todo
 from pliant.study import LabelledWorkload
 
-MEASURING = 4
+MEASURING = 5
 """Raised whenever the same trial could give other numbers than before because pliant itself measures otherwise: then
 nothing that was measured before is taken for it. tests/unit/test_determined.py watches over the sources."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pliant import disturbance, telemetry
 from pliant.calm import Calm
-from pliant.cluster import Cluster, CutShort
+from pliant.cluster import Cluster, CutShort, Gate
 from pliant.errors import FatalError, TrialError
 from pliant.faults import Outcome
 from pliant.injection import Injection
@@ -88,12 +88,10 @@ class Measurement:
         witnesses = self._witnesses() if self.verified and injection is None else ()
         self._check(witnesses, trial, "before")
         cluster.drop_caches()
-        cluster.limit(True)
         course = Course()
         sampled = target / "telemetry.txt"
         outcome: Outcome | None = None
         try:
-            self.calm.wait(cluster.deployment.withheld_s)
             with cluster.deployment.telemetry(sampled):
                 before, began = cluster.deployment.host_cpu_s(), time.monotonic()
                 failed = self._run(cluster, target, trial, course, injection)
@@ -250,11 +248,11 @@ class Measurement:
             self.doing(phase.name)
             if phase.drop_caches:
                 cluster.drop_caches()
+            self._limit(not phase.waits)
             with cluster.undisturbed():
-                watch = self._watch(trial, course, phase)
                 try:
                     timeout_s = max(1.0, until - time.monotonic())
-                    done, course.phases[phase.name] = self._phase(cluster, phase, trial, timeout_s, watch)
+                    done, course.phases[phase.name] = self._phase(cluster, phase, trial, timeout_s, course)
                 except CutShort as cut:
                     course.cut = cut
                     course.phases[phase.name] = course.running.began_s, time.monotonic()
@@ -268,19 +266,47 @@ class Measurement:
             if course.cut is not None:
                 return
 
+    def _limit(self, on: bool) -> None:
+        """Put the limits on, and wait until the machine is calm; or take them off."""
+        if on != self.cluster.deployment.limited:
+            self.cluster.limit(on)
+            if on:
+                self.calm.wait(self.cluster.deployment.withheld_s)
+
     def _phase(
-        self, cluster: Cluster, phase: Phase, trial: Trial, timeout_s: float, watch: Watch
+        self, cluster: Cluster, phase: Phase, trial: Trial, timeout_s: float, course: Course
     ) -> tuple[dict[str, Completed], tuple[float, float]]:
-        """Run a phase: what was printed, by the keys of `Workload.parse`, and when it began and ended."""
-        mark = f"{cluster.id}-{trial.number}"
+        """Run a phase: what was printed, by the keys of `Workload.parse`, and when it began and ended.
+
+        What waits starts without limits, is let go on with them when it is ready, and ends without them: what a host
+        takes to start and to end a program is not measured, and may take long on a slow one.
+        """
+        mark, watch = f"{cluster.id}-{trial.number}", self._watch(trial, course, phase)
         if phase.each:
             together = cluster.each(phase.each, mark=mark, timeout_s=timeout_s, stdin=phase.stdin, watch=watch)
             done = {output_name(phase.name, client): one for client, one in together.completed.items()}
             return done, (together.began_s, together.ended_s)
-        began_s = time.monotonic()
-        mpi = self.prepared.mpi[trial.workload]
-        job = cluster.mpi(mpi, phase.argv, phase.ranks_per_client, mark=mark, timeout_s=timeout_s, watch=watch)
-        return {phase.name: job}, (began_s, time.monotonic())
+
+        ended_s: list[float] = []
+
+        def ready() -> None:
+            self._limit(True)
+            course.running = Running(phase.name, now_s := time.monotonic(), now_s)
+
+        def over() -> None:
+            ended_s.append(time.monotonic())
+            self._limit(False)
+
+        job = cluster.mpi(
+            self.prepared.mpi[trial.workload],
+            phase.argv,
+            phase.ranks_per_client,
+            mark=mark,
+            timeout_s=timeout_s,
+            watch=watch,
+            gate=Gate(ready, over) if phase.waits else None,
+        )
+        return {phase.name: job}, (course.running.began_s, ended_s[0] if ended_s else time.monotonic())
 
 
 def _of_data(witnesses: Sequence[Witness]) -> tuple[str, ...]:

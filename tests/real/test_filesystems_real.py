@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 import support
 
-from pliant.cluster import Cluster, OutOfMemory
+from pliant.cluster import Cluster, Gate, OutOfMemory
 from pliant.machine import facts
 from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
+from pliant.mpi import find
 from pliant.preparation import figures_of
 from pliant.study import parse
+from pliant.workloads._parsing import kernel
 
 pytestmark = pytest.mark.real
 
@@ -253,6 +256,30 @@ def test_a_file_with_an_owner_that_is_nobody_is_said_and_leaves_nothing():
         up(study("custom", {"c": 1}, roles + files + step)),
     ):
         pass
+
+
+def test_a_kernel_starts_without_limits_and_measures_with_them():
+    limited: dict[str, bool] = {}
+    with up(SSHFS) as (cluster, _):
+        directory = f"{cluster.composition.mount}/t"
+        sh(cluster, "client1", f"mkdir {directory}").check()
+        argv = (sys.executable, "-I", kernel("ior"), "--wait", *f"-w -r -F -e -t 1m -b 16m -o {directory}/f".split())
+
+        def look(printed: str) -> str:
+            for word in ("ready", "begin write", "begin read"):
+                if word in printed:
+                    limited[word] = cluster.deployment.limited
+            return ""
+
+        def limit(on: bool) -> None:
+            assert cluster.deployment.limited != on
+            cluster.limit(on)
+
+        # What is over a quarter of a second before the end is seen; this is less.
+        gate = Gate(lambda: limit(True), lambda: None)
+        done = cluster.mpi(find(None, None), argv, 1, mark="t", timeout_s=60, watch=look, gate=gate)
+    assert limited == {"ready": True, "begin write": True, "begin read": True}
+    assert "bwMaxMIB" in done.stdout
 
 
 TAKE = """python3 -c 'import time; taken = bytearray(2**31 - 1); time.sleep(1)'"""

@@ -193,6 +193,24 @@ def test_a_rank_that_waits_leaves_the_cpu_to_others(tmp_path):
     assert float(used["1"]) < 0.5
 
 
+@pytest.mark.parametrize(("program", "line"), [("ior", "-w -r -F -t 4k -b 8k -o {}/f"), ("mdtest", "-n 3 -d {}")])
+def test_a_job_that_waits_does_nothing_before_its_line_and_says_when_it_is_over(tmp_path, program, line):
+    script = str(KERNELS / f"{program}.py")
+    argv = [str(BIN / "mpiexec"), "-n", "2", sys.executable, "-I", script, "--wait", *line.format(tmp_path).split()]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        assert listing(tmp_path) == []
+        let_go_s = time.monotonic()
+        output, _ = job.communicate("\n", timeout=60)
+    assert job.returncode == 0
+    begun = re.findall(r"^begin \S+ ([0-9.]+)$", output, re.MULTILINE)
+    assert begun
+    assert let_go_s < float(begun[0])
+    assert output.count("\nover\n") == 1
+    assert output.rindex("\nresult ") < output.index("\nover\n")
+
+
 # mdtest
 
 

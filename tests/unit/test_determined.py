@@ -145,7 +145,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "473f437b36c42edd"
+DIGEST = "421ab6dfb4a0a495"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

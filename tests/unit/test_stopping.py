@@ -41,7 +41,7 @@ class Hangs:
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines, self.log = lines, []
         self.deployment = SimpleNamespace(
-            telemetry=self.telemetry, host_cpu_s=dict, withheld_s=dict, out_of_memory=dict
+            telemetry=self.telemetry, host_cpu_s=dict, withheld_s=dict, out_of_memory=dict, limited=False
         )
 
     @contextlib.contextmanager
@@ -57,6 +57,7 @@ class Hangs:
 
     def limit(self, on: bool) -> None:
         self.log.append(f"limit {on}")
+        self.deployment.limited = on
 
     def keep_logs(self, directory, since) -> None:
         self.log.append("logs")
@@ -70,7 +71,8 @@ class Hangs:
 
     def drop_caches(self) -> None: ...
 
-    def mpi(self, mpi, argv, ranks, *, mark, timeout_s, watch):
+    def mpi(self, mpi, argv, ranks, *, mark, timeout_s, watch, gate):
+        gate.ready()
         try:
             return run([sys.executable, "-c", HANGS, *self.lines], timeout_s=timeout_s, watch=watch).check()
         except CommandFailed as error:

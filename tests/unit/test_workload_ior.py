@@ -37,8 +37,9 @@ def test_the_kernel_writes_and_reads_in_one_job_and_drops_the_caches_itself():
     assert phase.argv[:2] == ("/venv/bin/python", "-I")
     assert Path(phase.argv[2]).is_file()
     assert " ".join(phase.argv[3:]) == (
-        "-a POSIX -t 1m -b 16m -s 1 -o /mnt/x/testFile -O summaryFormat=JSON -e -C -F -w -r --drop-caches"
+        "--wait -a POSIX -t 1m -b 16m -s 1 -o /mnt/x/testFile -O summaryFormat=JSON -e -C -F -w -r --drop-caches"
     )
+    assert phase.waits
     assert not phase.drop_caches
 
 

@@ -31,6 +31,7 @@ class FakeJob(common.Job):
         self._hosts = list(hosts)
         self._others = list(others)
         self.barriers = 0
+        self._waits = False
 
     def barrier(self):
         self.barriers += 1

@@ -35,7 +35,8 @@ def test_the_kernel_runs_all_phases_in_one_job():
     (phase,) = phases(KERNEL)
     assert phase.argv[:2] == ("/venv/bin/python", "-I")
     assert Path(phase.argv[2]).is_file()
-    assert " ".join(phase.argv[3:]) == "-n 100 -d /mnt/x/mdtest -N 1 -w 0 -e 0 -u -C -T -E -r --drop-caches"
+    assert " ".join(phase.argv[3:]) == "--wait -n 100 -d /mnt/x/mdtest -N 1 -w 0 -e 0 -u -C -T -E -r --drop-caches"
+    assert phase.waits
 
 
 def test_real_mdtest_runs_a_job_for_each_phase_with_caches_dropped_between():

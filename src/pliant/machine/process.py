@@ -86,7 +86,7 @@ def run(
     argv: Sequence[str],
     *,
     timeout_s: float,
-    stdin: str = "",
+    stdin: str | int = "",
     env: Mapping[str, str] | None = None,
     where: str = "",
     shown: Sequence[str] | None = None,
@@ -94,12 +94,15 @@ def run(
 ) -> Completed:
     """Run a program to its end and capture its output (undecodable bytes replaced).
 
+    `stdin` is what it finds on its input, or the file descriptor that is its input.
+
     The program gets a session of its own, so that at the deadline everything it started is ended with it.
     Raises CommandFailed at the deadline (exit_status None) or if the program is not there (127), CommandStopped as soon
-    as `watch`, which goes without `stdin`, wants it to be ended. `shown` is the command to name in errors, where `argv`
-    wraps what the user knows.
+    as `watch`, which goes without text for `stdin`, wants it to be ended. `shown` is the command to name in errors,
+    where `argv` wraps what the user knows.
     """
-    if watch is not None and stdin:
+    text, given = ("", stdin) if isinstance(stdin, int) else (stdin, subprocess.PIPE)
+    if watch is not None and text:
         raise ValueError(
             "a program that is watched has no input: `communicate` sends it only as long as it is not left"
         )
@@ -107,7 +110,7 @@ def run(
     try:
         process = subprocess.Popen(
             list(argv),
-            stdin=subprocess.PIPE,
+            stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=dict(env) if env is not None else environment(),
@@ -119,7 +122,7 @@ def run(
         raise CommandFailed(name, NOT_FOUND, "", str(error), where) from error
     try:
         out, err = (
-            process.communicate(stdin, timeout=timeout_s) if watch is None else _watched(process, timeout_s, watch)
+            process.communicate(text, timeout=timeout_s) if watch is None else _watched(process, timeout_s, watch)
         )
     except subprocess.TimeoutExpired:
         end_session(process)

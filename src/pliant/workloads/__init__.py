@@ -79,6 +79,13 @@ class Phase:
     """Client -> the program that it runs; all of them start at the same moment. Not every client needs to have one."""
     stdin: str = ""
     """What each of these programs finds on its standard input."""
+    waits: bool = False
+    """Whether the MPI job says READY when all its ranks are there, begins with a line on its standard input, and says
+    OVER when nothing more is measured."""
+
+
+READY, OVER = "ready", "over"
+"""The lines by which a built-in kernel says so."""
 
 
 def output_name(phase: str, client: str) -> str:

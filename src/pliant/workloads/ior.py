@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pliant.units import Duration, Size, format_size
 from pliant.workloads import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 from pliant.workloads._parsing import absolute_path, kernel, positive, program_size
+from pliant.workloads.kernels.common import WAIT
 
 Operation = Literal["write", "read"]
 
@@ -86,7 +87,7 @@ class Ior:
         there two jobs as well, so that the read is not cut short by the write's deadline.
         """
         program = options.program or tools.program
-        start = (program,) if program else (tools.python, "-I", kernel("ior"))
+        start = (program,) if program else (tools.python, "-I", kernel("ior"), WAIT)
         common = _arguments(options, directory)
         check_write, check_read = (("-W",), ("-R",)) if options.data_check else ((), ())
         write = ("-w", *check_write, *_deadline(options))
@@ -100,7 +101,13 @@ class Ior:
         else:
             jobs = {"write+read": (*write, *read, "--drop-caches")}
         return tuple(
-            Phase(name, (*start, *common, *arguments), options.ranks_per_client, drop_caches=name == "read")
+            Phase(
+                name,
+                (*start, *common, *arguments),
+                options.ranks_per_client,
+                drop_caches=name == "read",
+                waits=not program,
+            )
             for name, arguments in jobs.items()
         )
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pliant.units import Size, format_size
 from pliant.workloads import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 from pliant.workloads._parsing import absolute_path, kernel, positive, program_size
+from pliant.workloads.kernels.common import WAIT
 
 _FILE_ROWS = {
     "file_create": "File creation",
@@ -82,12 +83,12 @@ class Mdtest:
     def phases(options: MdtestOptions, directory: str, tools: Toolbox) -> tuple[Phase, ...]:
         """The jobs of a trial: create, stat, read and remove, with caches dropped between; one job with the kernel."""
         program = options.program or tools.program
-        start = (program,) if program else (tools.python, "-I", kernel("mdtest"))
+        start = (program,) if program else (tools.python, "-I", kernel("mdtest"), WAIT)
         common = _arguments(options, directory)
         flags = {name: flag for name, flag in _PHASES.items() if options.files or name != "read"}
         ranks = options.ranks_per_client
         if not program:
-            return (Phase("+".join(flags), (*start, *common, *flags.values(), "--drop-caches"), ranks),)
+            return (Phase("+".join(flags), (*start, *common, *flags.values(), "--drop-caches"), ranks, waits=True),)
         return tuple(
             Phase(name, (*start, *common, flag), ranks, drop_caches=name != "create") for name, flag in flags.items()
         )

@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 Options = dict[str, str]
 
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
+WAIT = "--wait"
+"""An option that every kernel has: say `ready` when all ranks are there, and begin when rank 0 finds a line on its
+standard input; say `over` when nothing more is measured. What a host takes to start a program, and to end it, is no
+part of what is measured: it may do that without limits, which are put on while it waits, and off when it is over."""
 _SPINS = 200
-_PAUSE_S = 0.0001
+_PAUSE_S, _LONGEST_PAUSE_S, _LONGER = 0.0001, 0.002, 1.02
+"""A rank that waits looks after ever longer pauses, of 2 % of its waiting: if it did so ten thousand times a second, a
+dozen would take a slow host's CPU from the file system."""
 _LAST_WORDS_S = 0.5
 _NAME_BYTES = 64
 
@@ -57,7 +63,7 @@ def parse_options(argv: list[str], flags: str, values: str, long: tuple[str, ...
             found[letter] = f"{found[letter]},{value}" if letter == "O" and letter in found else value
         elif not assigned and letter and letter in flags:
             found[letter] = str(int(found.get(letter, "0")) + 1)
-        elif word in long:
+        elif word in (*long, WAIT):
             found[word] = "1"
         else:
             raise UsageError(f"unknown option {word!r}")
@@ -86,7 +92,7 @@ def only(options: Mapping[str, str], name: str, allowed: str) -> None:
 class Job:
     """The MPI job this process is a rank of. Its waits sleep, so that a rank that is done leaves the CPU to others."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: bool = False) -> None:
         import mpi4py  # not before the command line was found right: it takes a tenth of a second
 
         mpi4py.rc.threads = False
@@ -97,15 +103,32 @@ class Job:
         self.rank = self.comm.rank
         self.size = self.comm.size
         self.host = os.uname().nodename
+        self._waits = waits
 
     def barrier(self) -> None:
         """Wait for all ranks. MPI's own barrier polls, and would burn the CPU share of a file system's daemons."""
         request = self.comm.Ibarrier()
-        spins = 0
+        spins, pause_s = 0, _PAUSE_S
         while not request.Test():
             spins += 1
             if spins > _SPINS:
-                time.sleep(_PAUSE_S)
+                time.sleep(pause_s)
+                pause_s = min(_LONGER * pause_s, _LONGEST_PAUSE_S)
+
+    def ready(self) -> None:
+        """With WAIT, wait for all ranks, and for the line that lets them begin; the end of the input will do."""
+        if not self._waits:
+            return
+        self.barrier()
+        if self.rank == 0:
+            say("ready\n")
+            sys.stdin.readline()
+        self.barrier()
+
+    def over(self) -> None:
+        """With WAIT, say that nothing more is measured."""
+        if self._waits and self.rank == 0:
+            say("over\n")
 
     def begins(self, operation: str) -> None:
         """Wait for all ranks, and have rank 0 say when an operation began, as `pliant.workloads.under_way` reads it.
@@ -237,7 +260,7 @@ def run(parse: Callable[[list[str]], Settings], main: Callable[[Job, Settings], 
             sys.stderr.write(f"{sys.argv[0]}: {error}\n")
         raise SystemExit(2) from None
     gc.disable()  # nothing here makes cycles, and a collection in a timed region is noise
-    job = Job()
+    job = Job(WAIT in sys.argv)
     try:
         main(job, settings)
         sys.stdout.flush()

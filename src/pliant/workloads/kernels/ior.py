@@ -336,6 +336,7 @@ def main(job: common.Job, settings: Settings) -> None:
     """Run the phases asked for; rank 0 prints the summary. Wrong data ends the job."""
     test = Ior(job, settings)
     phases = []
+    job.ready()
     if settings.write:
         phases.append(test.write())
         if settings.deadline_s and settings.wear_out and settings.status_file:
@@ -344,6 +345,7 @@ def main(job: common.Job, settings: Settings) -> None:
         if settings.write and settings.drop_caches:
             job.drop_caches()
         phases.append(test.read())
+    job.over()
     test.fail_on_errors()
     job.barrier()
     if not settings.keep:

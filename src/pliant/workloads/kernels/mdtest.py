@@ -282,11 +282,13 @@ def table(settings: Settings, rates: dict[str, float]) -> str:
 def main(job: common.Job, settings: Settings) -> None:
     """Run the phases asked for; rank 0 prints the table."""
     test = Mdtest(job, settings)
+    job.ready()
     runs = [[phase] for phase in settings.phases] if settings.drop_caches else [settings.phases]
     for count, phases in enumerate(runs):
         if count:
             job.drop_caches()
         test.iteration(phases)
+    job.over()
     if job.rank == 0:
         sys.stdout.write(f"mdtest-pliant was launched with {job.size} total task(s)\n")
         sys.stdout.write(f"Command line used: {' '.join(sys.argv)}\n")
