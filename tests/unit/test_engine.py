@@ -400,12 +400,21 @@ def test_a_complete_run_is_left_as_it_is_unless_its_budget_changes(machine, tmp_
 
 
 def test_what_each_client_prints_is_kept_and_given_to_the_workload(runner, tmp_path):
-    """Phases that are MPI jobs and phases that are not, as a trial runs them."""
-    phases = (Phase("prepare", each={"client1": ("mkdir", "x")}), Phase("run", ("prog",), drop_caches=True))
+    """Phases that are MPI jobs and phases that are not, as a trial runs them: one that waits starts without limits."""
+    phases = (
+        Phase("prepare", each={"client1": ("mkdir", "x")}),
+        Phase("run", ("prog",), drop_caches=True),
+        Phase("kernel", ("own",), waits=True),
+    )
     log: list[str] = []
 
     class Nodes:
         id = "ab12"
+        deployment = SimpleNamespace(limited=False, withheld_s=dict)
+
+        def limit(self, on):
+            log.append(f"limit {on}")
+            self.deployment.limited = on
 
         def drop_caches(self):
             log.append("drop")
@@ -418,19 +427,26 @@ def test_what_each_client_prints_is_kept_and_given_to_the_workload(runner, tmp_p
             done = {client: Completed(argv, 0, f"out of {client}", "err") for client, argv in runs.items()}
             return Together(done, 10.0, 11.0)
 
-        def mpi(self, mpi, argv, ranks, *, mark, timeout_s, watch):
-            log.append("mpi")
-            return Completed(argv, 0, "printed", "")
+        def mpi(self, mpi, argv, ranks, *, mark, timeout_s, watch, gate):
+            log.append(argv[0])
+            if gate is not None:
+                gate.ready()
+                log.append("measures")
+                gate.over()
+            return Completed(argv, 0, f"printed by {argv[0]}", "")
 
     prepared = SimpleNamespace(phases=lambda label: phases, mpi={"w": None}, study=runner.prepared.study)
     course = measuring.Course()
     measurement = measuring.Measurement(prepared, Nodes(), lambda what: None)
     measurement._phases(Nodes(), tmp_path, Trial(1, "w", 1.0, 8, 1, 1, "running", ""), course)
-    assert log == ["each", "drop", "mpi"]
-    assert course.outputs == {"prepare@client1": "out of client1", "run": "printed"}
+    limited = ["limit False", "own", "limit True", "measures", "limit False"]
+    assert log == ["limit True", "each", "drop", "prog", *limited]
+    outputs = {"prepare@client1": "out of client1", "run": "printed by prog", "kernel": "printed by own"}
+    assert course.outputs == outputs
     assert course.phases["prepare"] == (10.0, 11.0)
     assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.suffix in (".out", ".err")} == {
         "prepare@client1.out": "out of client1",
         "prepare@client1.err": "err",
-        "run.out": "printed",
+        "run.out": "printed by prog",
+        "kernel.out": "printed by own",
     }
