@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pliant.cluster import uninterrupted, visible
+from pliant.cluster.cluster import uninterrupted, visible
 from pliant.machine import cgroup
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.facts import look

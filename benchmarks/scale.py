@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from pliant.cluster import uninterrupted
+from pliant.cluster.cluster import uninterrupted
 from pliant.machine.deployment import Deployment, HostFigures
 from pliant.machine.process import CommandFailed
 

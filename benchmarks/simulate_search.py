@@ -25,12 +25,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pliant.adaptive import Adaptive, Question
-from pliant.disturbance import covariates
-from pliant.search import Todo, schedule
+from pliant.statistics.adaptive import Adaptive, Question
+from pliant.statistics.search import Todo, schedule
+from pliant.statistics.verdict import BASELINE, Series, Verdict, bounds_by_ratio, by_ratio, judge
+from pliant.telemetry.disturbance import covariates
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, Series, Verdict, bounds_by_ratio, by_ratio, judge
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 RATIOS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 MAX_LOSS, ZONE, MOST = 0.10, 0.05, 25

@@ -14,8 +14,8 @@ sys.path.insert(0, str(UNIT))
 
 import runs  # noqa: E402
 
-from pliant.report import write_report  # noqa: E402
-from pliant.store import Store  # noqa: E402
+from pliant.report.writing import write_report  # noqa: E402
+from pliant.results.store import Store  # noqa: E402
 
 ARGUMENTS = (
     "--no-sandbox",

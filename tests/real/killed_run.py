@@ -15,9 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from prepared_studies import Machine, study
 
-from pliant import engine, preparation
-from pliant.artefacts import Artefacts
-from pliant.store import Store
+from pliant.campaign import engine, preparation
+from pliant.results.artefacts import Artefacts
+from pliant.results.store import Store
 from pliant.trial import Trial
 
 

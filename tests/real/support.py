@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pliant.cluster import visible
+from pliant.cluster.cluster import visible
 from pliant.machine import cgroup
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.journal import STATE, Journal, deployments

@@ -246,10 +246,10 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_file_system_that_is_not_installed_is_named_with_what_to_install(tmp_path, monkeypatch):
+    from pliant.campaign.preparation import prepare
     from pliant.errors import UserError
     from pliant.machine import facts
-    from pliant.preparation import prepare
-    from pliant.study import load
+    from pliant.study.reading import load
 
     there = facts.which
     monkeypatch.setattr(facts, "which", lambda program: None if program in ("glusterd", "tc") else there(program))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import listed, pliant, study
 
-from pliant.driver import Failed, attach
+from pliant.driver.script import Failed, attach
 
 pytestmark = pytest.mark.real
 

@@ -12,11 +12,12 @@ import pytest
 from benchmarks.thief import thieves
 from support import FIGURES, deployed, out, python, request
 
-from pliant import fairness, telemetry
-from pliant.calm import FEWEST, LONGEST_S, Calm
-from pliant.disturbance import disturbances
+from pliant.campaign import fairness
+from pliant.campaign.calm import FEWEST, LONGEST_S, Calm
 from pliant.machine import metronome
 from pliant.machine.process import MARK, marked
+from pliant.telemetry.disturbance import disturbances
+from pliant.telemetry.samples import Promise, read
 
 pytestmark = pytest.mark.real
 
@@ -85,7 +86,7 @@ def test_the_metronome_beats_while_cpu_is_limited_and_no_longer(five):
 
 def test_what_a_thief_takes_is_seen_as_withheld(five, tmp_path):
     """From the host that was held back by its CPU meanwhile; without the thief it is hardly anything."""
-    promise = telemetry.Promise(0.2, None, None)
+    promise = Promise(0.2, None, None)
     busy = python("import time\nend = time.time() + 3\nwhile time.time() < end: pass")
     withheld = []
     five.limit(["cpu"])
@@ -97,7 +98,7 @@ def test_what_a_thief_takes_is_seen_as_withheld(five, tmp_path):
                 out(five, "n1", *busy)
                 window = {"busy": (began, time.monotonic())}
                 time.sleep(0.3)
-            samples = telemetry.read((tmp_path / f"samples-{share}").read_text())
+            samples = read((tmp_path / f"samples-{share}").read_text())
             (found,) = disturbances(samples, window, {"host1": ["n1"]}, promise, os.cpu_count()).values()
             assert found.limited == 1.0
             assert 10e-6 < found.second_s < 50e-3

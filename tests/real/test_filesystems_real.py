@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import support
 
-from pliant.cluster import Cluster, Gate, OutOfMemory
+from pliant.campaign.preparation import figures_of
+from pliant.cluster.cluster import Cluster, Gate, OutOfMemory
+from pliant.cluster.mpi import find
 from pliant.machine import facts
 from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
-from pliant.mpi import find
-from pliant.preparation import figures_of
-from pliant.study import parse
+from pliant.study.reading import parse
 from pliant.workloads._parsing import kernel
 
 pytestmark = pytest.mark.real

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from pliant import verifying
-from pliant.artefacts import Artefacts
-from pliant.store import DATABASE, Store
+from pliant.results import verifying
+from pliant.results.artefacts import Artefacts
+from pliant.results.store import DATABASE, Store
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
 TRIALS = 2 * 3 * 2 + 2

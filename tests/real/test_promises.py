@@ -16,14 +16,14 @@ from benchmarks.thief import thieves
 from support import FIGURES, MBIT, MIB, deployed, out, python, request
 from test_fidelity import SPIN
 
-from pliant import engine
-from pliant.artefacts import Artefacts
-from pliant.calibration import calibrate_hosts
-from pliant.cluster import Cluster
+from pliant.campaign import engine
+from pliant.campaign.calibration import calibrate_hosts
+from pliant.campaign.preparation import prepare
+from pliant.cluster.cluster import Cluster
 from pliant.errors import FatalError, TrialError
 from pliant.machine.deployment import Deployment
-from pliant.preparation import prepare
-from pliant.study import parse
+from pliant.results.artefacts import Artefacts
+from pliant.study.reading import parse
 
 pytestmark = pytest.mark.real
 
@@ -123,8 +123,8 @@ class Listener:
 
 
 def test_a_trial_during_which_the_machine_ran_out_is_not_valid_and_is_repeated(tmp_path):
-    from pliant.report import write_report
-    from pliant.store import Store
+    from pliant.report.writing import write_report
+    from pliant.results.store import Store
 
     listener = Listener()
     with listener.stack:

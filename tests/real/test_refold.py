@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from support import FIGURES, MBIT, MIB, background, deployed, out, python, request, study, until
 
-from pliant.cluster import Cluster
+from pliant.cluster.cluster import Cluster
 from pliant.machine.deployment import HostFigures
 from pliant.machine.network import GATEWAY, MAC
-from pliant.study import load
+from pliant.study.reading import load
 
 pytestmark = pytest.mark.real
 

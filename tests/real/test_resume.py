@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from support import Running, Snapshot, nothing_left, pliant, study
 
-from pliant.rundir import state_of
-from pliant.store import Store
+from pliant.campaign.rundir import state_of
+from pliant.results.store import Store
 
 pytestmark = pytest.mark.real
 

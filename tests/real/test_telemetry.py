@@ -12,9 +12,11 @@ from dataclasses import replace
 import pytest
 from support import FIGURES, MBIT, MIB, background, deployed, out, python, request, until
 
-from pliant import telemetry
 from pliant.machine import sampler, sampling
 from pliant.machine.cgroup import period_and_quota_us
+from pliant.telemetry.limiting import limiting
+from pliant.telemetry.samples import Promise, read
+from pliant.telemetry.usage import usage
 
 pytestmark = pytest.mark.real
 
@@ -76,12 +78,12 @@ def measured(deployment, directory, work, **figures):
             end = time.monotonic()
     finally:
         deployment.limit(False)
-    samples = telemetry.read((directory / "samples").read_text())
+    samples = read((directory / "samples").read_text())
     mine = deployment.figures
-    promise = telemetry.Promise(
+    promise = Promise(
         mine.cores, mine.nic_bit_s, mine.disk_byte_s, mine.memory_bytes, period_and_quota_us(mine.cores)[0] / 1e6
     )
-    result = telemetry.usage(samples, {"phase": (begin, end)}, HOSTS, ROLES, promise)
+    result = usage(samples, {"phase": (begin, end)}, HOSTS, ROLES, promise)
     return samples, result
 
 
@@ -93,7 +95,7 @@ def test_a_spinning_node_uses_its_hosts_cpu(hosts, tmp_path):
     assert host1.resources["cpu"].roles["client"] > 0.95
     assert host1.throttled_s > 1
     assert host2.resources["cpu"].saturated == 0
-    assert telemetry.limiting([result], "phase").sentence.startswith("CPU of host1, by client (")
+    assert limiting([result], "phase").sentence.startswith("CPU of host1, by client (")
 
 
 def test_a_stream_uses_one_nic_up_and_another_down(hosts, tmp_path):
@@ -115,7 +117,7 @@ def test_a_stream_uses_one_nic_up_and_another_down(hosts, tmp_path):
     # Bytes are those of the wire: each segment of 1448 bytes with 66 of headers, whatever GSO made of it meanwhile.
     payload = int(log.read_text().split()[-1])
     assert samples.total("host/host1/up_bytes")[-1] == pytest.approx(payload * 1514 / 1448, rel=0.01)
-    assert telemetry.limiting([result], "phase").resource in ("nic_up", "nic_down")
+    assert limiting([result], "phase").resource in ("nic_up", "nic_down")
 
 
 def test_direct_writing_uses_the_disk(hosts, tmp_path):
@@ -127,7 +129,7 @@ def test_direct_writing_uses_the_disk(hosts, tmp_path):
     assert host1["disk_write"].roles == {"client": 1.0, "server": 0.0}
     assert host1["disk_read"].saturated == 0
     assert "disk_write" not in host2  # none of its nodes has one
-    assert telemetry.limiting([result], "phase").sentence.startswith("disk writes of host1, by client (100 %)")
+    assert limiting([result], "phase").sentence.startswith("disk writes of host1, by client (100 %)")
 
 
 def test_idle_hosts_are_limited_by_nothing_and_sampling_costs_little(hosts, tmp_path):
@@ -136,7 +138,7 @@ def test_idle_hosts_are_limited_by_nothing_and_sampling_costs_little(hosts, tmp_
     assert len(steps) / steps.sum() > 4  # Hz
     used = samples.total("sampler/cpu_s")
     assert used[-1] / steps.sum() < 0.02
-    assert telemetry.limiting([result], "phase").resource == "none"
+    assert limiting([result], "phase").resource == "none"
 
 
 def test_it_ends_with_the_deployment(tmp_path):

@@ -16,7 +16,7 @@ from support import MIB, Running, deployed, listed, nothing_left, pliant, reques
 from pliant.machine import cgroup, remains
 from pliant.machine.journal import STATE, deployments
 from pliant.machine.process import MARK
-from pliant.store import Store
+from pliant.results.store import Store
 
 pytestmark = pytest.mark.real
 

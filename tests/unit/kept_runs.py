@@ -7,11 +7,11 @@ from pathlib import Path
 
 import runs
 
-from pliant.artefacts import Artefacts
+from pliant.campaign.kept_trials import Keeper
 from pliant.digest import key
-from pliant.keeping import Keeper
-from pliant.search import Todo
-from pliant.store import Store
+from pliant.results.artefacts import Artefacts
+from pliant.results.store import Store
+from pliant.statistics.search import Todo
 from pliant.trial import Trial
 
 

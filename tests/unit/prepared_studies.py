@@ -8,11 +8,11 @@ from pathlib import Path
 
 from study_files import edited
 
-from pliant import mpi as mpi_
-from pliant import preparation
+from pliant.campaign import preparation
+from pliant.cluster import mpi as mpi_
 from pliant.machine import facts
 from pliant.platforms.emulated import Budget
-from pliant.study import load, parse
+from pliant.study.reading import load, parse
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30

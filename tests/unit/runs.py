@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pliant.savings import PowerModel
-from pliant.store import RunInfo, Store
-from pliant.telemetry import HostUsage, PhaseUsage, ResourceUse, Usage
+from pliant.power_model import PowerModel
+from pliant.results.run_info import RunInfo
+from pliant.results.store import Store
+from pliant.telemetry.usage import HostUsage, PhaseUsage, ResourceUse, Usage
 from pliant.trial import Trial
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 STUDY = """\
 [study]

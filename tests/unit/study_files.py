@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pliant.composition import Composition, Node, Role
+from pliant.composition.model import Composition, Node, Role
 
 GOOD = """\
 [study]

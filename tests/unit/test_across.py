@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from test_report import Page
 
 from pliant.cli import cli
-from pliant.report import analyse
 from pliant.report.across import Judged, across
-from pliant.store import Store
+from pliant.report.writing import analyse
+from pliant.results.store import Store
 
 IOR = {"ior": runs.METRICS["ior"]}
 OPTIONS = {"ior": {"kind": "ior", "block": 33554432}}

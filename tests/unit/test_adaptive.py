@@ -10,11 +10,11 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from pliant.adaptive import HOPELESS, Adaptive, Question, wanted
-from pliant.search import Todo, Within, key_of
+from pliant.statistics.adaptive import HOPELESS, Adaptive, Question, wanted
+from pliant.statistics.search import Todo, Within, key_of
+from pliant.statistics.verdict import Series, by_ratio, judge
 from pliant.trial import Trial
-from pliant.verdict import Series, by_ratio, judge
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 RATIOS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 WRITE, READ = Metric("write", "MiB/s", "higher"), Metric("read", "MiB/s", "higher")

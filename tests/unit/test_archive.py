@@ -12,10 +12,11 @@ import kept_runs
 import pytest
 import runs
 
-from pliant import archive, verifying
 from pliant.errors import UserError
-from pliant.report import analyse
-from pliant.store import Store, trials_csv
+from pliant.report.writing import analyse
+from pliant.results import archive, verifying
+from pliant.results.store import Store
+from pliant.results.trial_table import trials_csv
 
 
 @pytest.fixture(scope="module")

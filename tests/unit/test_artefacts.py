@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pliant import artefacts
-from pliant.artefacts import Artefacts, changed, seal
 from pliant.digest import key
 from pliant.errors import UserError
+from pliant.results import artefacts
+from pliant.results.artefacts import Artefacts, changed, seal
 
 KEYS = [key({"trial": number}) for number in range(9)]
 
@@ -220,7 +220,7 @@ ADDER = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[3])
 from test_artefacts import trial
-from pliant.artefacts import Artefacts
+from pliant.results.artefacts import Artefacts
 from pliant.digest import key
 store, run = Artefacts(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2])
 for number in range(10**6):

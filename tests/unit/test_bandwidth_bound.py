@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from pliant.bound import client_rate, expected_break
-from pliant.placement import Placement
+from pliant.composition.placement import Placement
+from pliant.statistics.bandwidth_bound import client_rate, expected_break
 
 CLIENTS, SERVERS = ("client1", "client2"), ("server1", "server2")
 APART = Placement((("client1",), ("client2",), ("server1",), ("server2",)))

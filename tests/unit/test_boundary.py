@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from pliant.boundary import END, LAST, crossing, deviations, limited
-from pliant.sequential import once, until, whenever
+from pliant.statistics.boundary import END, LAST, crossing, deviations, limited
+from pliant.statistics.sequential import once, until, whenever
 
 MOST = 25
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pliant import calm
+from pliant.campaign import calm
 
 
 class Machine:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pliant import catalogue
-from pliant.catalogue import KINDS, Cluster, clusters
-from pliant.tables import HostTable
+from pliant.study import catalogue
+from pliant.study.catalogue import KINDS, Cluster, clusters
+from pliant.study.tables import HostTable
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"nodes", "cpu", "cores", "nic", "memory", "disks", "data_disk", "source", "disk_rates", "watts"}
@@ -82,7 +82,7 @@ def test_the_caveats_in_words():
 
 
 def test_the_files_have_no_key_that_is_not_read():
-    for file in resources.files("pliant").joinpath("clusters").iterdir():
+    for file in resources.files("pliant.study").joinpath("clusters").iterdir():
         for table in tomllib.loads(file.read_text()).values():
             assert set(table) <= KEYS
             assert all(set(disk) == {"kind", "size", "model"} for disk in table["disks"])
@@ -163,5 +163,5 @@ def test_it_is_pure():
         sources = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         sources += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
         own = {source for source in sources if source.split(".")[0] not in sys.stdlib_module_names}
-        assert own <= {"pliant.problems", "pliant.units"}
+        assert own <= {"pliant.study.problems", "pliant.units"}
         assert not {"subprocess", "socket", "os", "shutil"} & set(sources)

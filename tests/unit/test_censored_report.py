@@ -12,15 +12,17 @@ import runs
 from click.testing import CliRunner
 from test_report import Page, render, small_run
 
+from pliant.analysis import words
+from pliant.analysis.conclusions import judged
 from pliant.cli import cli
-from pliant.comparison import compare
-from pliant.report import all_figures, latex, markdown, words, write_report
-from pliant.report.analysis import judged
+from pliant.report import latex, markdown
 from pliant.report.paper import files
 from pliant.report.summary import document
 from pliant.report.svg import draw
-from pliant.store import Store
-from pliant.workloads import Metric
+from pliant.report.writing import all_figures, write_report
+from pliant.results.store import Store
+from pliant.statistics.comparison import compare
+from pliant.workloads.model import Metric
 
 REASON = "s its loss is beyond 80 % whatever comes"
 

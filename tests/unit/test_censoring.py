@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pliant.censoring import Value, fitted, median
-from pliant.levels import Levels
+from pliant.statistics.censoring import Value, fitted, median
+from pliant.statistics.levels import Levels
+from pliant.statistics.verdict import Series, bounds_by_ratio, by_ratio, judge, recommended_ratio
 from pliant.trial import Trial
-from pliant.verdict import Series, bounds_by_ratio, by_ratio, judge, recommended_ratio
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 BANDWIDTH = Metric("write_bandwidth", "MiB/s", "higher")
 DURATION = Metric("duration", "s", "lower")
@@ -230,7 +230,7 @@ def test_the_lower_end_is_no_higher_than_that_of_the_true_values(metric, curve, 
     values = drawn(curve, metric)
     capped = every(8.0)
     truth = {**values, 8.0: [worse(value, factor, metric) for value in values[8.0]]}
-    with mock.patch("pliant.levels._STEPS", (0.0,)):
+    with mock.patch("pliant.statistics.levels._STEPS", (0.0,)):
         found = judge(series(values, capped, metric, most=most))
         true = judge(series(truth, (), metric, most=most))
     assume(not any(row.outliers for verdict in (found, true) for row in verdict.ratios))
@@ -250,7 +250,7 @@ def test_their_noise_is_the_larger_of_the_two_and_no_better_known(curve):
     together = Levels([each.ratio for each in values], [each.value for each in values])
     assert here.deviation >= sure.deviation
     assume(not here.outliers and not together.outliers)
-    with mock.patch("pliant.levels._STEPS", (0.0,)):
+    with mock.patch("pliant.statistics.levels._STEPS", (0.0,)):
         here = fitted(values, "higher").of(8.0).levels
         together = Levels([each.ratio for each in values], [each.value for each in values])
     assert here.deviation >= together.deviation * (1 - 1e-9)

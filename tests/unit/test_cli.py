@@ -17,9 +17,9 @@ from study_files import GOOD, edited
 
 from pliant import cli
 from pliant.cli import COMMANDS
+from pliant.cluster.steps import StepFailed
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine.process import CommandFailed
-from pliant.steps import StepFailed
 
 ROOT = Path(__file__).parents[2]
 PLIANT = Path(sys.executable).parent / "pliant"
@@ -33,7 +33,7 @@ def pliant(*argv: str, **options) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def alone(monkeypatch):
     """No deployment of another test counts against the machine's budget."""
-    monkeypatch.setattr("pliant.preparation.promises", lambda: [])
+    monkeypatch.setattr("pliant.campaign.preparation.promises", lambda: [])
 
 
 def invoke(*argv: str) -> str:
@@ -144,7 +144,7 @@ def test_without_root_it_says_so_in_a_line(argv, monkeypatch):
     def touched(*args, **kwargs) -> None:
         raise AssertionError("the machine was touched")
 
-    for place in ("pliant.preparation.prepare", "pliant.machine.cgroup.probe"):
+    for place in ("pliant.campaign.preparation.prepare", "pliant.machine.cgroup.probe"):
         monkeypatch.setattr(place, touched)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     result = CliRunner().invoke(cli.cli, argv)
@@ -156,7 +156,7 @@ def test_results_are_not_written_over(tmp_path, monkeypatch, alone):
     def run(*args, **options) -> None:
         raise AssertionError("it ran")
 
-    monkeypatch.setattr("pliant.engine.run", run)  # should the refusal fail, nothing must be deployed
+    monkeypatch.setattr("pliant.campaign.engine.run", run)  # should the refusal fail, nothing must be deployed
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     (tmp_path / "precious").touch()
     with pytest.raises(UserError, match="is not empty and holds no run; choose another directory with --output"):

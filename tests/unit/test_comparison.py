@@ -20,17 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_files import GOOD, edited
 
-from pliant import engine
+from pliant.campaign import engine
 from pliant.cli import cli
-from pliant.comparison import Comparison, compare
 from pliant.errors import UserError
-from pliant.report import all_figures, write_report
 from pliant.report.terminal import compared
-from pliant.search import schedule
-from pliant.store import DATABASE, SCHEMA_VERSION, Store
-from pliant.study import StudyError, parse
-from pliant.verdict import Series, judge
-from pliant.workloads import Metric
+from pliant.report.writing import all_figures, write_report
+from pliant.results.store import DATABASE, SCHEMA_VERSION, Store
+from pliant.statistics.comparison import Comparison, compare
+from pliant.statistics.search import schedule
+from pliant.statistics.verdict import Series, judge
+from pliant.study.problems import StudyError
+from pliant.study.reading import parse
+from pliant.workloads.model import Metric
 
 SECOND = """\
 [[filesystem]]
@@ -387,7 +388,7 @@ def test_a_run_from_before_there_were_several_is_read_reported_and_continued(tmp
 
 
 def test_check_shows_all_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("pliant.preparation.promises", lambda: [])
+    monkeypatch.setattr("pliant.campaign.preparation.promises", lambda: [])
     (tmp_path / "two.toml").write_text(TWO)
 
     def check(*more: str) -> str:

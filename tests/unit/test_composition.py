@@ -7,12 +7,12 @@ import uuid as uuids
 
 import pytest
 
-from pliant import identity
 from pliant.cli import plan
-from pliant.composition import Command, Composition, File, Identity, Role, Step
+from pliant.composition import identity
+from pliant.composition.model import Command, Composition, File, Identity, Role, Step
+from pliant.composition.placement import nodes_for
 from pliant.machine import facts
 from pliant.machine.process import CommandFailed, Completed
-from pliant.placement import nodes_for
 
 ROLES = (Role("server", disk="/srv/d"), Role("client", client=True))
 SECRET = "s3cr3t-k3y"

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from study_files import GOOD
 
-from pliant.composition import Composition
+from pliant.composition.model import Composition
+from pliant.composition.placement import nodes_for
 from pliant.filesystems.custom import Custom, CustomOptions
-from pliant.placement import nodes_for
-from pliant.study import StudyError, parse
+from pliant.study.problems import StudyError
+from pliant.study.reading import parse
 
 ROOT = Path(__file__).parents[2]
 SSHFS = (ROOT / "studies/sshfs.toml").read_text()
@@ -238,8 +239,8 @@ def test_a_package_brings_a_driver_as_the_documentation_says(tmp_path):
         import sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
-        from pliant import registry
-        from pliant.study import load
+        from pliant.study import registry
+        from pliant.study.reading import load
         assert "exported" in registry.filesystem_names() and "glusterfs" in registry.filesystem_names()
         composition = load(Path(sys.argv[2])).composition
         print(composition.step("serve").runs["server1"][0].argv[1])

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from prepared_studies import MACHINE, prepare, study
 
-from pliant import determined
-from pliant.composition import File
-from pliant.determined import Determined, differences
+import pliant
+from pliant.campaign import determinants as determined
+from pliant.campaign.determinants import Determined, differences
+from pliant.composition.model import File
 from pliant.digest import KEY
 from pliant.machine import facts
-from pliant.search import Todo
+from pliant.statistics.search import Todo
 
-PACKAGE = Path(determined.__file__).parent
+PACKAGE = Path(pliant.__file__).parent
 TODO = Todo("ior", 2.0, 1, "glusterfs")
 
 
@@ -123,12 +124,12 @@ def test_where_documents_differ():
 # The sources that measure
 
 SOURCES = (
-    "cluster.py",
-    "injection.py",
-    "measuring.py",
-    "mpi.py",
-    "stalls.py",
-    "steps.py",
+    "cluster/cluster.py",
+    "cluster/injection.py",
+    "campaign/measuring.py",
+    "cluster/mpi.py",
+    "telemetry/stalls.py",
+    "cluster/steps.py",
     "machine/cgroup.py",
     "machine/cgroup_v2.py",
     "machine/cpus.py",

@@ -7,11 +7,19 @@ import math
 import pytest
 from test_usage import CORES, HOSTS, NIC, PROMISE, TRAFFIC, text
 
-from pliant.disturbance import LEAST_BEARABLE, SLOPES, bearable, by_metric, covariates, disturbances, neighbours
-from pliant.stalls import starved
-from pliant.telemetry import Promise, read
+from pliant.telemetry.disturbance import (
+    LEAST_BEARABLE,
+    SLOPES,
+    bearable,
+    by_metric,
+    covariates,
+    disturbances,
+    neighbours,
+)
+from pliant.telemetry.samples import Promise, read
+from pliant.telemetry.stalls import starved
 from pliant.trial import Trial
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 MACHINE = {
     "machine/user_s": 0.3,

@@ -12,8 +12,8 @@ import pytest
 import runs
 from test_report import Page, small_run
 
-from pliant.report import write_report
-from pliant.report.analysis import judged
+from pliant.analysis.conclusions import judged
+from pliant.report.writing import write_report
 from pliant.trial import Trial
 from pliant.units import format_duration
 

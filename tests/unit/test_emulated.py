@@ -13,7 +13,7 @@ from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
 from pliant.platforms import emulated
 from pliant.platforms.emulated import Budget, budget, overdrawn
-from pliant.tables import HostTable
+from pliant.study.tables import HostTable
 from pliant.units import parse_size
 
 GIB = 2**30

@@ -12,30 +12,31 @@ from types import SimpleNamespace
 import pytest
 from prepared_studies import MACHINE, prepare, quickstart, study
 
-from pliant import engine, measuring, rundir
-from pliant.artefacts import Artefacts
-from pliant.disturbance import Disturbance
+from pliant.campaign import description, engine, measuring, opening, rundir
 from pliant.errors import FatalError, TrialError, UserError
 from pliant.machine.process import Completed
 from pliant.machine.together import Together
-from pliant.search import Schedule, Todo
-from pliant.store import RunInfo, Store
+from pliant.results.artefacts import Artefacts
+from pliant.results.run_info import RunInfo
+from pliant.results.store import Store
+from pliant.statistics.search import Schedule, Todo
+from pliant.telemetry.disturbance import Disturbance
 from pliant.trial import Trial
-from pliant.workloads import Phase
 from pliant.workloads.kernels.common import window_lines
+from pliant.workloads.model import Phase
 
 # What is written down
 
 
 def test_the_documents_of_a_run_are_json(machine):
     prepared = quickstart()
-    info = engine._info(prepared)
+    info = description.info_of(prepared)
     assert RunInfo.from_json(json.loads(json.dumps(info.to_json(), allow_nan=False))) == info
     assert dict(info.hosts) == {1.0: 8, 2.0: 4, 4.0: 2, 8.0: 1}
     assert info.placements[8.0] == {"host1": tuple(node.name for node in prepared.study.nodes)}
     assert info.max_loss == 0.1
     assert [metric.better for metric in info.metrics["ior"]] == ["higher", "higher"]
-    written = engine._document(prepared.study)
+    written = description.document_of(prepared.study)
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert written["study"]["seed"] == 1
     assert written["filesystem"]["options"]["ping_timeout_s"] == 42  # a default that the file does not have
@@ -43,7 +44,7 @@ def test_the_documents_of_a_run_are_json(machine):
 
 
 def test_the_facts_of_a_run_are_texts(machine):
-    found = engine._facts([quickstart()])
+    found = description.facts_of([quickstart()])
     assert all(isinstance(value, str) and value for value in found.values())
     assert json.loads(json.dumps(found)) == found
     assert found["file system"] == "glusterfs 10.3"
@@ -83,7 +84,7 @@ def judged(runner, monkeypatch, tmp_path, lost, metrics):
     """A trial with these metrics, of whose operations so much was lost."""
     asked = []
     usage = SimpleNamespace(to_json=lambda: {"write": 1})
-    monkeypatch.setattr(measuring.telemetry, "usage", lambda samples, of, *rest: asked.append(of) or usage)
+    monkeypatch.setattr(measuring, "usage", lambda samples, of, *rest: asked.append(of) or usage)
     known = {name: Disturbance(0.5, 0.2, 0.1, 0.0, part, f"so it was with {name}") for name, part in lost.items()}
     monkeypatch.setattr(measuring.disturbance, "disturbances", lambda samples, of, *rest: asked.append(of) or known)
     (tmp_path / "telemetry.txt").write_text("")
@@ -365,12 +366,12 @@ def test_the_last_interrupted_run_of_the_same_study_goes_on_by_itself(machine, t
     engine.run(prepared, runs_[4], Heard(), store)
     for number, directory in enumerate(runs_):
         os.utime(directory / "results.sqlite", (number, number))
-    found = lambda fresh, directories=runs_: engine.unfinished(prepared, "dev", fresh, directories)  # noqa: E731
+    found = lambda fresh, directories=runs_: opening.unfinished(prepared, "dev", fresh, directories)  # noqa: E731
     assert found(False) == runs_[3]
     assert found(True) == runs_[3]
     assert found(False, runs_[:3]) == runs_[1]
     assert found(True, runs_[:3]) is None
-    assert engine.unfinished(prepared, "verified", False, runs_) is None
+    assert opening.unfinished(prepared, "verified", False, runs_) is None
     with rundir.locked(runs_[1]):
         assert found(False, runs_[:3]) == runs_[0], "that of somebody else is his"
 

@@ -8,10 +8,10 @@ import pytest
 import runs
 from prepared_studies import study
 
-from pliant import timing
-from pliant.estimate import GUESS_S, OVERDUE, Estimate
-from pliant.search import Todo
-from pliant.timing import Timing
+from pliant.campaign import timing
+from pliant.campaign.timing import Timing
+from pliant.statistics.estimate import GUESS_S, OVERDUE, Estimate
+from pliant.statistics.search import Todo
 from pliant.trial import BUDGET_SPENT
 
 IOR1, IOR2, IOR4 = (("", "ior", ratio) for ratio in (1.0, 2.0, 4.0))

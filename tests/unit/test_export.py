@@ -15,13 +15,14 @@ from click.testing import CliRunner
 from study_files import GOOD
 
 from pliant.cli import cli
-from pliant.composition import Command, Composition, File, Identity, Node, Role, Step
+from pliant.composition.model import Command, Composition, File, Identity, Node, Role, Step
 from pliant.errors import UserError
 from pliant.export import nix
 from pliant.export.images import images, placed
 from pliant.export.nixos_compose import FLAVOURS, project
 from pliant.export.units import script, shell
-from pliant.study import StudyError, parse
+from pliant.study.problems import StudyError
+from pliant.study.reading import parse
 
 OPTIONS = json.loads((Path(__file__).parent / "data/nixos-options.json").read_text())
 PACKAGES = {

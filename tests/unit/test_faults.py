@@ -14,14 +14,17 @@ from rich.console import Console
 from runs import METRICS, make_run, trials
 from study_files import GOOD, edited
 
-from pliant.composition import Composition, Role
-from pliant.faults import Fault, FaultTable, Outcome, Through, chosen, clashes, grouped, problems, warnings
-from pliant.placement import nodes_for
-from pliant.report import write_report
+from pliant.analysis.faults import Through
+from pliant.composition.faults import Fault, Outcome, clashes, warnings
+from pliant.composition.model import Composition, Role
+from pliant.composition.placement import nodes_for
 from pliant.report.terminal import summary
-from pliant.stalls import stalled_s
-from pliant.study import StudyError, parse
-from pliant.telemetry import Samples
+from pliant.report.writing import write_report
+from pliant.study.faults import FaultTable, chosen, grouped, problems
+from pliant.study.problems import StudyError
+from pliant.study.reading import parse
+from pliant.telemetry.samples import Samples
+from pliant.telemetry.stalls import stalled_s
 
 ROLES = (Role("server", disk="/srv/disk"), Role("spare", minimum=0), Role("client", client=True))
 

@@ -14,11 +14,12 @@ import pytest
 from pydantic import ValidationError
 from study_files import GOOD
 
-from pliant import registry
 from pliant.cli import plan
-from pliant.composition import Composition
-from pliant.placement import nodes_for
-from pliant.study import StudyError, parse
+from pliant.composition.model import Composition
+from pliant.composition.placement import nodes_for
+from pliant.study import registry
+from pliant.study.problems import StudyError
+from pliant.study.reading import parse
 
 SSHFS = tomllib.loads((Path(__file__).parents[2] / "studies/sshfs.toml").read_text())["filesystem"]["options"]
 GIB = 2**30

@@ -16,11 +16,12 @@ from test_report import Page, small_run
 
 from pliant.cli import cli
 from pliant.errors import UserError
-from pliant.report import analyse, latex, markdown, write_report
+from pliant.report import latex, markdown
 from pliant.report.document import Document, Heading, Items, Paragraph, Table, grouped
 from pliant.report.summary import document
-from pliant.store import Store
-from pliant.workloads import Metric
+from pliant.report.writing import analyse, write_report
+from pliant.results.store import Store
+from pliant.workloads.model import Metric
 
 HOSTILE = (
     r"""</td><script>alert(1)</script> | `x` *b* _i_ [l](javascript:1) & $x^2$ \input{/etc/passwd} %# {~} "q" '<!--"""

@@ -9,10 +9,10 @@ import time
 import pytest
 from pydantic import ValidationError
 
-from pliant.composition import Composition, Step
+from pliant.cluster.steps import waves
+from pliant.composition.model import Composition, Step
+from pliant.composition.placement import nodes_for
 from pliant.filesystems.glusterfs import GlusterFS, GlusterOptions
-from pliant.placement import nodes_for
-from pliant.steps import waves
 
 # Recorded from GlusterFS 10.3: three servers, then the third one's glusterd killed.
 POOL = """\

@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from pliant import injection
-from pliant.cluster import Health
-from pliant.composition import Composition, Role
+from pliant.cluster import injection
+from pliant.cluster.cluster import Health
+from pliant.cluster.injection import Injection
+from pliant.composition.faults import Fault
+from pliant.composition.model import Composition, Role
+from pliant.composition.placement import nodes_for
 from pliant.errors import TrialError
-from pliant.faults import Fault
-from pliant.injection import Injection
 from pliant.machine.process import CommandFailed, Completed
-from pliant.placement import nodes_for
 
 ROLES = (Role("server"), Role("client", client=True))
 

@@ -12,11 +12,11 @@ import pytest
 import runs
 from kept_runs import Determined, todo_of
 
-from pliant import keeping
-from pliant.artefacts import Artefacts, changed
+from pliant.campaign import kept_trials as keeping
+from pliant.campaign.kept_trials import Keeper
 from pliant.digest import key
 from pliant.errors import FatalError
-from pliant.keeping import Keeper
+from pliant.results.artefacts import Artefacts, changed
 
 
 @pytest.fixture

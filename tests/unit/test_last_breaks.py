@@ -6,8 +6,8 @@ import os
 
 from runs import make_run
 
-from pliant.previous import last_breaks
-from pliant.store import DATABASE
+from pliant.campaign.last_breaks import last_breaks
+from pliant.results.store import DATABASE
 
 
 def test_the_newest_run_of_the_study_counts(tmp_path):

@@ -11,7 +11,7 @@ from pliant.errors import UserError
 from pliant.machine import facts
 from pliant.machine.process import CommandFailed, Completed
 from pliant.platforms.emulated import host_figures
-from pliant.study import StudyError
+from pliant.study.problems import StudyError
 
 TRIED = ("dev", "lo", "root", "netem", "delay", "1ms")
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from pliant.levels import Levels
-from pliant.sequential import margin, once
+from pliant.statistics.levels import Levels
+from pliant.statistics.sequential import margin, once
 
 RATIOS = (1.0, 2.0, 4.0)
 LEVELS = {1.0: 100.0, 2.0: 95.0, 4.0: 60.0}

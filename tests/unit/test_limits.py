@@ -10,12 +10,13 @@ import pytest
 import runs
 from test_report import Page, render
 
-from pliant.report import write_report
-from pliant.report.limits import HostUse, PhaseLimits, PhaseUse, phase_limits, phase_of
+from pliant.analysis.limits import HostUse, PhaseLimits, PhaseUse, phase_limits, phase_of
 from pliant.report.svg import draw
 from pliant.report.utilisation import utilised
-from pliant.telemetry import HostUsage, Limit, PhaseUsage, ResourceUse, Usage
-from pliant.workloads import Metric
+from pliant.report.writing import write_report
+from pliant.telemetry.limiting import Limit
+from pliant.telemetry.usage import HostUsage, PhaseUsage, ResourceUse, Usage
+from pliant.workloads.model import Metric
 
 INFO = runs.info()
 MDTEST = "create+stat+read+remove"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pliant import logs
+from pliant.cluster import logs
 
 
 @pytest.fixture

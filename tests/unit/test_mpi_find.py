@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pliant import mpi
+from pliant.cluster import mpi
 from pliant.errors import UserError
 from pliant.machine.process import CommandFailed, Completed
 

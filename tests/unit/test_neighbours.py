@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import runs
 
-from pliant import disturbance, telemetry
-from pliant.report.analysis import judged
+from pliant.analysis.conclusions import judged
+from pliant.telemetry import disturbance
+from pliant.telemetry.samples import Promise, read
 from pliant.trial import Trial
 
 RECORDED = Path(__file__).parent / "data" / "neighbours"
-PROMISE = telemetry.Promise(0.2, 200e6, 60e6, 2**30)
+PROMISE = Promise(0.2, 200e6, 60e6, 2**30)
 
 
 def recorded(name: str) -> list[Trial]:
@@ -30,7 +31,7 @@ def recorded(name: str) -> list[Trial]:
     for path in sorted((RECORDED / name).glob("*.gz")):
         number = int(path.name[:4])
         mine = [row for row in rows if int(row["number"]) == number]
-        hosts, samples = int(mine[0]["hosts"]), telemetry.read(gzip.decompress(path.read_bytes()).decode())
+        hosts, samples = int(mine[0]["hosts"]), read(gzip.decompress(path.read_bytes()).decode())
         placement = {f"host{host + 1}": runs.NODES[host::hosts] for host in range(hosts)}
         whole = {"ior": (float(samples.time_s[0]), float(samples.time_s[-1]))}
         did = disturbance.disturbances(samples, whole, placement, PROMISE, 2)["ior"]

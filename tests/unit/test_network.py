@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pliant.composition.placement import nodes_for
 from pliant.machine import network
-from pliant.placement import nodes_for
 
 IFNAMSIZ = 16
 MOST = 60_000

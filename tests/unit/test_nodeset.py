@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.nodeset import expand, fold, natural_key, select
-from pliant.placement import nodes_for
+from pliant.composition.nodeset import expand, fold, natural_key, select
+from pliant.composition.placement import nodes_for
 
 NODES = nodes_for({"server": 12, "client": 3})
 

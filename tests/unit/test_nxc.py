@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from study_files import GOOD
 
 from pliant.cli import cli
+from pliant.composition.placement import nodes_for
 from pliant.errors import UserError
-from pliant.nxc import DeployedNode, read
-from pliant.placement import nodes_for
+from pliant.platforms.nxc import DeployedNode, read
 
 NODES = nodes_for({"server": 2, "client": 1})
 FILE = {

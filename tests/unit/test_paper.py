@@ -10,10 +10,10 @@ import xml.etree.ElementTree as ET
 import pytest
 import runs
 
-from pliant.report import all_figures, analyse
 from pliant.report.chart import COLOURS, STATES, series
 from pliant.report.paper import files
-from pliant.store import Store
+from pliant.report.writing import all_figures, analyse
+from pliant.results.store import Store
 
 SVG = "{http://www.w3.org/2000/svg}"
 STEMS = ("saved", "ior-loss", "ior-metrics", "ior-utilisation", "trials", "drift")

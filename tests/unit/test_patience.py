@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import runs
 
-from pliant.patience import GRACE_S, LOST, PATIENCE_S, Patience, last_moment, longest_s, lost, medians
+from pliant.statistics.patience import GRACE_S, LOST, PATIENCE_S, Patience, last_moment, longest_s, lost, medians
 from pliant.trial import BUDGET_SPENT
-from pliant.workloads import Metric, SoFar
+from pliant.workloads.model import Metric, SoFar
 
 METRICS = (Metric("write", "MiB/s", "higher", "write"), Metric("latency", "ms", "lower", "run"))
 PATIENCE = Patience(METRICS, {"write": 100.0, "latency": 2.0}, 0.1, 0.05, folded=True)

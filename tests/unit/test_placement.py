@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pliant.placement import MAX_NODES, STRATEGIES, Placement, explicit, hosts_for, nodes_for, place
+from pliant.composition.placement import MAX_NODES, STRATEGIES, Placement, explicit, hosts_for, nodes_for, place
 
 ROLES = ("server", "client", "monitor", "manager", "viewer")
 CLIENTS = {"client", "viewer"}

@@ -10,14 +10,15 @@ import pytest
 from prepared_studies import GIB, MACHINE, prepare, study
 from study_files import edited
 
-from pliant import engine, preparation
-from pliant import mpi as mpi_
+from pliant.campaign import description, preparation
+from pliant.cluster import mpi as mpi_
 from pliant.errors import UserError
 from pliant.machine import facts, promised
 from pliant.machine.journal import Journal
 from pliant.machine.process import Completed
 from pliant.platforms.emulated import Budget
-from pliant.study import StudyError, parse
+from pliant.study.problems import StudyError
+from pliant.study.reading import parse
 
 # Refused before anything is touched
 
@@ -82,7 +83,7 @@ def test_what_a_kernel_carries_once_is_refused_twice(machine):
 def test_versions_of_packages_are_in_the_facts(machine):
     prepared = prepare(study())
     assert prepared.versions["glusterfs-server"] == "10.3-5"
-    assert engine._facts([prepared])["package glusterfs-server"] == "10.3-5"
+    assert description.facts_of([prepared])["package glusterfs-server"] == "10.3-5"
 
 
 def test_a_machine_without_control_groups(machine):
@@ -146,12 +147,12 @@ def test_a_real_host_is_scaled_to_this_machine(machine):
         "grid5000/chifflot: 24 cores, 25 Gbit/s each way, 490 MB/s of disk each for reads and writes, 192 GiB of memory"
     )
     assert prepared.warnings == ()
-    info = engine._info(prepared)
+    info = description.info_of(prepared)
     assert (info.scale, info.like, info.host_cores) == (110, "grid5000/chifflot", 24 / 110)
     assert info.real_figures == prepared.real_figures
     machine.facts = replace(MACHINE, cores=64, memory_bytes=1024 * GIB)
     assert prepare(study(CHIFFLOT)).scale == 3.4
-    plain = engine._info(prepare(study()))
+    plain = description.info_of(prepare(study()))
     assert (plain.scale, plain.like, plain.real_figures, plain.disk_caveat) == (1.0, "", "", "")
 
 
@@ -159,9 +160,9 @@ def test_a_real_host_is_scaled_to_this_machine(machine):
 def test_a_cluster_whose_disk_has_a_caveat_is_all_that_a_host_needs(machine, name):
     prepared = prepare(study(f'{FIGURES} => like = "grid5000/{name}"'))
     assert "`disk = ` in the study overrides it" in prepared.disk_caveat
-    assert engine._info(prepared).disk_caveat == prepared.disk_caveat
+    assert description.info_of(prepared).disk_caveat == prepared.disk_caveat
     own = prepare(study(f'{FIGURES} => like = "grid5000/{name}" \\n disk = "480 MB/s"'))
-    assert own.disk_caveat == engine._info(own).disk_caveat == ""
+    assert own.disk_caveat == description.info_of(own).disk_caveat == ""
 
 
 def test_a_scale_that_this_machine_cannot_have_names_file_and_key(machine):
@@ -196,9 +197,9 @@ def test_a_search_begins_where_the_last_run_broke_or_else_where_it_is_expected_t
     assert [replace(prepared, last=ratio).start for ratio in (2.0, 3.0)] == [2.0, 8.0]
     first = {todo.ratio for todo in preparation.search_of([replace(prepared, last=2.0)]).left([])[:4]}
     assert first == {1.0, 2.0}
-    assert engine._info(replace(prepared, last=2.0)).start == 2.0
+    assert description.info_of(replace(prepared, last=2.0)).start == 2.0
     grid = prepare(study("repetitions = 2 => search = 'grid' \\n repetitions = 2"))
-    assert engine._info(grid).start is None
+    assert description.info_of(grid).start is None
     assert len(preparation.search_of([grid]).left([])) == 2 * 3 * 2
     # Nothing to search: the baseline alone, as often as in a grid.
     alone = preparation.search_of([prepare(study("ratios = [1, 2, 4] => ratios = [1]"))])

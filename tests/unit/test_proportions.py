@@ -25,7 +25,7 @@ from pliant.proportions import (
     rounded_up,
     too_small,
 )
-from pliant.tables import HostTable
+from pliant.study.tables import HostTable
 
 GIB, MIB = 2**30, 2**20
 REAL = Host(32, 10e9, 480e6, 192 * GIB)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import runs
 
-from pliant.report.provenance import provenance
+from pliant.analysis.provenance import provenance
 
 
 def test_what_this_run_measured_itself_needs_no_word():

@@ -18,12 +18,13 @@ import pytest
 import runs
 from rich.console import Console
 
+from pliant.analysis import words
 from pliant.errors import UserError
-from pliant.report import all_figures, analyse, words, write_figures, write_report
 from pliant.report.html import render as html_of
 from pliant.report.terminal import summary
-from pliant.store import Store
-from pliant.workloads import Metric
+from pliant.report.writing import all_figures, analyse, write_figures, write_report
+from pliant.results.store import Store
+from pliant.workloads.model import Metric
 
 SAVINGS = {f"{what}_{side}" for what in ("hosts", "machine_hours", "energy_kwh") for side in ("full", "folded")}
 
@@ -365,7 +366,7 @@ def test_a_run_directory_that_cannot_be_written_is_the_users_mistake(tmp_path):
 
 
 def test_importing_the_report_does_not_import_matplotlib():
-    code = "import sys, pliant.report, pliant.report.terminal; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, pliant.report.writing, pliant.report.terminal; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,11 +14,12 @@ import pytest
 import runs
 from click.testing import CliRunner
 
-from pliant import cli, rundir
+from pliant import cli
+from pliant.campaign import rundir
 from pliant.errors import UserError
 from pliant.machine import journal
-from pliant.search import Todo
-from pliant.store import Store
+from pliant.results.store import Store
+from pliant.statistics.search import Todo
 from pliant.trial import INTERRUPTED
 
 STUDY = {"study": {"name": "a", "description": "", "seed": 1}, "fold": {"max_loss": 0.1}, "power": {"idle": 90}}
@@ -86,7 +87,8 @@ def test_half_trials_are_struck_with_their_remains_and_nothing_else(tmp_path):
 def test_one_at_a_time(tmp_path):
     with rundir.locked(tmp_path / "run"):
         script = (
-            "import pathlib, sys\nfrom pliant import rundir\nwith rundir.locked(pathlib.Path(sys.argv[1])):\n    pass\n"
+            "import pathlib, sys\nfrom pliant.campaign import rundir\n"
+            "with rundir.locked(pathlib.Path(sys.argv[1])):\n    pass\n"
         )
         argv = [sys.executable, "-c", script, str(tmp_path / "run")]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
@@ -98,7 +100,7 @@ def test_one_at_a_time(tmp_path):
 
 HOLDER = """
 import pathlib, sys, time
-from pliant import rundir
+from pliant.campaign import rundir
 with rundir.locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.savings import DEFAULT_BUSY_W, DEFAULT_IDLE_W, PowerModel, savings
+from pliant.power_model import DEFAULT_BUSY_W, DEFAULT_IDLE_W, PowerModel
+from pliant.statistics.savings import savings
 from pliant.trial import Trial
 
 HOSTS = {1.0: 4, 2.0: 2}

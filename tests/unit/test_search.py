@@ -8,7 +8,7 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.search import Schedule, Todo, schedule
+from pliant.statistics.search import Schedule, Todo, schedule
 from pliant.trial import Trial
 
 labels = st.lists(st.sampled_from(["ior", "mdtest", "small", "large", "fio"]), min_size=1, max_size=4, unique=True)

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pliant.saved import saved
+from pliant.statistics.search_cost import saved
+from pliant.statistics.verdict import Series, bounds_by_ratio, by_ratio, judge
 from pliant.trial import Trial
-from pliant.verdict import Series, bounds_by_ratio, by_ratio, judge
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 METRIC = Metric("write", "MiB/s", "higher")
 HOSTS = {1.0: 8, 2.0: 4, 4.0: 2, 8.0: 1}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from pliant.levels import Difference
-from pliant.sequential import PRIOR_SIZE, expected, margin, once, whenever
+from pliant.statistics.levels import Difference
+from pliant.statistics.sequential import PRIOR_SIZE, expected, margin, once, whenever
 
 
 def evidence(t: float, degrees: float, size: float) -> float:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pliant.workloads import BEGINNING_S, Running, Toolbox, Workload, begun, results, under_way
 from pliant.workloads.command import CommandWorkload
 from pliant.workloads.fio import Fio, FioOptions
 from pliant.workloads.ior import Ior, IorOptions
 from pliant.workloads.mdtest import Mdtest, MdtestOptions
+from pliant.workloads.model import BEGINNING_S, Running, Toolbox, Workload, begun, results, under_way
 
 CLIENTS = ("client1", "client2", "client3", "client4")
 KERNEL = Toolbox("/venv/bin/python", clients=CLIENTS)

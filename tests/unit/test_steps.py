@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pliant.composition import Command, Composition, Node, Role, Step
+from pliant.cluster.steps import Runner, StepFailed, as_text, last_lines, waves
+from pliant.composition.model import Command, Composition, Node, Role, Step
 from pliant.machine.process import CommandFailed, Completed
-from pliant.steps import Runner, StepFailed, as_text, last_lines, waves
 
 
 class FakeNodes:

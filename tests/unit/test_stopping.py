@@ -13,13 +13,16 @@ import pytest
 from prepared_studies import prepare, study
 from test_engine import Heard, Kept, Stored
 
-from pliant import cluster, engine, measuring, patience, workloads
-from pliant.disturbance import Disturbance
+from pliant.campaign import engine, measuring
+from pliant.cluster import cluster
 from pliant.errors import TrialError
 from pliant.machine.process import CommandFailed, Completed, run
 from pliant.machine.together import Together
-from pliant.search import Schedule, Todo, Within
+from pliant.statistics import patience
+from pliant.statistics.search import Schedule, Todo, Within
+from pliant.telemetry.disturbance import Disturbance
 from pliant.trial import BUDGET_SPENT, Trial
+from pliant.workloads import model as workloads
 
 HANGS = """
 import sys, time

@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 
 from pliant.digest import sha256
 from pliant.errors import FatalError, UserError
-from pliant.report import write_report
-from pliant.savings import PowerModel
-from pliant.store import CSV_HEADER, DATABASE, SCHEMA_VERSION, RunInfo, Store, write_atomically, write_trials_csv
+from pliant.power_model import PowerModel
+from pliant.report.writing import write_report
+from pliant.results.run_info import RunInfo
+from pliant.results.store import DATABASE, SCHEMA_VERSION, Store, write_atomically
+from pliant.results.trial_table import CSV_HEADER, write_trials_csv
 from pliant.trial import Trial
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -286,7 +288,7 @@ WRITER = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[2])
 import runs
-from pliant.store import Store
+from pliant.results.store import Store
 store = Store.open(pathlib.Path(sys.argv[1]))
 for number in range(1, 100000):
     store.begin(runs.trial(number, "ior", 1.0, 1, "running"))

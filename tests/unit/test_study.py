@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from study_files import BROKER, EXPLICIT, GOOD, Broker, edited
 
-from pliant import registry
 from pliant.errors import UserError
-from pliant.savings import DEFAULT_BUSY_W, DEFAULT_IDLE_W
-from pliant.study import Study, StudyError, load, parse
-from pliant.tables import FilesystemTable, FoldTable, HostTable, MpiTable, PlatformTable, PowerTable, StudyTable
+from pliant.power_model import DEFAULT_BUSY_W, DEFAULT_IDLE_W
+from pliant.study import registry
+from pliant.study.model import Study
+from pliant.study.problems import StudyError
+from pliant.study.reading import load, parse
+from pliant.study.tables import FilesystemTable, FoldTable, HostTable, MpiTable, PlatformTable, PowerTable, StudyTable
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,9 +160,8 @@ def test_a_byte_order_mark_is_no_fault(tmp_path):
 
 
 def test_a_study_is_read_without_numpy():
-    code = (
-        "import sys, pliant.study; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'matplotlib', 'mpi4py')))"
-    )
+    heavy = "('numpy', 'scipy', 'matplotlib', 'mpi4py')"
+    code = f"import sys, pliant.study.reading; sys.exit(any(m in sys.modules for m in {heavy}))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from study_files import BROKER, EXPLICIT, GOOD, Broker, edited
 
-from pliant import registry
 from pliant.errors import UserError
-from pliant.study import StudyError, load, parse
+from pliant.study import registry
+from pliant.study.problems import StudyError
+from pliant.study.reading import load, parse
 
 HUGE = "1" * 30
 
@@ -482,7 +483,7 @@ VALUES = st.recursive(
 )
 def test_no_shape_of_file_is_answered_with_a_traceback(raw):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pliant.study.read_toml", lambda text, file: raw)
+        patch.setattr("pliant.study.reading.read_toml", lambda text, file: raw)
         for problem in problems_of("anything"):
             assert "\n" not in str(problem)
 
@@ -500,7 +501,7 @@ def test_no_value_anywhere_is_answered_with_a_traceback(data):
         table = table[key]
     table[key] = data.draw(VALUES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pliant.study.read_toml", lambda text, file: raw)
+        patch.setattr("pliant.study.reading.read_toml", lambda text, file: raw)
         try:
             parse("anything", "a.toml")
         except StudyError as refused:

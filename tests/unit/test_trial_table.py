@@ -14,8 +14,7 @@ from pyarrow import parquet
 
 from pliant import cli
 from pliant.errors import UserError
-from pliant.export_trials import table
-from pliant.store import CSV_HEADER, trials_csv
+from pliant.results.trial_table import CSV_HEADER, table, trials_csv
 from pliant.trial import Trial
 
 TRIALS = runs.stopped(runs.trials())

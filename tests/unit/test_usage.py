@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pliant import telemetry
-from pliant.telemetry import HostUsage, PhaseUsage, Promise, ResourceUse, Usage, limiting, read, usage
+from pliant.telemetry import usage as telemetry
+from pliant.telemetry.limiting import limiting
+from pliant.telemetry.samples import Promise, read
+from pliant.telemetry.usage import HostUsage, PhaseUsage, ResourceUse, Usage, usage
 
 PROMISE = Promise(cores=0.2, nic_bit_s=200e6, disk_byte_s=60e6, memory_bytes=1 << 30)
 NIC, DISK = 25e6, 60e6

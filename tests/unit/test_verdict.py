@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pliant.verdict import Series, Verdict, judge, recommended_ratio
-from pliant.workloads import Metric
+from pliant.statistics.verdict import Series, Verdict, judge, recommended_ratio
+from pliant.workloads.model import Metric
 
 BANDWIDTH = Metric("write_bandwidth", "MiB/s", "higher")
 DURATION = Metric("duration", "s", "lower")

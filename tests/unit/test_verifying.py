@@ -13,9 +13,10 @@ import pytest
 import runs
 from click.testing import CliRunner
 
-from pliant import cli, verifying
-from pliant.artefacts import Artefacts
-from pliant.store import DATABASE
+from pliant import cli
+from pliant.results import verifying
+from pliant.results.artefacts import Artefacts
+from pliant.results.store import DATABASE
 
 
 @pytest.fixture

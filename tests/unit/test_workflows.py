@@ -7,9 +7,9 @@ import json
 import pytest
 
 from pliant.cli.both import _loss
-from pliant.verdict import RatioVerdict, Verdict
-from pliant.workflows import compare
-from pliant.workloads import Metric
+from pliant.statistics.verdict import RatioVerdict, Verdict
+from pliant.statistics.workflows import compare
+from pliant.workloads.model import Metric
 
 
 def verdict(*states: str) -> Verdict:

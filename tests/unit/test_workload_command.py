@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from pliant.workloads import Metric, Toolbox, Workload, output_name
 from pliant.workloads.command import CommandOptions, CommandWorkload
 from pliant.workloads.jsonpath import pick, steps
+from pliant.workloads.model import Metric, Toolbox, Workload, output_name
 
 TOOLS = Toolbox(python="/venv/bin/python", clients=("client1", "client2", "client3"))
 PHASE = {"name": "measure", "argv": ["dd", "of={{ directory }}/{{ client }}"]}

@@ -7,9 +7,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from pliant.workloads import Phase, Toolbox, Workload, output_name
 from pliant.workloads.fio import Fio, FioOptions
 from pliant.workloads.jobfile import sections
+from pliant.workloads.model import Phase, Toolbox, Workload, output_name
 
 TOOLS = Toolbox(python="/venv/bin/python", program="/usr/bin/fio", clients=("client1", "client2", "client3"))
 MIX = "[global]\nsize=4m\nbs=8k\n[reader]\nrw=randread\n[writer]\nrw=randwrite\nnumjobs=2\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pliant.workloads import Phase, Toolbox, Workload
 from pliant.workloads.ior import Ior, IorOptions
+from pliant.workloads.model import Phase, Toolbox, Workload
 
 DATA = Path(__file__).parent / "data"
 KERNEL = Toolbox(python="/venv/bin/python")

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pliant.workloads.kernels
-from pliant.workloads import Toolbox, begun, results, windows
 from pliant.workloads.ior import Ior, IorOptions
 from pliant.workloads.kernels import common, ior, mdtest
 from pliant.workloads.mdtest import Mdtest, MdtestOptions
+from pliant.workloads.model import Toolbox, begun, results, windows
 
 MIB = 1 << 20
 TOOLS = Toolbox(python="python")

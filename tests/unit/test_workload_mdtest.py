@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pliant.workloads import Phase, Toolbox, Workload, windows
 from pliant.workloads.kernels import mdtest
 from pliant.workloads.kernels.common import window_lines
 from pliant.workloads.mdtest import Mdtest, MdtestOptions
+from pliant.workloads.model import Phase, Toolbox, Workload, windows
 
 DATA = Path(__file__).parent / "data"
 KERNEL = Toolbox(python="/venv/bin/python")

@@ -9,21 +9,18 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from pliant.comparison import Comparison, compare
-from pliant.disturbance import covariates
+from pliant.analysis import disturbances
+from pliant.analysis.faults import FaultReport, fault_reports
+from pliant.analysis.limits import PhaseLimits, phase_limits, phase_of
+from pliant.analysis.provenance import provenance
+from pliant.analysis.words import join, metric_title, place, plural
 from pliant.proportions import rescaled
-from pliant.report import disturbances
-from pliant.report.faults import FaultReport, fault_reports
-from pliant.report.limits import PhaseLimits, phase_limits, phase_of
-from pliant.report.provenance import provenance
-from pliant.report.words import join, metric_title, place, plural
-from pliant.saved import Saved, saved
-from pliant.savings import Savings, Spent, savings
-from pliant.store import RunInfo, Store
-from pliant.telemetry import Limit
-from pliant.trial import Trial
-from pliant.units import format_duration
-from pliant.verdict import (
+from pliant.results.run_info import RunInfo
+from pliant.results.store import Store
+from pliant.statistics.comparison import Comparison, compare
+from pliant.statistics.savings import Savings, Spent, savings
+from pliant.statistics.search_cost import Saved, saved
+from pliant.statistics.verdict import (
     BASELINE,
     SPELLING,
     Series,
@@ -34,7 +31,11 @@ from pliant.verdict import (
     recommended_ratio,
     tolerance,
 )
-from pliant.workloads import Metric
+from pliant.telemetry.disturbance import covariates
+from pliant.telemetry.limiting import Limit
+from pliant.trial import Trial
+from pliant.units import format_duration
+from pliant.workloads.model import Metric
 
 Values = Mapping[float, Sequence[float]]
 Measured = tuple[Trial, float]

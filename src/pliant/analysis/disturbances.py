@@ -1,4 +1,4 @@
-"""What the machine did to the trials of a run, in words and rows: see `pliant.disturbance`."""
+"""What the machine did to the trials of a run, in words and rows: see `pliant.telemetry.disturbance`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pliant.disturbance import taken, usual_second_s
-from pliant.report.words import join, metric_title, plural
-from pliant.store import RunInfo
+from pliant.analysis.words import join, metric_title, plural
+from pliant.results.run_info import RunInfo
+from pliant.statistics.verdict import Verdict
+from pliant.telemetry.disturbance import taken, usual_second_s
 from pliant.trial import Trial
-from pliant.verdict import Verdict
 
 _TOLD = 0.01
 """What is withheld, of all CPU time of a trial, or changes a loss, is told from this on."""

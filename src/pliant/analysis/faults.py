@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from pliant.faults import Outcome, Through
-from pliant.report.words import join, metric_title, number, percent, plural
-from pliant.store import RunInfo
+from pliant.analysis.words import join, metric_title, number, percent, plural
+from pliant.composition.faults import Outcome
+from pliant.results.run_info import RunInfo
 from pliant.trial import Trial
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 
 @dataclass(frozen=True)
@@ -157,3 +157,31 @@ def _median(
 def _range(seconds: Sequence[float]) -> str:
     low, high = f"{min(seconds):.1f}", f"{max(seconds):.1f}"
     return f"{low} s" if low == high else f"{low} to {high} s"
+
+
+@dataclass(frozen=True)
+class Through:
+    """The trials of a workload through faults at one ratio. Medians of those that tell; None if none does."""
+
+    ratio: float
+    trials: int
+    intact: int
+    completed: int
+    recovered: int
+    stalled_s: float | None
+    recovered_s: float | None
+
+    @staticmethod
+    def of(ratio: float, outcomes: Sequence[Outcome], completed: int) -> Through:
+        """Of these outcomes, of whose trials so many `completed` their workload."""
+        stalled = [each.stalled_s for each in outcomes if each.stalled_s is not None]
+        recovered = [each.recovered_s for each in outcomes if each.recovered_s is not None]
+        return Through(
+            ratio,
+            len(outcomes),
+            sum(each.intact for each in outcomes),
+            completed,
+            len(recovered),
+            median(stalled) if stalled else None,
+            median(recovered) if recovered else None,
+        )

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from pliant.store import RunInfo
-from pliant.telemetry import RESOURCES, Limit, PhaseUsage, Usage, limiting
+from pliant.results.run_info import RunInfo
+from pliant.telemetry.limiting import Limit, limiting
+from pliant.telemetry.samples import RESOURCES
+from pliant.telemetry.usage import PhaseUsage, Usage
 from pliant.trial import Trial
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 
 @dataclass(frozen=True)

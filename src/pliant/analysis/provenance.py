@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pliant.report.words import join, plural
-from pliant.store import RunInfo
+from pliant.analysis.words import join, plural
+from pliant.results.run_info import RunInfo
 from pliant.trial import Trial
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pliant.censoring import MedianIs
-from pliant.verdict import RatioVerdict, State
-from pliant.workloads import Metric
+from pliant.statistics.censoring import MedianIs
+from pliant.statistics.verdict import RatioVerdict, State
+from pliant.workloads.model import Metric
 
 PASSED_OVER = "·"
 MARKS: dict[State, str] = {"holds": "✓", "breaks": "✗", "undecided": "?"}

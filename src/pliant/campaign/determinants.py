@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pliant.artefacts import file_digest
+from pliant.campaign.preparation import Prepared, programs_of
 from pliant.digest import canonical, key, sha256
 from pliant.machine import facts
-from pliant.preparation import Prepared, programs_of
-from pliant.search import Todo
-from pliant.study import LabelledWorkload
+from pliant.results.artefacts import file_digest
+from pliant.statistics.search import Todo
+from pliant.study.model import LabelledWorkload
 
 MEASURING = 5
 """Raised whenever the same trial could give other numbers than before because pliant itself measures otherwise: then

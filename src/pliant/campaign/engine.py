@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import errno
 import json
-import platform
-import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
 
-import pliant
-from pliant import fairness, rundir, workplace
-from pliant.artefacts import Artefacts
-from pliant.calibration import TOLERANCE, calibrate_hosts
-from pliant.calm import Calm
-from pliant.cluster import Cluster, NotIntact, numbers
-from pliant.determined import Determined
-from pliant.disturbance import neighbours
-from pliant.errors import FatalError, TrialError, UserError
-from pliant.keeping import Keeper
-from pliant.machine import facts
+from pliant.campaign import fairness, rundir
+from pliant.campaign.calibration import TOLERANCE, calibrate_hosts
+from pliant.campaign.calm import Calm
+from pliant.campaign.deploying import bring_up
+from pliant.campaign.determinants import Determined
+from pliant.campaign.kept_trials import Keeper
+from pliant.campaign.listener import Listener
+from pliant.campaign.measuring import Measurement
+from pliant.campaign.opening import opened
+from pliant.campaign.preparation import Prepared, search_of
+from pliant.campaign.timing import Timing, which
+from pliant.cluster.cluster import Cluster, NotIntact, numbers
+from pliant.cluster.proof import Proof
+from pliant.errors import FatalError, TrialError
 from pliant.machine.process import CommandFailed
 from pliant.machine.teardown import TeardownError
-from pliant.measuring import Measurement
-from pliant.patience import Patience, medians
-from pliant.preparation import Prepared, search_of
-from pliant.proof import Proof
-from pliant.search import Key, Search, Todo, key_of
-from pliant.store import RunInfo, Store, holds_run
-from pliant.study import Study
-from pliant.timing import Timing, which
+from pliant.results.artefacts import Artefacts
+from pliant.results.store import Store
+from pliant.statistics.patience import Patience, medians
+from pliant.statistics.search import Key, Search, Todo, key_of
+from pliant.statistics.verdict import BASELINE
+from pliant.study.model import Study
+from pliant.telemetry.disturbance import neighbours
 from pliant.trial import BUDGET_SPENT, INTERRUPTED, Trial, Workflow
-from pliant.units import format_size
-from pliant.verdict import BASELINE
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -44,116 +41,6 @@ _INVALID = 4
 """How often it may be invalid, which is no fault of what is measured, before the machine is taken to be unfit."""
 _FIRST = 4
 """After so many trials it is told what the machine's neighbours take."""
-
-
-class Listener(Protocol):
-    """Hears how a run goes on. Times are seconds; `left_s` is an estimate."""
-
-    def starts(self, directory: Path, infos: Sequence[RunInfo], trials: Sequence[Trial]) -> None:
-        """The run begins or goes on: its results are in `directory`, these trials have ended before."""
-
-    def doing(self, what: str) -> None:
-        """What is going on now, within a deployment or a trial."""
-
-    def begins(self, trial: Trial, number: int, total: int, left_s: float) -> None:
-        """A trial begins, the `number`th of `total`, which may be an estimate too."""
-
-    def lasts(self, trial: Trial, lasted_s: float, expected_s: float | None, left_s: float) -> None:
-        """A trial that has begun goes on, as is told every second. `expected_s` is what it was expected to take, if it
-        takes so much longer that nobody knows when it ends: `left_s` is then until it is stopped, and what follows."""
-
-    def ended(self, trial: Trial, number: int, total: int, left_s: float) -> None:
-        """A trial has ended and is stored."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-
-def _document(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
-    """The study as it was understood, with every default, and the workflow that was asked for."""
-    tables = {"study": study.about, "platform": study.platform, "fold": study.fold}
-    document: dict[str, Any] = {
-        name: table.model_dump(mode="json")
-        for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
-    }
-    document["study"]["workflow"] = workflow
-    filesystems = [
-        {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
-        for each in study.filesystems
-    ]
-    workloads = [
-        {"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")}
-        | ({"faults": [table.model_dump(mode="json") for table in w.faults]} if w.faults else {})
-        for w in study.workloads
-    ]
-    return {**document, "filesystem": filesystems if filesystems[1:] else filesystems[0], "workload": workloads}
-
-
-def _info(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
-    """What an analysis of the run needs to know of one file system."""
-    study = prepared.study
-    placements = {
-        ratio: dict(zip(placement.host_names, placement.hosts, strict=True))
-        for ratio, placement in study.placements.items()
-    }
-    return RunInfo(
-        study=study.name,
-        filesystem=study.filesystem.kind,
-        platform=study.platform.kind,
-        workflow=workflow,
-        seed=study.about.seed,
-        repetitions=study.about.most,
-        max_loss=study.fold.max_loss,
-        search=study.about.search,
-        indifference=study.fold.zone,
-        start=prepared.start if study.about.adaptive else None,
-        hosts={ratio: len(placement.hosts) for ratio, placement in study.placements.items()},
-        metrics={w.label: w.driver.metrics(w.options) for w in study.workloads},
-        roles=dict(study.filesystem.roles),
-        strategy=study.fold.strategy,
-        host_cores=prepared.figures.cores,
-        host_figures=prepared.host_figures,
-        placements=placements,
-        power=study.power_model,
-        filesystem_options=study.options.model_dump(mode="json"),
-        scale=prepared.scale,
-        like=study.platform.host.like or "",
-        real_figures=prepared.real_figures,
-        disk_caveat=prepared.disk_caveat,
-        label=prepared.filesystem,
-        faults={
-            w.label: {"plain": w.plain, "faults": [fault.sentence for fault in prepared.faults(w.label)]}
-            for w in study.workloads
-            if w.faults
-        },
-    )
-
-
-def _facts(prepared: Sequence[Prepared]) -> dict[str, str]:
-    """The machine and the versions of everything that had a part in the numbers."""
-    machine, mpi = prepared[0].machine, prepared[0].mpi
-    return {
-        "pliant": pliant.__version__,
-        **dict(_versions(prepared)),
-        "kernel": machine.kernel,
-        "system": machine.system,
-        "CPU": f"{machine.cores} x {machine.cpu}",
-        "memory": format_size(machine.memory_bytes),
-        "control groups": machine.cgroups,
-        "Python": platform.python_version(),
-        **{f"MPI of {label}": each.version for label, each in mpi.items()},
-        **prepared[0].program_versions,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _versions(prepared: Sequence[Prepared]) -> Iterator[tuple[str, str]]:
-    """What each file system, and its packages, say of their versions."""
-    for each in prepared:
-        what = "file system" if len(prepared) == 1 else f"file system {each.filesystem}"
-        version = each.study.composition.version
-        yield what, facts.version(version) if version else ""
-        yield from ((f"package {name}", number) for name, number in each.versions.items())
 
 
 def run(
@@ -172,7 +59,7 @@ def run(
     is kept, and the cluster is removed. Raises UserError if the directory is another's.
     """
     rundir.check_free(directory)
-    with rundir.locked(directory), _opened(prepared, directory, workflow, fresh, listener) as store:
+    with rundir.locked(directory), opened(prepared, directory, workflow, fresh, listener) as store:
         if store.document(rundir.FINISHED):
             return directory
         # As it began: another run of the study may have ended since then.
@@ -188,60 +75,6 @@ def run(
         finally:
             runner.close()
     return directory
-
-
-def _opened(
-    prepared: Sequence[Prepared], directory: Path, workflow: Workflow, fresh: bool, listener: Listener
-) -> Store:
-    """The store of a new run, or of the run that is there, ready to go on. Raises UserError if that cannot be."""
-    study = prepared[0].all_of_it
-    document, infos = _document(study, workflow), [_info(each, workflow) for each in prepared]
-    conditions = _conditions(prepared, workflow)
-    if not holds_run(directory):
-        more = {rundir.CONDITIONS: json.dumps(conditions), rundir.FRESH: secrets.token_hex(8) if fresh else ""}
-        return Store.create(directory, study.text, document, infos, _facts(prepared), more)
-    store = Store.open(directory)
-    try:
-        same_budget = store.study().get("study", {}).get("budget") == document["study"].get("budget")
-        complete = rundir.state_of(store, mine=True) == "complete" and same_budget
-        if why := rundir.changes(store, document, None if complete else conditions):
-            raise UserError(f"{directory} holds a run that cannot go on: {why}; choose another directory with --output")
-        if complete:
-            again = "to measure again, add --fresh and another --output"
-            listener.note(f"{directory} holds this run, and it is complete: nothing is measured; {again}")
-        else:
-            over = rundir.go_on(store)
-            begun = [replace(info, start=old.start) for info, old in zip(infos, store.infos(), strict=True)]
-            runs = json.dumps([each.to_json() for each in begun])
-            named = store.document(rundir.FRESH) or (secrets.token_hex(8) if fresh else "")
-            more = {"study.toml": study.text, "study": json.dumps(document), "run": runs}
-            store.set_documents({**more, rundir.FRESH: named, rundir.FINISHED: ""})
-            listener.note(f"the run in {directory} goes on: {over} trials have ended")
-    except BaseException:
-        store.close()
-        raise
-    return store
-
-
-def _conditions(prepared: Sequence[Prepared], workflow: Workflow) -> dict[str, Any]:
-    """What determines all trials of a run, by file system."""
-    return {each.filesystem: dict(Determined(each, workflow).common) for each in prepared}
-
-
-def unfinished(
-    prepared: Sequence[Prepared], workflow: Workflow, fresh: bool, directories: Iterable[Path]
-) -> Path | None:
-    """The last of the directories with a run of the same study that was interrupted; None if none has."""
-    document, conditions = _document(prepared[0].all_of_it, workflow), _conditions(prepared, workflow)
-    for directory in rundir.newest(directories):
-        try:
-            with Store.look(directory) as store:
-                same = rundir.state_of(store) == "interrupted" and not rundir.changes(store, document, conditions)
-                if same and (not fresh or store.document(rundir.FRESH)):
-                    return directory
-        except UserError:  # what cannot be read is nothing that goes on
-            continue
-    return None
 
 
 class _Runner:
@@ -558,38 +391,3 @@ class _Runner:
 def broken_off(trial: Trial) -> bool:
     """Whether a trial was stopped while a workload ran; one that is not valid may have been so, too."""
     return trial.state == "censored" or bool(trial.bounds)
-
-
-def bring_up(
-    prepared: Prepared,
-    ratio: float,
-    *,
-    keep: bool = False,
-    run: Path | None = None,
-    logs: Path | None = None,
-    said: Callable[[str], None] = lambda step: None,
-) -> Cluster:
-    """Deploy the study's cluster at a ratio, without limits, and write down what it was promised.
-
-    `run` is the directory of the run that it is for, by which it is found if the run is killed.
-    """
-    study = prepared.study
-    programs = {tools.program for tools in prepared.tools.values() if tools.program}
-    cluster = Cluster.deploy(
-        study.composition,
-        prepared.figures,
-        study.placements[ratio],
-        disk_bytes=study.platform.host.disk_size,
-        title=study.name,
-        programs=sorted(programs | {mpi.mpiexec for mpi in prepared.mpi.values()}),
-        keep=keep,
-        run="" if run is None else str(run.resolve()),
-        logs=logs,
-        said=said,
-    )
-    try:
-        workplace.write_down(cluster, study)
-    except BaseException:
-        cluster.close()
-        raise
-    return cluster

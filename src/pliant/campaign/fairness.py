@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pliant.calibration import ATTEMPTS, TOLERANCE, said_by
+from pliant.campaign.calibration import ATTEMPTS, TOLERANCE, said_by
 from pliant.errors import FatalError
 from pliant.machine import calibrate
 from pliant.machine.cgroup import period_and_quota_us

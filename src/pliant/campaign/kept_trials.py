@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pliant.artefacts import DETERMINED, RECORD, Artefacts, changed, remove_tree, seal, sync_directory
-from pliant.determined import Determined
+from pliant.campaign.determinants import Determined
 from pliant.errors import FatalError
 from pliant.machine.journal import STATE
-from pliant.search import Todo
+from pliant.results.artefacts import DETERMINED, RECORD, Artefacts, changed, remove_tree, seal, sync_directory
+from pliant.statistics.search import Todo
 from pliant.trial import Trial
 from pliant.units import format_size
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pliant.analysis.conclusions import Analysis, analyse
 from pliant.errors import UserError
-from pliant.report.analysis import Analysis, analyse
-from pliant.store import DATABASE, Store
+from pliant.results.store import DATABASE, Store
 
 
 def last_breaks(directory: Path, study: str, apart_from: Path | None = None) -> dict[str, float]:

@@ -8,23 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pliant import disturbance, telemetry
-from pliant.calm import Calm
-from pliant.cluster import Cluster, CutShort, Gate
+from pliant.campaign.calm import Calm
+from pliant.campaign.preparation import Prepared
+from pliant.cluster.cluster import Cluster, CutShort, Gate
+from pliant.cluster.injection import Injection
+from pliant.cluster.survival import FILE_BYTES, Witness
+from pliant.composition.faults import Outcome
 from pliant.errors import FatalError, TrialError
-from pliant.faults import Outcome
-from pliant.injection import Injection
 from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.process import CommandFailed, Completed, Watch
 from pliant.machine.sampling import EVERY_S
-from pliant.patience import Patience
-from pliant.preparation import Prepared
-from pliant.stalls import stalled_s, starved
-from pliant.study import LabelledWorkload
-from pliant.survival import FILE_BYTES, Witness
+from pliant.statistics.patience import Patience
+from pliant.study.model import LabelledWorkload
+from pliant.telemetry import disturbance
+from pliant.telemetry.samples import Promise, Windows, read
+from pliant.telemetry.stalls import stalled_s, starved
+from pliant.telemetry.usage import FEWEST, usage
 from pliant.trial import Trial, TrialState
 from pliant.units import format_size
-from pliant.workloads import Phase, Running, SoFar, begun, output_name, windows
+from pliant.workloads.model import Phase, Running, SoFar, begun, output_name, windows
 
 _PROOF = ".pliant-proof"
 _PROOF_FILES = 4
@@ -211,7 +213,7 @@ class Measurement:
     def _told(self, trial: Trial, injection: Injection, outcome: Outcome, sampled: Path) -> Trial:
         """A trial with what became of it through faults."""
         clients = [node.name for node in self.prepared.study.composition.clients]
-        samples = telemetry.read(sampled.read_text())
+        samples = read(sampled.read_text())
         stalled = stalled_s(samples, clients, injection.began_s, injection.first_s, injection.ended_s)
         outcome = replace(outcome, stalled_s=None if stalled is None else round(stalled, 2))
         return replace(trial, fault=outcome.to_json())
@@ -221,14 +223,12 @@ class Measurement:
         it is unless no metric counts; and which nodes starved."""
         figures, placement = self.prepared.figures, self.prepared.study.placements[trial.ratio]
         period_us, _ = period_and_quota_us(figures.cores)
-        promise = telemetry.Promise(
-            figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes, period_us / 1e6
-        )
+        promise = Promise(figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes, period_us / 1e6)
         hosts = dict(zip(placement.host_names, placement.hosts, strict=True))
         roles = {node.name: node.role for node in self.prepared.study.nodes}
-        samples = telemetry.read(sampled.read_text())
+        samples = read(sampled.read_text())
         windows = operations(course.phases, course.outputs)
-        usage = telemetry.usage(samples, windows, hosts, roles, promise)
+        used = usage(samples, windows, hosts, roles, promise)
         workload = self.prepared.study.workload(trial.workload)
         metrics = [m for m in workload.driver.metrics(workload.options) if m.name in {*trial.metrics, *trial.bounds}]
         known = disturbance.disturbances(samples, windows, hosts, promise, self.prepared.machine.cores)
@@ -238,7 +238,7 @@ class Measurement:
         }
         refused = [each["refused"] for each in found.values() if each["refused"]]
         reason = refused[0] if refused and len(refused) == len(metrics) else ""
-        return replace(trial, usage=usage.to_json(), disturbance=found), reason, starved(samples, course.phases)
+        return replace(trial, usage=used.to_json(), disturbance=found), reason, starved(samples, course.phases)
 
     def _phases(self, cluster: Cluster, target: Path, trial: Trial, course: Course) -> None:
         """Run each phase of a trial, until one is cut short, within the study's deadline, and keep its output; see
@@ -317,7 +317,7 @@ def _of_data(witnesses: Sequence[Witness]) -> tuple[str, ...]:
     return (f"{files} were read by another client as they were written, before the workload and after it",)
 
 
-def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+def operations(phases: Windows, outputs: Mapping[str, str]) -> dict[str, tuple[float, float]]:
     """When each operation took place: as a phase's output says, else the phase as a whole. One that began and did not
     end took place until the phase was cut short.
 
@@ -330,7 +330,7 @@ def operations(phases: telemetry.Windows, outputs: Mapping[str, str]) -> dict[st
         stated = windows(printed) | {each: (begin, end_s) for each, begin in begun(printed).items()}
         sound = all(begin_s <= begin < end <= end_s for begin, end in stated.values())
         found |= stated if sound else {}
-        short = any(end - begin < telemetry.FEWEST * EVERY_S for begin, end in stated.values())
+        short = any(end - begin < FEWEST * EVERY_S for begin, end in stated.values())
         if not (stated and sound) or short:
             found[name] = begin_s, end_s
     return found

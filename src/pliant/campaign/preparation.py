@@ -7,12 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pliant import mpi as mpi_
-from pliant.adaptive import Adaptive, Question
-from pliant.bound import client_rate, expected_break
+from pliant.cluster import mpi as mpi_
+from pliant.composition.faults import Fault
+from pliant.composition.faults import warnings as fault_warnings
 from pliant.errors import UserError
-from pliant.faults import Fault, chosen
-from pliant.faults import warnings as fault_warnings
 from pliant.machine import facts
 from pliant.machine.cpus import fullest, width
 from pliant.machine.deployment import HostFigures
@@ -20,9 +18,13 @@ from pliant.machine.process import CommandFailed, run
 from pliant.machine.promised import promised
 from pliant.platforms.emulated import Budget, host_figures, overdrawn
 from pliant.proportions import Host
-from pliant.search import Schedule, Search, Within, schedule
-from pliant.study import LabelledWorkload, Problem, Study, StudyError
-from pliant.workloads import Phase, Toolbox
+from pliant.statistics.adaptive import Adaptive, Question
+from pliant.statistics.bandwidth_bound import client_rate, expected_break
+from pliant.statistics.search import Schedule, Search, Within, schedule
+from pliant.study.faults import chosen
+from pliant.study.model import LabelledWorkload, Study
+from pliant.study.problems import Problem, StudyError
+from pliant.workloads.model import Phase, Toolbox
 
 
 @dataclass(frozen=True)

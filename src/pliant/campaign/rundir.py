@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pliant.artefacts import remove_tree
-from pliant.determined import differences
+from pliant.campaign.determinants import differences
 from pliant.errors import UserError
 from pliant.machine import cgroup, teardown
 from pliant.machine.journal import deployments
 from pliant.machine.process import alive, start_time
-from pliant.search import Todo, key_of
-from pliant.store import DATABASE, Store, holds_run
+from pliant.results.artefacts import remove_tree
+from pliant.results.store import DATABASE, Store, holds_run
+from pliant.statistics.search import Todo, key_of
 from pliant.trial import Trial, TrialState
 
 LOCK = "lock"

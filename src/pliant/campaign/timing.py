@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pliant.estimate import Estimate
-from pliant.patience import last_moment
-from pliant.search import Todo
-from pliant.study import Study
+from pliant.statistics.estimate import Estimate
+from pliant.statistics.patience import last_moment
+from pliant.statistics.search import Todo
+from pliant.study.model import Study
 from pliant.trial import BUDGET_SPENT, Trial
 
 _TOLD_S = 1.0

@@ -10,14 +10,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliant import nodeset
-from pliant.cluster import Cluster
-from pliant.composition import Node
+from pliant.cluster.cluster import Cluster
+from pliant.composition import nodeset
+from pliant.composition.model import Node
 from pliant.errors import UserError
 from pliant.machine import cgroup
 from pliant.machine.deployment import Deployment
 from pliant.machine.journal import Journal
-from pliant.study import Study, StudyError, parse
+from pliant.study.model import Study
+from pliant.study.problems import StudyError
+from pliant.study.reading import parse
 
 _STUDY = "study.toml"
 _ABOUT = "cluster.json"

@@ -14,7 +14,7 @@ def command(run: Path, file: Path) -> None:
     """Write RUN, the directory of a run, to FILE, a .tar.gz: the study, the machine's facts, every trial with its raw
     output and logs. `pliant unpack` makes a run of it again, with the same verdict.
     """
-    from pliant.archive import pack
+    from pliant.results.archive import pack
     from pliant.units import format_size
 
     count = pack(run, file)

@@ -10,15 +10,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pliant import rundir
+from pliant.analysis.words import bounded, percent
+from pliant.campaign import rundir
 from pliant.cli.events import last
-from pliant.report import analyse
-from pliant.report.words import bounded, percent
-from pliant.store import Store, write_atomically
+from pliant.report.writing import analyse
+from pliant.results.store import Store, write_atomically
+from pliant.statistics.verdict import Verdict
+from pliant.statistics.workflows import Row, Workflows, compare
 from pliant.trial import Workflow
 from pliant.units import format_duration
-from pliant.verdict import Verdict
-from pliant.workflows import Row, Workflows, compare
 
 WORKFLOWS: tuple[Workflow, ...] = ("dev", "verified")
 _WRITTEN = "workflows.json"

@@ -13,9 +13,9 @@ import click
 from pliant.cli.common import study_argument
 
 if TYPE_CHECKING:
-    from pliant.preparation import Prepared
-    from pliant.study import Study
-    from pliant.workloads import Phase
+    from pliant.campaign.preparation import Prepared
+    from pliant.study.model import Study
+    from pliant.workloads.model import Phase
 
 
 @click.command(short_help="Check a study file.")
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 )
 def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> None:
     """Check STUDY, a study file, and show what it would do: placements, promises, trials. Touches nothing."""
-    from pliant.preparation import prepare
-    from pliant.study import load
+    from pliant.campaign.preparation import prepare
+    from pliant.study.reading import load
 
     if deployment is not None:
         _compare(load(study), deployment)
@@ -50,9 +50,9 @@ def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> 
 
 def _compare(study: Study, deployment: Path) -> None:
     """Say that what nxc deployed is the study's cluster, or raise UserError."""
-    from pliant import nxc
     from pliant.errors import UserError
-    from pliant.textfile import read_text
+    from pliant.platforms import nxc
+    from pliant.study.textfile import read_text
 
     try:
         text = read_text(deployment, "deployment file")
@@ -230,7 +230,7 @@ def _show_commands(prepared: Prepared) -> None:
     import shlex
 
     from pliant.cli import plan
-    from pliant.nodeset import fold
+    from pliant.composition.nodeset import fold
 
     for line in plan.lines(prepared.study.composition):
         print(line)

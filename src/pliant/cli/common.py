@@ -53,7 +53,7 @@ def need_kept(journal: Journal, what: str) -> Journal:
 
 def written(text: str, output: Path | None) -> None:
     """Write what was asked for to that file, whole or not at all, or to standard output. UserError if it cannot be."""
-    from pliant.store import write_atomically
+    from pliant.results.store import write_atomically
 
     if output is None:
         print(text, end="")

@@ -40,9 +40,9 @@ def command(runs: tuple[str, ...], kind: str, output: Path | None) -> None:
 
 def _judged(run: str) -> Iterator[Judged]:
     """Each file system of a run, by the name it has in the comparison."""
+    from pliant.analysis.conclusions import analyse
     from pliant.report.across import Judged
-    from pliant.report.analysis import analyse
-    from pliant.store import Store
+    from pliant.results.store import Store
 
     name, directory = "", Path(run)
     if not directory.exists() and "=" in run:

@@ -21,12 +21,12 @@ def command(nodes: str, deployment: str | None, detach: bool) -> None:
     One node: its shell takes over this terminal. Several: tmux shows a pane for each, with its name; detached
     (`C-b d`) it goes on, and the same NODES show it again. `pliant down` ends it.
     """
+    from pliant.campaign.workplace import nodes_of, selected
+    from pliant.composition.nodeset import fold
     from pliant.errors import UserError
     from pliant.machine import cgroup, facts, panes
     from pliant.machine.deployment import Deployment
     from pliant.machine.process import environment
-    from pliant.nodeset import fold
-    from pliant.workplace import nodes_of, selected
 
     need_root("opening a shell in a node")
     loaded = Deployment.load(chosen(deployment), cgroup.probe())

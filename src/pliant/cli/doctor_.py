@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pliant.composition import Filesystem
+    from pliant.composition.model import Filesystem
 
 
 @click.command(short_help="Say what this machine can do.")
@@ -35,8 +35,8 @@ def _usable(driver: type[Filesystem]) -> tuple[bool, str]:
     """Whether a file system can be deployed here, and its version or what to do."""
     from pydantic import ValidationError
 
+    from pliant.composition.placement import nodes_for
     from pliant.machine import facts
-    from pliant.placement import nodes_for
 
     try:
         options = driver.Options()
@@ -57,8 +57,8 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     import sys
     from pathlib import Path
 
-    from pliant import registry
     from pliant.machine import facts
+    from pliant.study import registry
     from pliant.units import format_size
 
     machine = facts.look()

@@ -14,7 +14,7 @@ from pliant.cli.common import chosen, need_root
 from pliant.errors import PliantError, UserError
 
 if TYPE_CHECKING:
-    from pliant.driver import Driver
+    from pliant.driver.script import Driver
 
 
 class ScriptFailed(PliantError):
@@ -40,7 +40,7 @@ def command(
     if deployment and study:
         raise UserError("name a cluster that is up with --id or a study to deploy with --study, not both")
     need_root("running a test script")
-    from pliant import driver
+    from pliant.driver import script as driver
 
     said = (lambda text: None) if quiet else driver.say
     if study is None:
@@ -65,7 +65,7 @@ def _compiled(script: Path) -> CodeType:
 
 def _run(code: CodeType, script: Path, cluster: Driver) -> None:
     """Run a script; ScriptFailed for whatever it raises, with its line."""
-    from pliant.driver import names
+    from pliant.driver.script import names
 
     variables = {"__name__": "__main__", "__file__": str(script), **names(cluster)}
     try:

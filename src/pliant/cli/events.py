@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pliant.cli.progress import Told
-from pliant.store import RunInfo
+from pliant.results.run_info import RunInfo
 from pliant.trial import Trial
 
 _OF_A_STATE = ("ratio", "state", "loss", "loss_low", "loss_high", "at_least", "trials")

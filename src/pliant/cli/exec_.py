@@ -34,11 +34,11 @@ def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[st
     output begins with its node's name; one node alone gets this command's input and output. The exit status is the
     worst of them. Ctrl-C ends COMMAND in all nodes.
     """
+    from pliant.campaign.workplace import nodes_of, selected
     from pliant.errors import UserError
     from pliant.machine import cgroup
     from pliant.machine.deployment import Deployment
     from pliant.machine.streaming import attached, stream
-    from pliant.workplace import nodes_of, selected
 
     # Options of COMMAND are its own, so click leaves all that follows NODES alone, the dashes too.
     argv = argv[1:] if argv[0] == "--" else argv

@@ -37,8 +37,8 @@ def nixos_compose(study: Path, output: Path, flavour: str, ratio: float | None, 
     """
     from pliant.errors import UserError
     from pliant.export.nixos_compose import FLAVOURS, MARK, project
-    from pliant.problems import unknown_name
-    from pliant.study import load
+    from pliant.study.problems import unknown_name
+    from pliant.study.reading import load
 
     if flavour not in FLAVOURS:
         raise UserError(f"--flavour: {unknown_name(flavour, 'a flavour', tuple(FLAVOURS))}")

@@ -13,7 +13,7 @@ def command(dry_run: bool) -> None:
     """Remove the trials in the store that no run links to. Runs are known by where they were measured: of one whose
     directory was removed, or moved elsewhere, nothing is kept.
     """
-    from pliant.artefacts import Artefacts, place
+    from pliant.results.artefacts import Artefacts, place
     from pliant.units import format_size
 
     artefacts = Artefacts(place(os.environ))

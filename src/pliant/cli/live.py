@@ -14,11 +14,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from pliant.analysis.words import MARKS, metric_title
 from pliant.cli.progress import Lines, about, states
 from pliant.cli.traffic import Traffic
-from pliant.report.words import MARKS, metric_title
+from pliant.statistics.verdict import Verdict
 from pliant.trial import Trial
-from pliant.verdict import Verdict
 
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "dim"}
 _A_SECOND = 2

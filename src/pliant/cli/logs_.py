@@ -22,8 +22,8 @@ def command(nodes: str, deployment: str | None, follow: bool, lines: int) -> Non
     Those are what its daemons print, and the files that its role names. A line that is another file's than the one
     before has a heading above it.
     """
-    from pliant.logs import Logs
-    from pliant.workplace import opened
+    from pliant.campaign.workplace import opened
+    from pliant.cluster.logs import Logs
 
     need_root("reading the logs of nodes")
     place = opened(chosen(deployment))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pliant.composition import Command, Composition, File, waves
-from pliant.nodeset import fold
-from pliant.steps import as_text, in_words
+from pliant.cluster.steps import as_text, in_words
+from pliant.composition.model import Command, Composition, File, waves
+from pliant.composition.nodeset import fold
 
 
 def document(composition: Composition) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from pliant.faults import Outcome
-from pliant.report.analysis import judged, plain
-from pliant.report.words import at_best, bounds, loss, metric_title
-from pliant.store import RunInfo
+from pliant.analysis.conclusions import judged, plain
+from pliant.analysis.words import at_best, bounds, loss, metric_title
+from pliant.composition.faults import Outcome
+from pliant.results.run_info import RunInfo
+from pliant.statistics.verdict import BASELINE, RatioVerdict, State, Verdict
 from pliant.trial import Trial
 from pliant.units import format_duration
-from pliant.verdict import BASELINE, RatioVerdict, State, Verdict
 
 
 def about(seconds: float) -> str:

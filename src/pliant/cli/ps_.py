@@ -80,8 +80,8 @@ def _deployment(journal: Journal, health: bool) -> dict[str, Any]:
 
 def _node(node: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """One node, as it is shown, before it is asked how it is."""
+    from pliant.composition.nodeset import role_of
     from pliant.machine.process import alive
-    from pliant.nodeset import role_of
 
     state = "up"
     for name in ("cut", "down"):
@@ -101,8 +101,8 @@ def _node(node: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]
 
 def _health(journal: Journal) -> dict[str, tuple[str, str]]:
     """Node -> "good" or "bad", and what it said; nothing of those that have no way of saying so."""
+    from pliant.campaign.workplace import opened
     from pliant.errors import UserError
-    from pliant.workplace import opened
 
     try:
         asked = opened(journal).cluster.health(_PATIENCE_S)

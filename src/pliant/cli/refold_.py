@@ -13,8 +13,8 @@ from pliant.cli.common import chosen, need_root
 def command(deployment: str | None, ratio: float) -> None:
     """Move the nodes of DEPLOYMENT (its id; not needed if there is only one) to the hosts they have at another ratio,
     while they run."""
+    from pliant.campaign.workplace import opened
     from pliant.cli.common import need_kept
-    from pliant.workplace import opened
 
     need_root("refolding")
     journal = need_kept(chosen(deployment, "name one"), "refolded")

@@ -45,9 +45,9 @@ def command(run: Path, kind: str | None, output: Path | None, figures: bool, as_
 
 def _text(run: Path, kind: str) -> str:
     """A run's report in one format."""
-    from pliant.report import analyse, verdict_json
     from pliant.report.html import render
-    from pliant.store import Store
+    from pliant.report.writing import analyse, verdict_json
+    from pliant.results.store import Store
 
     with Store.open(run) as store:
         judged = analyse(store)

@@ -15,9 +15,9 @@ def command(deployment: str | None) -> None:
     """Remove the nodes of DEPLOYMENT (its id; not needed if there is only one) with all that they wrote, show that
     nothing of them is left, and deploy the file system anew. Its hosts, its folding ratio and its id stay.
     """
+    from pliant.campaign.workplace import opened
     from pliant.cli.common import need_kept
     from pliant.cli.progress import display
-    from pliant.workplace import opened
 
     need_root("resetting a cluster")
     journal = need_kept(chosen(deployment, "name one"), "reset")

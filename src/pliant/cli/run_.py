@@ -13,7 +13,7 @@ import click
 from pliant.cli.common import need_root, study_argument
 
 if TYPE_CHECKING:
-    from pliant.study import Study
+    from pliant.study.model import Study
     from pliant.trial import Workflow
 
 WorkflowChoice = Literal["dev", "verified", "both"]
@@ -46,7 +46,7 @@ def command(
     Ctrl-C removes the cluster and keeps what was measured; the same command goes on from there, also after a crash, and
     `pliant report` judges what there is. Trials that were measured before are taken from the store.
     """
-    from pliant.study import load
+    from pliant.study.reading import load
 
     checked = load(study)
     need_root("running a study")
@@ -64,18 +64,19 @@ def command(
 
 def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, quiet: bool, events: bool) -> Path:
     """Run a study in one workflow, and return the directory of its results; PliantError if there are none."""
-    from pliant import engine, rundir
-    from pliant.artefacts import Artefacts, place
+    from pliant.campaign import engine, rundir
+    from pliant.campaign.last_breaks import last_breaks
+    from pliant.campaign.opening import unfinished
+    from pliant.campaign.preparation import prepare
     from pliant.cli.progress import display
     from pliant.errors import PliantError
-    from pliant.preparation import prepare
-    from pliant.previous import last_breaks
+    from pliant.results.artefacts import Artefacts, place
 
     there = [output] if output else list(Path("runs").glob(f"{checked.name}-*"))
     rundir.remove_deployments(there)  # what a crash left would still have its share of the machine
     broke = last_breaks(output.parent if output else Path("runs"), checked.name, output)
     prepared = [replace(each, last=broke.get(each.filesystem)) for each in prepare(checked)]
-    directory = output or engine.unfinished(prepared, workflow, fresh, there) or _default(checked.name)
+    directory = output or unfinished(prepared, workflow, fresh, there) or _default(checked.name)
     rundir.check_free(directory)
     store = Artefacts(place(os.environ))
     with display(quiet=quiet, events=events) as told:
@@ -96,7 +97,7 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
 
 def _measured(directory: Path) -> bool:
     """Whether a run has a trial to show: it may have been cut short, or all of them may have failed."""
-    from pliant.store import DATABASE, Store
+    from pliant.results.store import DATABASE, Store
 
     if not (directory / DATABASE).exists():
         return False
@@ -118,8 +119,8 @@ def show(directory: Path, *, quiet: bool = False, events: bool = False, figures:
     With `figures`, or where there are some of an earlier report, also those for papers, which take some seconds.
     """
     from pliant.cli.events import last
-    from pliant.report import FIGURES, write_figures, write_report
     from pliant.report.terminal import said
+    from pliant.report.writing import FIGURES, write_figures, write_report
 
     result = write_report(directory)
     if events:

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pliant.rundir import Status
+    from pliant.campaign.rundir import Status
 
 _MARKS = {"todo": "·", "running": "▶", "done": "✓", "censored": "⊘", "failed": "✗", "invalid": "!", "skipped": "–"}
 
@@ -31,7 +31,7 @@ def command(run: Path, as_json: bool, watch: bool) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from pliant.rundir import status
+    from pliant.campaign.rundir import status
 
     now = status(run)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pliant import telemetry
+from pliant.telemetry.samples import Samples, read
 from pliant.units import format_bit_rate, format_byte_rate
 
 _WINDOW_S = 2.0
@@ -47,7 +47,7 @@ class Traffic:
         nics, disks = rate("host", "/up_bytes"), rate("node", "/read_bytes", "/written_bytes")
         return f"NICs {format_bit_rate(8 * nics)}, disks {format_byte_rate(disks)}"
 
-    def _read(self) -> telemetry.Samples | None:
+    def _read(self) -> Samples | None:
         """The first line, which names the columns, and whole lines from the end."""
         try:
             with self._path.open("rb") as file:
@@ -62,4 +62,4 @@ class Traffic:
             return None
         if begin > len(self._head):
             tail = tail.partition(b"\n")[2]
-        return telemetry.read((self._head + tail).decode()) if self._head else None
+        return read((self._head + tail).decode()) if self._head else None

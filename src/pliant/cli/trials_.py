@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pliant.export_trials import Format
+    from pliant.results.trial_table import Format
 
 
 @click.command(short_help="Write all trials of a run as a table.")
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def command(run: Path, form: Format, output: Path | None) -> None:
     """Write every trial of RUN, the directory of a run, whatever its state: a row for each trial and metric."""
     from pliant.errors import UserError
-    from pliant.export_trials import table
-    from pliant.store import Store, write_atomically
+    from pliant.results.store import Store, write_atomically
+    from pliant.results.trial_table import table
 
     with Store.look(run) as store:
         content = table(form, store.trials(), store.infos())

@@ -15,8 +15,8 @@ def command(file: Path, directory: Path) -> None:
 
     FILE may be from anybody: what is not as `pliant archive` writes it is refused, and nothing is left of it.
     """
-    from pliant.archive import unpack
     from pliant.cli.run_ import show
+    from pliant.results.archive import unpack
 
     count = unpack(file, directory)
     print(f"{directory}: {count} trials, as they were written")

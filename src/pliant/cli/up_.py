@@ -16,11 +16,11 @@ from pliant.cli.common import need_root, study_argument
 @click.option("--no-limits", is_flag=True, help="Leave CPU, NIC and disk of the hosts unlimited.")
 def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) -> None:
     """Deploy the cluster of STUDY, limit its hosts as the study says, and leave it up. Prints its id."""
-    from pliant import engine
+    from pliant.campaign.deploying import bring_up
+    from pliant.campaign.preparation import prepare
     from pliant.cli.progress import display
     from pliant.errors import UserError
-    from pliant.preparation import prepare
-    from pliant.study import load
+    from pliant.study.reading import load
 
     checked = load(study).chosen(filesystem)
     if ratio not in checked.placements:
@@ -28,7 +28,7 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
     need_root("deploying a cluster")
     (prepared,) = prepare(checked)
     with display() as told:
-        cluster = engine.bring_up(prepared, ratio, keep=True, said=told.doing)
+        cluster = bring_up(prepared, ratio, keep=True, said=told.doing)
         try:
             cluster.limit(not no_limits)
         except BaseException:

@@ -14,8 +14,8 @@ def command(run: Path | None) -> int:
     """Compute the digests of RUN again, the directory of a run, or of everything in the store, and name each file that
     was changed, is missing, or is too much. Exit status 1 if there is one.
     """
-    from pliant import verifying
-    from pliant.artefacts import Artefacts, place
+    from pliant.results import verifying
+    from pliant.results.artefacts import Artefacts, place
 
     artefacts = Artefacts(place(os.environ))
     found = list(verifying.of_store(artefacts) if run is None else verifying.of_run(run))

@@ -24,7 +24,11 @@ from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 import pliant
-from pliant.composition import Composition
+from pliant.cluster.mpi import Mpi
+from pliant.cluster.steps import Runner, StepFailed, execute, last_lines, poll
+from pliant.composition.model import Composition
+from pliant.composition.nodeset import fold
+from pliant.composition.placement import Placement
 from pliant.errors import PliantError, TrialError
 from pliant.machine import cgroup, facts, power
 from pliant.machine.deployment import Deployment, HostFigures, NodeFile, NodeRequest
@@ -35,12 +39,8 @@ from pliant.machine.process import CommandFailed, CommandStopped, Completed, Wat
 from pliant.machine.teardown import Gone
 from pliant.machine.together import Together
 from pliant.machine.view import HIDDEN
-from pliant.mpi import Mpi
-from pliant.nodeset import fold
-from pliant.placement import Placement
-from pliant.steps import Runner, StepFailed, execute, last_lines, poll
 from pliant.units import format_size
-from pliant.workloads import OVER, READY
+from pliant.workloads.model import OVER, READY
 
 _Result = TypeVar("_Result")
 
@@ -355,7 +355,7 @@ class Cluster:
     ) -> Completed:
         """Run an MPI program on every client; `mpiexec` itself runs on the switch, outside of all hosts.
 
-        With a gate it is a program that waits; see `pliant.workloads.Phase`.
+        With a gate it is a program that waits; see `pliant.workloads.model.Phase`.
 
         Raises TrialError with the end of its output if it fails, CutShort if it does not end in time or before `watch`
         has enough.

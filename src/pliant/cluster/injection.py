@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pliant.cluster import Cluster
+from pliant.cluster.cluster import Cluster
+from pliant.cluster.survival import Witness
+from pliant.composition.faults import Fault, Outcome
 from pliant.errors import TrialError
-from pliant.faults import Fault, Outcome
-from pliant.survival import Witness
 
 FILES = 32
 """So many files that each node of a file system has a part of some of them, and so few that they take no time."""

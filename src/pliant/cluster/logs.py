@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pliant.cluster import Cluster
+from pliant.cluster.cluster import Cluster
 
 POLL_S = 0.25
 _TAIL_BYTES = 2**20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pliant.cluster import Cluster
+from pliant.cluster.cluster import Cluster
 from pliant.errors import FatalError
 from pliant.machine import cgroup, remains
 from pliant.machine.journal import deployments

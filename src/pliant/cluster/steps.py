@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
 
-from pliant.composition import Command, Composition, Step, waves
+from pliant.composition.model import Command, Composition, Step, waves
 from pliant.errors import PliantError
 from pliant.machine.process import CommandFailed, Completed
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pliant.cluster import Cluster
+from pliant.cluster.cluster import Cluster
 from pliant.machine import witness
 from pliant.machine.process import CommandFailed
 

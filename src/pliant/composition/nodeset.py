@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import product
 
-from pliant.composition import Node
+from pliant.composition.model import Node
 
 MAX_NAMES = 100_000
 """Most names that one pattern may stand for."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from pliant.composition import Node
-from pliant.nodeset import fold
+from pliant.composition.model import Node
+from pliant.composition.nodeset import fold
 
 MAX_NODES = 60_000
 """Most nodes in one cluster: its network is 10.77.0.0/16, without the addresses ending in .0 and .255."""

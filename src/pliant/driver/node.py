@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pliant.cluster import Cluster
-from pliant.composition import Node
+from pliant.cluster.cluster import Cluster
+from pliant.cluster.steps import execute
+from pliant.composition.model import Node
 from pliant.errors import PliantError
 from pliant.machine.process import CommandFailed, environment
-from pliant.steps import execute
 
 TIMEOUT_S = 900.0
 _RETRY_S = 0.5

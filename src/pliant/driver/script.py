@@ -1,6 +1,6 @@
 """Test scripts: a cluster and its nodes as Python objects, with the methods of the NixOS test driver.
 
-    from pliant.driver import attach, deploy
+    from pliant.driver.script import attach, deploy
 
     with deploy("studies/quickstart.toml", ratio=2) as cluster:     # or attach("4f2a"), one that is up
         cluster.client1.succeed("echo hello > /mnt/dfs/greeting")
@@ -20,14 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pliant import workplace
-from pliant.cluster import Cluster, Health
-from pliant.driven import Driven, Failed
+from pliant.campaign import workplace
+from pliant.campaign.workplace import Workplace
+from pliant.cluster.cluster import Cluster, Health
+from pliant.driver.node import Driven, Failed
 from pliant.errors import UserError
 from pliant.machine.journal import Journal, deployments
 from pliant.machine.promised import running
-from pliant.study import Study, load
-from pliant.workplace import Workplace
+from pliant.study.model import Study
+from pliant.study.reading import load
 
 __all__ = ["Driven", "Driver", "Failed", "attach", "deploy", "names", "say"]
 
@@ -173,13 +174,13 @@ def deploy(
     `filesystem` says which, where the study has several. Raises UserError, StepFailed and what else a deployment can
     fail with.
     """
-    from pliant import engine
-    from pliant.preparation import prepare
+    from pliant.campaign.deploying import bring_up
+    from pliant.campaign.preparation import prepare
 
     checked = load(Path(study)).chosen(filesystem)
     if ratio not in checked.placements:
         raise UserError(f"ratio {ratio:g} is not one of the study's: {workplace.ratios(checked)}")
     (prepared,) = prepare(checked)
-    with engine.bring_up(prepared, ratio, said=lambda step: said(f"deploy: {step}")) as cluster:
+    with bring_up(prepared, ratio, said=lambda step: said(f"deploy: {step}")) as cluster:
         cluster.limit(True)
         yield Driver(Workplace(checked, cluster), said)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pliant.composition import Command, Composition, File, Node, Role
+from pliant.composition.model import Command, Composition, File, Node, Role
 
 # Marks within texts, of the characters that Unicode leaves to private use; what is in a study is never looked at for
 # them but by name.

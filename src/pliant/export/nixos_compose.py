@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 
-from pliant.composition import Composition, NixOS
+from pliant.composition.model import Composition, NixOS
+from pliant.composition.placement import Placement
 from pliant.errors import UserError
 from pliant.export.images import Image, images, placed
 from pliant.export.nix import Key, Lines, Raw, Value, expression, string
 from pliant.export.units import etc, services
-from pliant.placement import Placement
-from pliant.study import Study
+from pliant.study.model import Study
 
 FLAVOURS: Mapping[str, Mapping[str, str]] = {
     "vm": {},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from pliant.composition import Command, Composition, File, NixOS, Step
+from pliant.composition.model import Command, Composition, File, NixOS, Step
 from pliant.export.images import MARKS, Image, Part, shown
 from pliant.export.nix import Key, Lines, Raw, Value
 

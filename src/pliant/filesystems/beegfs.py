@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pliant.composition import Command, Composition, File, Identity, NixOS, Node, Role, Step
-from pliant.identity import token
+from pliant.composition.identity import token
+from pliant.composition.model import Command, Composition, File, Identity, NixOS, Node, Role, Step
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/beegfs"
@@ -34,7 +34,7 @@ class BeeOptions(BaseModel):
 
 
 class BeeGFS:
-    """The driver; see `pliant.composition.Filesystem`."""
+    """The driver; see `pliant.composition.model.Filesystem`."""
 
     name: ClassVar[str] = "beegfs"
     Options: ClassVar[type[BaseModel]] = BeeOptions

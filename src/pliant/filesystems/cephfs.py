@@ -14,8 +14,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from pliant.composition import Command, Composition, File, Identity, NixOS, Node, Role, Setting, Step
-from pliant.identity import derive, uuid
+from pliant.composition.identity import derive, uuid
+from pliant.composition.model import Command, Composition, File, Identity, NixOS, Node, Role, Setting, Step
 from pliant.units import Size
 
 MOUNT = "/mnt/dfs"
@@ -100,7 +100,7 @@ def _pool(text: str) -> tuple[str | None, ...]:
 
 
 class CephFS:
-    """The driver; see `pliant.composition.Filesystem`."""
+    """The driver; see `pliant.composition.model.Filesystem`."""
 
     name: ClassVar[str] = "cephfs"
     Options: ClassVar[type[BaseModel]] = CephOptions

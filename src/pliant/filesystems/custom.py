@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer, field_validator
 
-from pliant.composition import BadOptions, Command, Composition, File, Identity, Node, Role, Step
-from pliant.identity import token, uuid
+from pliant.composition.identity import token, uuid
+from pliant.composition.model import BadOptions, Command, Composition, File, Identity, Node, Role, Step
 from pliant.templates import render
 from pliant.units import Duration
 
@@ -107,7 +107,7 @@ class CustomOptions(_Table):
 
 
 class Custom:
-    """The driver; see `pliant.composition.Filesystem`."""
+    """The driver; see `pliant.composition.model.Filesystem`."""
 
     name: ClassVar[str] = "custom"
     Options: ClassVar[type[BaseModel]] = CustomOptions

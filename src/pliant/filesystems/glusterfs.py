@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from pliant.composition import Command, Composition, NixOS, Node, Role, Step
+from pliant.composition.model import Command, Composition, NixOS, Node, Role, Step
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/brick"
@@ -97,7 +97,7 @@ def _match(volume: str) -> re.Match[str]:
 
 
 class GlusterFS:
-    """The driver; see `pliant.composition.Filesystem`."""
+    """The driver; see `pliant.composition.model.Filesystem`."""
 
     name: ClassVar[str] = "glusterfs"
     Options: ClassVar[type[BaseModel]] = GlusterOptions

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pliant.composition import BadOptions, Command, Composition, File, NixOS, Node, Role, Step
+from pliant.composition.model import BadOptions, Command, Composition, File, NixOS, Node, Role, Step
 from pliant.units import Duration
 
 MOUNT = "/mnt/dfs"
@@ -59,7 +59,7 @@ class MooseOptions(BaseModel):
 
 
 class MooseFS:
-    """The driver; see `pliant.composition.Filesystem`."""
+    """The driver; see `pliant.composition.model.Filesystem`."""
 
     name: ClassVar[str] = "moosefs"
     Options: ClassVar[type[BaseModel]] = MooseOptions

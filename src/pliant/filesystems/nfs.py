@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pliant.composition import Command, Composition, File, NixOS, Node, Role, Step
+from pliant.composition.model import Command, Composition, File, NixOS, Node, Role, Step
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/export"
@@ -42,7 +42,7 @@ class NfsOptions(BaseModel):
 
 
 class NFS:
-    """The driver; see `pliant.composition.Filesystem`."""
+    """The driver; see `pliant.composition.model.Filesystem`."""
 
     name: ClassVar[str] = "nfs"
     Options: ClassVar[type[BaseModel]] = NfsOptions

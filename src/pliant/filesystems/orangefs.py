@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pliant.composition import Command, Composition, File, NixOS, Node, Role, Step
+from pliant.composition.model import Command, Composition, File, NixOS, Node, Role, Step
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/orangefs"
@@ -33,7 +33,7 @@ class OrangeOptions(BaseModel):
 
 
 class OrangeFS:
-    """The driver; see `pliant.composition.Filesystem`."""
+    """The driver; see `pliant.composition.model.Filesystem`."""
 
     name: ClassVar[str] = "orangefs"
     Options: ClassVar[type[BaseModel]] = OrangeOptions

@@ -13,7 +13,7 @@ from pliant.machine import cpus
 from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
 from pliant.proportions import MIN_BYTES, MIN_CORES, Host, auto_scale, emulated, rounded_up, too_small
-from pliant.tables import HostTable
+from pliant.study.tables import HostTable
 from pliant.units import format_size
 
 

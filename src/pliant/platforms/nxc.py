@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pliant.composition import Node
+from pliant.composition.model import Node
+from pliant.composition.nodeset import fold
 from pliant.errors import UserError
-from pliant.nodeset import fold
 
 
 @dataclass(frozen=True)

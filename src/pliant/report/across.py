@@ -1,5 +1,5 @@
 """Several runs compared: other file systems, platforms, or dates. What differs between them, what that allows to be
-compared, and what comes of it; by the method of `pliant.comparison`.
+compared, and what comes of it; by the method of `pliant.statistics.comparison`.
 
 Losses are against each run's own baseline, and so can be compared as soon as the same thing was measured: the same
 metric of the same workload, with the same options and by the same program. Medians can be compared if hosts are the
@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pliant.comparison import Comparison, compare
-from pliant.report.analysis import Analysis
-from pliant.report.words import join, metric_title, percent
-from pliant.verdict import Verdict
-from pliant.workloads import Metric
+from pliant.analysis.conclusions import Analysis
+from pliant.analysis.words import join, metric_title, percent
+from pliant.statistics.comparison import Comparison, compare
+from pliant.statistics.verdict import Verdict
+from pliant.workloads.model import Metric
 
 _OF_EACH_RUN = ("started", "calibration")
 """How the names of facts begin that differ between any two runs."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pliant.report.words import number
+from pliant.analysis.words import number
 
 COLOURS = {
     "ink": "#1b1f25",

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pliant.comparison import spelled
+from pliant.analysis.words import bounds, loss, metric_title, percent, place, plural
 from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale, series
 from pliant.report.figures import ends, loss_limits, reached, says
-from pliant.report.words import bounds, loss, metric_title, percent, place, plural
-from pliant.verdict import BASELINE, RatioVerdict, Verdict
+from pliant.statistics.comparison import spelled
+from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict
 
 _APART = 0.5
 """The part of the room for one place on the axis over which curves are spread, so that intervals do not cover."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pliant.report.analysis import Analysis
+from pliant.analysis.conclusions import Analysis
+from pliant.analysis.words import at_best, bounds, interval, loss, median, metric_title, number, place, plural
 from pliant.report.chart import BASELINE as BASELINE_LOOK
 from pliant.report.chart import (
     JOIN,
@@ -25,9 +26,8 @@ from pliant.report.chart import (
     places,
     scale,
 )
-from pliant.report.words import at_best, bounds, interval, loss, median, metric_title, number, place, plural
+from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, RatioVerdict, Verdict
 
 MOST_GAIN, MOST_LOSS = -1.0, 1.5
 """Medians and single trials are always on the scale of a loss; the ends of intervals only within these."""

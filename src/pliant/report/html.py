@@ -14,15 +14,17 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pliant.comparison import Comparison, MetricComparison, spelled
-from pliant.report import curves, figures, svg, timeline, utilisation, words
+from pliant.analysis import words
+from pliant.analysis.conclusions import Analysis, RunAnalysis
+from pliant.report import curves, figures, svg, timeline, utilisation
 from pliant.report.across import Across
-from pliant.report.analysis import Analysis, RunAnalysis
 from pliant.report.chart import Figure, series
 from pliant.report.side_by_side import document
 from pliant.report.story import story
-from pliant.telemetry import LIMITING, NAMES
-from pliant.verdict import INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
+from pliant.statistics.comparison import Comparison, MetricComparison, spelled
+from pliant.statistics.verdict import INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
+from pliant.telemetry.limiting import LIMITING
+from pliant.telemetry.samples import NAMES
 
 _MOST_SINGLES, _MOST_VALUES = 1_500, 6_000
 """Values up to which each is drawn beside its median, and over time: the page stays below 2 MB, and is seen at once."""

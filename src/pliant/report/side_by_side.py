@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pliant.comparison import AtHosts, spelled
+from pliant.analysis.words import metric_title, ratio
 from pliant.report.across import Across
 from pliant.report.document import Block, Document, Heading, Items, Paragraph, Table
 from pliant.report.summary import VALUES, folds, values
-from pliant.report.words import metric_title, ratio
-from pliant.verdict import RatioVerdict, Verdict
+from pliant.statistics.comparison import AtHosts, spelled
+from pliant.statistics.verdict import RatioVerdict, Verdict
 
 
 def document(across: Across) -> Document:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pliant.report.analysis import Analysis
-from pliant.report.words import bounds, energy, mass, metric_title, number, percent, place, plural
-from pliant.verdict import BASELINE, Verdict
+from pliant.analysis.conclusions import Analysis
+from pliant.analysis.words import bounds, energy, mass, metric_title, number, percent, place, plural
+from pliant.statistics.verdict import BASELINE, Verdict
 
 
 @dataclass(frozen=True)

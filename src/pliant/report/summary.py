@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pliant.comparison import Comparison, Fold, spelled
-from pliant.report.analysis import Analysis, RunAnalysis
-from pliant.report.document import Block, Document, Heading, Items, Paragraph, Table, grouped
-from pliant.report.story import story
-from pliant.report.words import (
+from pliant.analysis.conclusions import Analysis, RunAnalysis
+from pliant.analysis.words import (
     MARKS,
     NOT_KNOWN,
     PASSED_OVER,
@@ -25,9 +22,12 @@ from pliant.report.words import (
     plural,
     ratio,
 )
-from pliant.savings import Pass
-from pliant.telemetry import NAMES
-from pliant.verdict import BASELINE, INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
+from pliant.report.document import Block, Document, Heading, Items, Paragraph, Table, grouped
+from pliant.report.story import story
+from pliant.statistics.comparison import Comparison, Fold, spelled
+from pliant.statistics.savings import Pass
+from pliant.statistics.verdict import BASELINE, INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
+from pliant.telemetry.samples import NAMES
 
 
 def document(run: RunAnalysis) -> Document:

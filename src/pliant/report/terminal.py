@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pliant.comparison import AtHosts, Comparison, spelled
-from pliant.report.analysis import Analysis, RunAnalysis
+from pliant.analysis.conclusions import Analysis, RunAnalysis
+from pliant.analysis.words import MARKS, NOT_KNOWN, PASSED_OVER, bound, energy, mass, median, metric_title, number
 from pliant.report.document import Document, Heading, Items, Paragraph
 from pliant.report.document import Table as DocumentTable
 from pliant.report.story import search
-from pliant.report.words import MARKS, NOT_KNOWN, PASSED_OVER, bound, energy, mass, median, metric_title, number
-from pliant.verdict import BASELINE, RatioVerdict, Verdict, tolerance
+from pliant.statistics.comparison import AtHosts, Comparison, spelled
+from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict, tolerance
 
 _RATIOS_IN_A_ROW = 4
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "yellow"}

@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from statistics import median
 
-from pliant.report.analysis import Analysis
+from pliant.analysis.conclusions import Analysis
+from pliant.analysis.words import metric_title, number, percent
 from pliant.report.chart import BASELINE as BASELINE_LOOK
 from pliant.report.chart import RING, Axis, Chart, Figure, Look, Mark, scale
 from pliant.report.figures import trial_says
-from pliant.report.words import metric_title, number, percent
+from pliant.statistics.verdict import BASELINE, Verdict
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, Verdict
 
 DONE, REUSED = Look("baseline", "o"), Look("baseline", "o", hollow=True)
 LOST = {

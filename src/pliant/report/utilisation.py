@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from statistics import mean
 
-from pliant.report.analysis import Analysis
+from pliant.analysis.conclusions import Analysis
+from pliant.analysis.limits import HostUse, PhaseLimits
+from pliant.analysis.words import percent, place, plural
 from pliant.report.chart import RING, Chart, Figure, Line, Look, Mark, places, scale, series
-from pliant.report.limits import HostUse, PhaseLimits
-from pliant.report.words import percent, place, plural
-from pliant.telemetry import NAMES, RESOURCES
+from pliant.telemetry.samples import NAMES, RESOURCES
 
 _APART = 0.45
 

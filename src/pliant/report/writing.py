@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pliant.analysis.conclusions import Analysis, RunAnalysis, analyse
 from pliant.errors import UserError
-from pliant.report.analysis import Analysis, RunAnalysis, analyse
 from pliant.report.chart import Figure
-from pliant.store import Store, write_atomically, write_trials_csv
+from pliant.results.store import Store, write_atomically
+from pliant.results.trial_table import write_trials_csv
 
 __all__ = [
     "FIGURES",

@@ -20,11 +20,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pliant import verifying
-from pliant.artefacts import remove_tree
+from pliant.analysis.conclusions import analyse
 from pliant.errors import UserError
-from pliant.report.analysis import analyse
-from pliant.store import RunInfo, Store, holds_run
+from pliant.results import verifying
+from pliant.results.artefacts import remove_tree
+from pliant.results.run_info import RunInfo
+from pliant.results.store import Store, holds_run
 from pliant.trial import Trial
 from pliant.units import format_size
 

@@ -9,8 +9,6 @@ transaction and leaves the others readable (https://www.sqlite.org/atomiccommit.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -18,16 +16,14 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pliant.artefacts import sync_directory
 from pliant.digest import canonical, sha256
 from pliant.errors import FatalError, UserError
-from pliant.savings import PowerModel
+from pliant.results.artefacts import sync_directory
+from pliant.results.run_info import RunInfo
 from pliant.trial import Trial
-from pliant.workloads import Metric
 
 SCHEMA_VERSION = 7
 """1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`, 4 no `trial.key`, `trial.reused`,
@@ -37,37 +33,6 @@ DATABASE = "results.sqlite"
 _DIGEST = "digest"
 """The document that has the digest of all others, and of the facts."""
 _HEADER_BYTES = 100
-DISTURBED = ("limited", "stolen", "withheld", "lost", "refused")
-CSV_HEADER = (
-    "number",
-    "workload",
-    "program",
-    "ratio",
-    "hosts",
-    "repetition",
-    "attempt",
-    "state",
-    "reason",
-    "started_at",
-    "duration_s",
-    "host_cpu_s",
-    "metric",
-    "value",
-    "unit",
-    "better",
-    "directory",
-    "filesystem",
-    "data_intact",
-    "io_stalled_s",
-    "recovered_s",
-    "key",
-    "reused",
-    "bound",
-    *DISTURBED,
-)
-"""Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. Where a trial was
-stopped, how good a metric was at best is its `bound`, and it has no `value`. The last ones are what
-`pliant.disturbance` says of the metric. New columns go last."""
 
 _SCHEMA = """
 CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
@@ -86,91 +51,6 @@ CREATE TABLE value (
     UNIQUE (trial, metric)
 );
 """
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What an analysis needs to know of one file system of a run, besides its trials; stored when the run starts.
-
-    `hosts` maps each planned ratio to its number of hosts, `placements` each ratio to host -> nodes, `metrics` each
-    workload to what it yields, in the order of the study. `max_loss` is a fraction; `host_cores` is what one host may
-    use, in CPU seconds per second; `host_figures` says in words what a host is. Where that is a real host divided by
-    `scale`, `real_figures` says what the real one is, `like` names it if the catalogue has it, and `disk_caveat` says
-    what must be known of its disk rate, if anything.
-    """
-
-    study: str
-    filesystem: str
-    platform: str
-    workflow: str
-    seed: int
-    repetitions: int
-    max_loss: float
-    hosts: Mapping[float, int]
-    metrics: Mapping[str, Sequence[Metric]]
-    roles: Mapping[str, int]
-    strategy: str
-    host_cores: float
-    host_figures: str = ""
-    placements: Mapping[float, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    power: PowerModel = field(default_factory=PowerModel)
-    filesystem_options: Mapping[str, Any] = field(default_factory=dict)
-    scale: float = 1.0
-    like: str = ""
-    real_figures: str = ""
-    disk_caveat: str = ""
-    label: str = ""
-    """What the file system is called in the study; "" in runs from before studies had several."""
-    search: str = "grid"
-    """How trials were chosen: "grid", so many of each, or "adaptive", `repetitions` of each at most."""
-    indifference: float = 0.0
-    """So many points to each side of `max_loss` a ratio may be called either way."""
-    start: float | None = None
-    """Of a search: the ratio at and below which it began."""
-    faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Workload through faults -> `plain`, the same workload without, and `faults`, a sentence for each."""
-
-    @property
-    def name(self) -> str:
-        """What the file system is called in results: its label, which is its kind unless the study says otherwise."""
-        return self.label or self.filesystem
-
-    def has(self, trial: Trial) -> bool:
-        """Whether a trial was of this file system."""
-        return trial.filesystem in ("", self.name)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; ratios become strings, as JSON's keys must."""
-        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return document | {
-            "hosts": {repr(float(ratio)): count for ratio, count in self.hosts.items()},
-            "metrics": {workload: [asdict(m) for m in metrics] for workload, metrics in self.metrics.items()},
-            "roles": dict(self.roles),
-            "placements": {
-                repr(float(ratio)): {host: list(nodes) for host, nodes in placement.items()}
-                for ratio, placement in self.placements.items()
-            },
-            "power": asdict(self.power),
-            "filesystem_options": dict(self.filesystem_options),
-            "faults": {label: dict(about) for label, about in self.faults.items()},
-        }
-
-    @staticmethod
-    def from_json(document: Mapping[str, Any]) -> RunInfo:
-        """The inverse of `to_json`; KeyError, TypeError or ValueError for what is not one."""
-        metrics = {w: tuple(Metric(**m) for m in many) for w, many in document["metrics"].items()}
-        return RunInfo(
-            **{
-                **document,
-                "hosts": {float(ratio): count for ratio, count in document["hosts"].items()},
-                "metrics": metrics,
-                "placements": {
-                    float(ratio): {host: tuple(nodes) for host, nodes in placement.items()}
-                    for ratio, placement in document["placements"].items()
-                },
-                "power": PowerModel(**document["power"]),
-            }
-        )
 
 
 def holds_run(directory: Path) -> bool:
@@ -422,41 +302,6 @@ _ADDED = (
     (7, "disturbance", "{}"),
 )
 """Columns that came with a version of the schema, and what they hold for trials from before."""
-
-
-def write_trials_csv(path: Path, trials: Sequence[Trial], infos: Sequence[RunInfo]) -> None:
-    """Write `trials_csv` to a file. OSError as usual."""
-    write_atomically(path, trials_csv(trials, infos).encode())
-
-
-def trials_csv(trials: Sequence[Trial], infos: Sequence[RunInfo]) -> str:
-    """One row for each trial and metric, of every state (a trial without metrics has one row), at full precision."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for trial in trials:
-        known = {metric.name: metric for metric in infos[0].metrics.get(trial.workload, ())}
-        label = trial.filesystem or infos[0].name
-        cpu_s = sum(trial.host_cpu_s.values()) if trial.host_cpu_s else ""
-        ratio = f"{trial.ratio:.10g}"
-        head = (trial.number, trial.workload, trial.program, ratio, trial.hosts, trial.repetition, trial.attempt)
-        tail = (trial.state, trial.reason, trial.started_at, trial.duration_s, cpu_s)
-        through = [trial.fault.get(name, "") for name in ("intact", "stalled_s", "recovered_s")]
-        fault = ["" if value is None else value for value in through]
-        about = (*fault, trial.key, trial.reused)
-        told = [*trial.metrics, *trial.bounds]
-        order = [name for name in known if name in told] + [name for name in told if name not in known]
-        for name in order or [""]:
-            metric = known.get(name)
-            unit, better = (metric.unit, metric.better) if metric else ("", "")
-            writer.writerow(
-                (
-                    *(*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *about),
-                    trial.bounds.get(name, ""),
-                    *(trial.disturbance.get(name, {}).get(key, "") for key in DISTURBED),
-                )
-            )
-    return out.getvalue()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

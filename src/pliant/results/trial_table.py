@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from io import BytesIO, StringIO
+from pathlib import Path
 from typing import Any, Literal
 
 from pliant.errors import UserError
-from pliant.store import CSV_HEADER, RunInfo, trials_csv
+from pliant.results.run_info import RunInfo
+from pliant.results.store import write_atomically
 from pliant.trial import Trial
 
 Format = Literal["csv", "json", "parquet"]
@@ -56,3 +59,73 @@ def _typed(name: str, text: str) -> Any:
     if text == "":
         return None
     return text == "True" if kind is bool else kind(text)
+
+
+DISTURBED = ("limited", "stolen", "withheld", "lost", "refused")
+
+
+CSV_HEADER = (
+    "number",
+    "workload",
+    "program",
+    "ratio",
+    "hosts",
+    "repetition",
+    "attempt",
+    "state",
+    "reason",
+    "started_at",
+    "duration_s",
+    "host_cpu_s",
+    "metric",
+    "value",
+    "unit",
+    "better",
+    "directory",
+    "filesystem",
+    "data_intact",
+    "io_stalled_s",
+    "recovered_s",
+    "key",
+    "reused",
+    "bound",
+    *DISTURBED,
+)
+"""Columns of `trials.csv`, one row for each trial and metric; `host_cpu_s` is the sum over hosts. Where a trial was
+stopped, how good a metric was at best is its `bound`, and it has no `value`. The last ones are what
+`pliant.telemetry.disturbance` says of the metric. New columns go last."""
+
+
+def write_trials_csv(path: Path, trials: Sequence[Trial], infos: Sequence[RunInfo]) -> None:
+    """Write `trials_csv` to a file. OSError as usual."""
+    write_atomically(path, trials_csv(trials, infos).encode())
+
+
+def trials_csv(trials: Sequence[Trial], infos: Sequence[RunInfo]) -> str:
+    """One row for each trial and metric, of every state (a trial without metrics has one row), at full precision."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for trial in trials:
+        known = {metric.name: metric for metric in infos[0].metrics.get(trial.workload, ())}
+        label = trial.filesystem or infos[0].name
+        cpu_s = sum(trial.host_cpu_s.values()) if trial.host_cpu_s else ""
+        ratio = f"{trial.ratio:.10g}"
+        head = (trial.number, trial.workload, trial.program, ratio, trial.hosts, trial.repetition, trial.attempt)
+        tail = (trial.state, trial.reason, trial.started_at, trial.duration_s, cpu_s)
+        through = [trial.fault.get(name, "") for name in ("intact", "stalled_s", "recovered_s")]
+        fault = ["" if value is None else value for value in through]
+        about = (*fault, trial.key, trial.reused)
+        told = [*trial.metrics, *trial.bounds]
+        order = [name for name in known if name in told] + [name for name in told if name not in known]
+        for name in order or [""]:
+            metric = known.get(name)
+            unit, better = (metric.unit, metric.better) if metric else ("", "")
+            writer.writerow(
+                (
+                    *(*head, *tail, name, trial.metrics.get(name, ""), unit, better, trial.directory, label, *about),
+                    trial.bounds.get(name, ""),
+                    *(trial.disturbance.get(name, {}).get(key, "") for key in DISTURBED),
+                )
+            )
+    return out.getvalue()

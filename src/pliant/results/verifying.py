@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pliant.artefacts import DETERMINED, RECORD, Artefacts, changed
 from pliant.digest import KEY, key
-from pliant.store import Store
+from pliant.results.artefacts import DETERMINED, RECORD, Artefacts, changed
+from pliant.results.store import Store
 from pliant.trial import Trial
 
 _OF_THE_RUN = ("number", "attempt", "directory", "filesystem", "workload", "reused")

@@ -4,7 +4,7 @@ Each file system is searched in blocks: one trial at the baseline and one at eac
 so that each folded trial has a baseline near it in time (blocks that all hold the control: Bechhofer & Tamhane,
 *Technometrics* 23, 1981). In the first one the baseline comes first: a folded trial that takes for ever can only be
 stopped in time where it is known how long one takes that is not folded. After each block every metric is judged anew,
-by intervals that pay for being looked at (`pliant.sequential`). What is wanted:
+by intervals that pay for being looked at (`statistics.sequential`). What is wanted:
 
 1. At first the two ratios between which the prior puts the break, then every other ratio once: a curve must have been
    looked at before it may be bisected, as folding can also make a file system faster.
@@ -30,11 +30,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pliant.disturbance import covariates
-from pliant.search import Key, Todo, key_of
+from pliant.statistics.search import Key, Todo, key_of
+from pliant.statistics.verdict import BASELINE, DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, judge
+from pliant.telemetry.disturbance import covariates
 from pliant.trial import Trial
-from pliant.verdict import BASELINE, DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, judge
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 LEAST_HOPE = 0.2
 """A ratio that is less likely than this to be decided within `most` trials gets no more of them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
-from pliant.placement import Placement
+from pliant.composition.placement import Placement
 
 
 def client_rate(

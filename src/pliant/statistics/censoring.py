@@ -8,10 +8,10 @@ nothing is guessed:
 * **A bound stands for its value**, the best case, which is the least loss. The level of values that are capped is no
   worse than that of the true ones, so a loss is *at least* what comes of it: its estimate and the lower end of its
   interval hold, the upper end is open. Such a ratio can break, and never hold.
-* **Outliers** are drawn in to a limit (`pliant.levels`). A bound that lies beyond it, on the worse side, is drawn in to
-  the same place as the true value would be, wherever that is: a median, and the median of what is about it, do not
-  depend on how far away is what is far away. So it is as good as exact, and a single trial that hangs among many good
-  ones makes nothing open.
+* **Outliers** are drawn in to a limit (`statistics.levels`). A bound that lies beyond it, on the worse side, is drawn
+  in to the same place as the true value would be, wherever that is: a median, and the median of what is about it, do
+  not depend on how far away is what is far away. So it is as good as exact, and a single trial that hangs among many
+  good ones makes nothing open.
 * **Noise.** Bounds are hardly apart from each other, and would make the machine seem quieter than it is. Ratios with
   open values have no part in the fit of the others; and in their own the noise is the larger one of the two, with the
   fewer degrees of freedom.
@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pliant.levels import Levels
+from pliant.statistics.levels import Levels
 
 Better = Literal["higher", "lower"]
 MedianIs = Literal["exact", "at most", "at least"]
@@ -35,7 +35,7 @@ MedianIs = Literal["exact", "at most", "at least"]
 class Value(NamedTuple):
     """The value that a trial, by its number, gave at a ratio; if it is `capped`, how good it was at best.
 
-    `disturbed` is what `pliant.levels` takes for it.
+    `disturbed` is what `statistics.levels` takes for it.
     """
 
     trial: int

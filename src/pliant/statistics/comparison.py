@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pliant.censoring import MedianIs
-from pliant.verdict import BASELINE, SPELLING, RatioVerdict, Verdict, recommended_ratio
-from pliant.workloads import Metric
+from pliant.statistics.censoring import MedianIs
+from pliant.statistics.verdict import BASELINE, SPELLING, RatioVerdict, Verdict, recommended_ratio
+from pliant.workloads.model import Metric
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from statistics import mean
 
-from pliant.patience import longest_s
-from pliant.search import Todo
+from pliant.statistics.patience import longest_s
+from pliant.statistics.search import Todo
 
 GUESS_S = 15.0
 """What a trial is taken to last until one has ended."""

@@ -4,9 +4,9 @@ The values of one metric, in time order, are taken for
 
     log value = level of the ratio - slope x disturbance of the trial + drift of the machine + noise of the trial
 
-* **Disturbance** is what is known of a trial that the machine did to it (`pliant.disturbance`): a covariate, as in the
-  analysis of covariance (Fisher, *Statistical Methods for Research Workers*, 1932; CUPED is its use in experiments on
-  line: Deng, Xu, Kohavi & Walker, *WSDM* 2013). Its slope is that of all ratios together, as each has few trials.
+* **Disturbance** is what is known of a trial that the machine did to it (`telemetry.disturbance`): a covariate, as in
+  the analysis of covariance (Fisher, *Statistical Methods for Research Workers*, 1932; CUPED is its use in experiments
+  on line: Deng, Xu, Kohavi & Walker, *WSDM* 2013). Its slope is that of all ratios together, as each has few trials.
   Levels are those at no disturbance. A disturbance is in logs of what it may well do to a value: nothing is known of
   its slope but that it is of the order of 1, so that it is drawn to none as far as the values do not show it (Hoerl &
   Kennard, "Ridge regression", *Technometrics* 12, 1970); and what is then in doubt, of a level far from no disturbance,

@@ -14,7 +14,7 @@ from statistics import median
 
 from pliant.trial import BUDGET_SPENT, Trial
 from pliant.units import format_duration
-from pliant.workloads import Metric, SoFar
+from pliant.workloads.model import Metric, SoFar
 
 LOST = 0.8
 """The loss that must be shown of a metric for its trial to be stopped. A value says more than a bound, and to wait for

@@ -2,8 +2,8 @@
 
 A grid has the same number of repetitions at every ratio, for all workloads, and is fixed beforehand: so the one that is
 compared with has as many as the state needs that was hardest to decide, at the noise that was found and with Student's
-interval, which is narrower than that of a search (`pliant.sequential.grid`). Whoever plans a grid does not know that
-number, and takes more, or decides less.
+interval, which is narrower than that of a search (`statistics.sequential.grid`). Whoever plans a grid does not know
+that number, and takes more, or decides less.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from pliant.statistics.verdict import Verdict
 from pliant.trial import Trial
-from pliant.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ normal distribution, in units of the noise, with the right Haar measure on level
   49, 2021: how its width compares.
 
 A search has at most so many trials of a ratio, and intervals that hold for ever are wider than that needs. `until`
-spends most of the level on those up to there (`pliant.boundary`) and the rest on those for ever.
+spends most of the level on those up to there (`statistics.boundary`) and the rest on those for ever.
 
-That is exact for normal noise of one scale and a known course of the drift; `pliant.levels` estimates both, so what the
-two are worth together is simulated: docs/statistics.md.
+That is exact for normal noise of one scale and a known course of the drift; `statistics.levels` estimates both, so what
+the two are worth together is simulated: docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from collections.abc import Callable
 
 from scipy.special import ndtr, ndtri, stdtrit
 
-from pliant.boundary import limited
-from pliant.levels import Difference
+from pliant.statistics.boundary import limited
+from pliant.statistics.levels import Difference
 
 PRIOR_SIZE = 0.5
 """How many trials the prior on the effect is worth: intervals are narrowest at some twenty times as many."""

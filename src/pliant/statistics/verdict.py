@@ -3,10 +3,11 @@
 The method, for one metric of one workload:
 
 * **Loss.** `1 - folded / baseline`, with the sign turned where lower is better, so that positive is worse. Folded and
-  baseline are levels of log values, compared as near in time as the machine's drift demands: `pliant.levels`, which
+  baseline are levels of log values, compared as near in time as the machine's drift demands: `statistics.levels`, which
   also says how noise and outliers are treated.
 * **Intervals.** Where the number of trials was fixed beforehand, Student's. Where a search looked after every trial,
-  those of a test with an end and of a confidence sequence, which are true at every look at once: `pliant.sequential`.
+  those of a test with an end and of a confidence sequence, which are true at every look at once:
+  `statistics.sequential`.
 * **Several ratios.** A reader looks at all k folded ratios of a metric. "Holds" and "breaks" are one-sided claims,
   and only one of them can be wrong at a ratio, as in tests of equivalence (Berger & Hsu, *Statistical Science* 11,
   1996); so each side of each loss interval gets (1 - confidence) / k (Bonferroni), and never more than the usual half
@@ -19,10 +20,10 @@ The method, for one metric of one workload:
   it (Bechhofer, *Ann. Math. Stat.* 25, 1954) it does not matter which state a ratio gets: it `holds` if its loss is at
   most the tolerated one and shown to be below the zone's upper end, and `breaks` if it is more and shown to be above
   the lower end. With a zone of nothing the whole interval is on one side of the tolerated loss.
-* **What the machine did** to a trial is a covariate of its value (`pliant.disturbance`): losses are those of a machine
-  that withholds no CPU time, and whose seconds of CPU time are worth what the median of the trials' are.
+* **What the machine did** to a trial is a covariate of its value (`telemetry.disturbance`): losses are those of a
+  machine that withholds no CPU time, and whose seconds of CPU time are worth what the median of the trials' are.
 * **Trials that were stopped** say of a metric how good it was at best. What that is worth, and that such a ratio can
-  break and never hold: `pliant.censoring`.
+  break and never hold: `statistics.censoring`.
 * **What is assumed.** Noise is multiplicative, and trials are run in an order that has nothing to do with their result.
   A single trial at a ratio is no claim, nor is a single repetition everywhere: it shows no noise.
 """
@@ -36,12 +37,12 @@ from typing import Any, Literal
 
 from scipy.special import stdtr
 
-from pliant.censoring import MedianIs, Value, fitted, median
-from pliant.disturbance import KINDS, SLOPES
-from pliant.levels import Difference, Drift, Levels
-from pliant.sequential import Quantile, expected, grid, hope, margin, once, until, whenever
+from pliant.statistics.censoring import MedianIs, Value, fitted, median
+from pliant.statistics.levels import Difference, Drift, Levels
+from pliant.statistics.sequential import Quantile, expected, grid, hope, margin, once, until, whenever
+from pliant.telemetry.disturbance import KINDS, SLOPES
 from pliant.trial import Trial
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 State = Literal["holds", "breaks", "undecided"]
 BASELINE = 1.0
@@ -94,7 +95,7 @@ class Series:
     most: int | None = None
     bounds: Mapping[float, Mapping[int, float]] = field(default_factory=dict)
     disturbance: Mapping[int, Sequence[float]] = field(default_factory=dict)
-    """By trial: see `pliant.disturbance`. Those that are not there had none."""
+    """By trial: see `telemetry.disturbance`. Those that are not there had none."""
 
     def __post_init__(self) -> None:
         capped = [(ratio, list(bounds.values())) for ratio, bounds in self.bounds.items()]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pliant.verdict import BASELINE, RatioVerdict, Verdict
+from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict
 
 Agreement = str
 """`agree`: both say the same; `contradict`: one holds, the other breaks; else who is undecided: `dev` or `verified`."""

@@ -1,6 +1,6 @@
 """Hosts of real clusters, by name: "grid5000/dahu". Pure: it reads files of its own package only.
 
-Each file in `pliant/clusters/` is one testbed and each table in it one cluster; every figure has its source there. To
+Each file in `clusters/` is one testbed and each table in it one cluster; every figure has its source there. To
 add a cluster is to add a table: tests/unit/test_catalogue.py says what it needs.
 """
 
@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pliant.problems import unknown_name
+from pliant.study.problems import unknown_name
 from pliant.units import format_byte_rate, parse_bit_rate, parse_byte_rate, parse_power, parse_size
 
 KINDS = ("HDD", "SSD", "NVMe")
@@ -84,7 +84,7 @@ class Cluster:
 def clusters() -> Mapping[str, Cluster]:
     """Every cluster by its full name, in the order of the files."""
     found: dict[str, Cluster] = {}
-    for file in sorted(resources.files("pliant").joinpath("clusters").iterdir(), key=lambda each: each.name):
+    for file in sorted(resources.files("pliant.study").joinpath("clusters").iterdir(), key=lambda each: each.name):
         if file.name.endswith(".toml"):
             testbed = file.name.removesuffix(".toml")
             tables = tomllib.loads(file.read_text(encoding="utf-8"))

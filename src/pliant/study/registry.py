@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from pliant.composition import Filesystem
+from pliant.composition.model import Filesystem
 from pliant.errors import UserError
-from pliant.problems import show
-from pliant.workloads import Workload
+from pliant.study.problems import show
+from pliant.workloads.model import Workload
 
 _FILESYSTEMS = "pliant.filesystems"
 _WORKLOADS = "pliant.workloads"

@@ -1,7 +1,7 @@
 """The tables of a study file as frozen models: each key's type, default and bounds. Pure.
 
 A quantity is written with its unit and kept in SI (`pliant.units`). What needs more than one table, or a driver, is
-checked in `pliant.study`. docs/study-file.md documents every key.
+checked in `pliant.study.model`. docs/study-file.md documents every key.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pliant import catalogue, proportions
-from pliant.placement import STRATEGIES
-from pliant.problems import show, unknown_name
-from pliant.savings import PowerModel
+from pliant import proportions
+from pliant.composition.placement import STRATEGIES
+from pliant.power_model import PowerModel
+from pliant.study import catalogue
+from pliant.study.problems import show, unknown_name
 from pliant.trial import Workflow
 from pliant.units import (
     BitRate,

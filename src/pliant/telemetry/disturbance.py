@@ -1,9 +1,9 @@
 """What the machine did to the operations of a trial, other than what was asked of it. Pure.
 
 A trial on a machine with neighbours is not worthless: it counts as far as what the machine did to it is known, or is
-too little to matter. Of each operation, and so of each metric, it is judged by the samples of `pliant.telemetry`:
+too little to matter. Of each operation, and so of each metric, it is judged by the samples of `telemetry.usage`:
 
-* **What enters the analysis** (`covariates`, for `pliant.levels`), for the part of the operation in which CPU could
+* **What enters the analysis** (`covariates`, for `statistics.levels`), for the part of the operation in which CPU could
   limit it, which is all but what a NIC or a disk did: the CPU time that was withheld from hosts, and how much work a
   second of it was worth. Withheld is the larger one of two. One is the share of what was asked for that the hypervisor
   took (steal): mostly as it wakes a CPU that sleeps, so that those wait who have little to do and do it often. The
@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pliant.telemetry import RESOURCES, WINDOW_S, Active, Hosts, Promise, Samples, Windows, saturation
+from pliant.telemetry.samples import RESOURCES, Hosts, Promise, Samples, Windows
+from pliant.telemetry.usage import WINDOW_S, Active, saturation
 from pliant.trial import Trial
-from pliant.workloads import Metric
+from pliant.workloads.model import Metric
 
 BEARABLE = 0.5
 """Part of the indifference zone by which a metric may have been moved by what is not known of its trial: it and the

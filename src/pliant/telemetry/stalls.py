@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pliant.nodeset import fold
-from pliant.telemetry import TRAFFIC_BYTE_S, Samples, Windows
+from pliant.composition.nodeset import fold
+from pliant.telemetry.samples import Samples, Windows
+from pliant.telemetry.usage import TRAFFIC_BYTE_S
 
 _STALL = 0.05
 """I/O stalls while clients move less than this part of what they moved before the fault, or less than keep-alives are

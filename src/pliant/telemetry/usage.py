@@ -9,25 +9,13 @@ nobody's name, and why a node waits when nothing is saturated.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pliant.nodeset import fold
-
-FORMAT = 1
-RESOURCES = ("cpu", "nic_up", "nic_down", "disk_read", "disk_write")
-NAMES = {
-    "cpu": "CPU",
-    "nic_up": "NIC-up",
-    "nic_down": "NIC-down",
-    "disk_read": "disk reads",
-    "disk_write": "disk writes",
-}
+from pliant.telemetry.samples import RESOURCES, Floats, Hosts, Promise, Samples, Windows
 
 SATURATED = {"cpu": 0.95, "nic_up": 0.95, "nic_down": 0.95, "disk_read": 0.80, "disk_write": 0.80}
 """Part of the promise from which on a resource is saturated, over `_window_s`.
@@ -57,79 +45,6 @@ the background are less; twenty small files a second are more); else with that p
 FEWEST = 2
 """Intervals between samples that a phase must be as long as to be judged: in less there may be no sample at all, and
 what was used would be that of what was before and after it."""
-
-LIMITING = 0.20
-"""Share of the active time for which a resource has to be saturated to be called limiting: with ever so much more of
-it a phase would take at least 1 - share of its time (Amdahl), so below this it explains no loss of 20 %."""
-
-_Floats = NDArray[np.float64]
-Windows = Mapping[str, tuple[float, float]]
-"""Phase -> when it began and ended, in seconds of CLOCK_MONOTONIC (`time.monotonic`)."""
-Hosts = Mapping[str, Sequence[str]]
-"""Host ("host1", ...) -> the nodes on it."""
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What each host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes. None: no limit.
-
-    `period_s` is that of the CPU quota (`machine.cgroup.period_and_quota_us`).
-    """
-
-    cores: float | None
-    nic_bit_s: float | None
-    disk_byte_s: float | None
-    memory_bytes: int | None = None
-    period_s: float = 0.010
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Telemetry of a deployment: `time_s` of CLOCK_MONOTONIC, and in `columns` a value in s or bytes for each time.
-
-    Columns are named as in `machine.sampling`.
-    """
-
-    every_s: float
-    time_s: _Floats
-    columns: Mapping[str, _Floats]
-
-    def total(self, *names: str) -> _Floats:
-        """What some counters have counted together since the first sample; 0 for those that are not there.
-
-        A counter that falls began anew, as a queue's does when limits are switched.
-        """
-        found = np.zeros(len(self.time_s))
-        for values in (self.columns[name] for name in names if name in self.columns):
-            steps = np.diff(values)
-            found[1:] += np.cumsum(np.where(steps < 0, values[1:], steps))
-        return found
-
-    def peak(self, name: str, begin_s: float, end_s: float) -> float:
-        """The highest value of a column in that time; 0 if there is none."""
-        inside = (self.time_s >= begin_s) & (self.time_s <= end_s)
-        values = self.columns.get(name)
-        return 0.0 if values is None or not inside.any() else float(values[inside].max())
-
-
-def read(text: str) -> Samples:
-    """The samples in what a sampler wrote, in whatever state that was left: a torn last line is left out.
-
-    Without a complete first line there are no samples. Raises ValueError if the text is of another format.
-    """
-    header, *lines = text.split("\n")[:-1] or [""]
-    try:
-        about = json.loads(header)
-    except ValueError:
-        return Samples(0.0, np.zeros(0), {})
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError(f"telemetry: format {about.get('format') if isinstance(about, dict) else about!r}: not known")
-    columns = about["columns"]
-    words = (line.split() for line in lines)
-    rows = [row for row in words if len(row) == len(columns) and all(map(str.isdecimal, row))]
-    values = np.array([[int(word) for word in row] for row in rows], dtype=np.float64).reshape(len(rows), len(columns))
-    found = {name: values[:, index] * factor for index, (name, factor) in enumerate(columns)}
-    return Samples(float(about["every_s"]), found.pop("time_s"), found)
 
 
 # What was used
@@ -258,7 +173,7 @@ def _host(
         for node, column in each.items():
             by_role[roles[node]] = by_role.get(roles[node], 0.0) + active.amount(samples.total(column))
         resources[resource] = ResourceUse(
-            round(active.amount(used) / (rate * (active.end_s - active.begin_s)), 4), saturated, _shares(by_role)
+            round(active.amount(used) / (rate * (active.end_s - active.begin_s)), 4), saturated, shares(by_role)
         )
     return HostUsage(
         resources,
@@ -270,7 +185,7 @@ def _host(
 
 def saturation(
     samples: Samples, active: Active, host: str, nodes: Sequence[str], resource: str, promise: Promise
-) -> _Floats | None:
+) -> Floats | None:
     """For each interval, the part of it for which a resource of a host was saturated; see SATURATED.
 
     None if it has no limit, or nothing is known of it.
@@ -293,7 +208,7 @@ def saturation(
     return np.maximum(full, (waiting[:-1] + waiting[1:]) / 2)
 
 
-def _shares(amounts: Mapping[str, float]) -> dict[str, float]:
+def shares(amounts: Mapping[str, float]) -> dict[str, float]:
     """Each role's part of the whole; empty if there is nothing to share."""
     whole = sum(amounts.values())
     return {role: round(amount / whole, 4) for role, amount in amounts.items()} if whole > 0 else {}
@@ -312,10 +227,10 @@ def _rate(promise: Promise, resource: str) -> float | None:
 class Active:
     """The active time of a phase, `begin_s` to `end_s`, and the intervals between samples in it: their `edges_s`."""
 
-    time_s: _Floats
+    time_s: Floats
     begin_s: float
     end_s: float
-    edges_s: _Floats
+    edges_s: Floats
 
     @classmethod
     def of(cls, samples: Samples, placement: Hosts, begin_s: float, end_s: float) -> Active | None:
@@ -343,16 +258,16 @@ class Active:
         return cls._between(time_s, float(whole.edges_s[busy[0]]), float(whole.edges_s[busy[-1] + 1]))
 
     @classmethod
-    def _between(cls, time_s: _Floats, begin_s: float, end_s: float) -> Active:
+    def _between(cls, time_s: Floats, begin_s: float, end_s: float) -> Active:
         inside = time_s[(time_s > begin_s) & (time_s < end_s)]
         return cls(time_s, begin_s, end_s, np.concatenate(([begin_s], inside, [end_s])))
 
-    def amount(self, total: _Floats) -> float:
+    def amount(self, total: Floats) -> float:
         """What a counter counted in the active time; between two samples it is taken to count evenly."""
         begin, end = np.interp([self.begin_s, self.end_s], self.time_s, total)
         return float(end - begin)
 
-    def rates(self, total: _Floats, window_s: float) -> _Floats:
+    def rates(self, total: Floats, window_s: float) -> Floats:
         """For each interval, what a counter counted per second in a window around it that stays in the active time."""
         width = np.minimum(np.maximum(np.diff(self.edges_s), window_s), self.end_s - self.begin_s)
         middle = (self.edges_s[:-1] + self.edges_s[1:]) / 2
@@ -360,127 +275,10 @@ class Active:
         amounts = np.interp(begin + width, self.time_s, total) - np.interp(begin, self.time_s, total)
         return np.asarray(amounts / width, dtype=np.float64)
 
-    def share(self, parts: _Floats) -> float:
+    def share(self, parts: Floats) -> float:
         """Which part of the active time something held, from the part of each interval for which it did."""
         lengths = np.diff(self.edges_s)
         return round(float(lengths @ parts / lengths.sum()), 4)
 
 
 # What limits
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The resource that limits a phase: one of RESOURCES, or "none".
-
-    `share` is the part of the active time in which it was saturated on the one of `hosts` where it was so longest,
-    `least` where it was so shortest; `mean` how much of the promise was used there. `roles` are the roles' shares of
-    its use on these hosts. `next` is the resource that comes after it, whether it was saturated or not.
-    """
-
-    resource: str
-    hosts: tuple[str, ...]
-    share: float
-    least: float
-    mean: float
-    roles: Mapping[str, float]
-    next: Limit | None = None
-
-    @property
-    def sentence(self) -> str:
-        """In words, without a full stop."""
-        if self.resource == "none":
-            long = " for long" if self.share > 0 else ""
-            text = f"nothing was saturated{long}: latency, locks or a serial program limit it"
-            if self.next is not None:
-                text += f"; nearest was {self.next.what}, used to {self.next.mean:.0%}"
-            return text.replace("%", " %")
-        text = f"{self.what}{_by(self.roles)}, saturated {_percents(self.least, self.share)} of the time"
-        if self.next is not None and self.next.share >= LIMITING:
-            text += f"; then {self.next.what}, {_percents(self.next.least, self.next.share)}"
-        return text.replace("%", " %")
-
-    @property
-    def what(self) -> str:
-        """The resource and its hosts: "CPU of host1 and host2"."""
-        hosts = self.hosts if len(self.hosts) <= 3 else (fold(self.hosts),)
-        return f"{NAMES[self.resource]} of {_listed(hosts)}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, the sentence among them."""
-        names = ("resource", "share", "least", "mean", "sentence")
-        after = None if self.next is None else self.next.to_json()
-        return {
-            **{name: getattr(self, name) for name in names},
-            "hosts": list(self.hosts),
-            "roles": dict(self.roles),
-            "next": after,
-        }
-
-
-def limiting(usages: Sequence[Usage], phase: str) -> Limit | None:
-    """What limits a phase at one ratio, from the usage of the workload's done trials there; None if none is known.
-
-    It is the resource that was saturated longest on some host: all ranks wait for the slowest. Each share is the mean
-    over the trials. Saturated hosts are those where it was so for at least half as long.
-    """
-    known = [found for found in (usage.phases.get(phase) for usage in usages) if found is not None]
-    if not known:
-        return None
-    limits = [limit for resource in RESOURCES if (limit := _limit(known, resource)) is not None]
-    if not limits:
-        return None
-    limits.sort(key=lambda limit: (round(limit.share, 2), limit.mean), reverse=True)
-    first = limits[0]
-    if first.share < LIMITING:
-        nearest = max(limits, key=lambda limit: limit.mean)
-        return Limit("none", (), first.share, 0.0, 0.0, {}, nearest)
-    return Limit(
-        first.resource,
-        first.hosts,
-        first.share,
-        first.least,
-        first.mean,
-        first.roles,
-        limits[1] if limits[1:] else None,
-    )
-
-
-def _limit(phases: Sequence[PhaseUsage], resource: str) -> Limit | None:
-    uses: dict[str, list[ResourceUse]] = {}
-    for phase in phases:
-        for host, used in phase.hosts.items():
-            if resource in used.resources:
-                uses.setdefault(host, []).append(used.resources[resource])
-    if not uses:
-        return None
-    share = {host: float(np.mean([use.saturated for use in found])) for host, found in uses.items()}
-    mean = {host: float(np.mean([use.mean for use in found])) for host, found in uses.items()}
-    most = max(share.values())
-    if most > 0:
-        hosts = tuple(host for host in uses if share[host] >= most / 2)
-    else:
-        hosts = (max(mean, key=lambda host: mean[host]),)
-    roles: dict[str, float] = {}
-    for host in hosts:
-        for use in uses[host]:
-            for role, part in use.roles.items():
-                roles[role] = roles.get(role, 0.0) + part * use.mean
-    least = min(share[host] for host in hosts)
-    return Limit(resource, hosts, most, least, float(np.mean([mean[host] for host in hosts])), _shares(roles))
-
-
-def _by(roles: Mapping[str, float]) -> str:
-    """ ", by server (71%) and client (29%)", the greatest first; what rounds to nothing is left out."""
-    ranked = sorted(roles.items(), key=lambda item: -item[1])
-    parts = [f"{role} ({share:.0%})" for role, share in ranked if share >= 0.005]
-    return f", by {_listed(parts)}" if parts else ""
-
-
-def _percents(least: float, most: float) -> str:
-    low, high = f"{100 * least:.0f}", f"{100 * most:.0f}"
-    return f"{high}%" if most - least < 0.05 or low == high else f"{low} to {high}%"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

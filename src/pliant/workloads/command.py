@@ -14,9 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pliant.templates import render
-from pliant.workloads import Metric, Phase, Toolbox, of_clients
 from pliant.workloads._parsing import positive
 from pliant.workloads.jsonpath import pick, steps
+from pliant.workloads.model import Metric, Phase, Toolbox, of_clients
 
 Combine = Literal["sum", "mean", "max", "min"]
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pliant.units import Duration, Size
-from pliant.workloads import Metric, Phase, Rehearsal, Running, SoFar, Toolbox, in_one_job, of_clients
 from pliant.workloads._parsing import absolute_path, positive
 from pliant.workloads.jobfile import JobSection, sections
+from pliant.workloads.model import Metric, Phase, Rehearsal, Running, SoFar, Toolbox, in_one_job, of_clients
 
 Direction = Literal["read", "write"]
 Pattern = Literal["read", "write", "randread", "randwrite", "rw", "readwrite", "randrw"]

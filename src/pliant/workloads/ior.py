@@ -13,9 +13,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pliant.units import Duration, Size, format_size
-from pliant.workloads import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 from pliant.workloads._parsing import absolute_path, kernel, positive, program_size
 from pliant.workloads.kernels.common import WAIT
+from pliant.workloads.model import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 
 Operation = Literal["write", "read"]
 

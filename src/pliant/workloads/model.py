@@ -191,7 +191,7 @@ def in_one_job(running: Running) -> tuple[str, float]:
 
 
 class Workload(Protocol):
-    """What a module under `workloads/` (or in the entry point group `pliant.workloads`) offers.
+    """What a module under `workloads/` (or in the entry point group `pliant.workloads.model`) offers.
 
     Besides these it may have `programs(options) -> tuple[str, ...]`, programs that must be on the machine for want of a
     built-in kernel, with `packages`, the Debian packages that have them; `files`, options that name a file beside the

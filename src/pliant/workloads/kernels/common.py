@@ -131,7 +131,7 @@ class Job:
             say("over\n")
 
     def begins(self, operation: str) -> None:
-        """Wait for all ranks, and have rank 0 say when an operation began, as `pliant.workloads.under_way` reads it.
+        """Wait for all ranks, and have rank 0 say when an operation began, as `workloads.model.under_way` reads it.
 
         The barrier is not the one that an operation is timed from, so that nothing that is timed has to be printed.
         """
@@ -233,7 +233,7 @@ def say(text: str) -> None:
 
 
 def window_lines(windows: Mapping[str, tuple[float, float]]) -> str:
-    """When each operation began and ended, as `pliant.workloads.windows` reads it; in seconds of CLOCK_MONOTONIC.
+    """When each operation began and ended, as `workloads.model.windows` reads it; in seconds of CLOCK_MONOTONIC.
 
     That clock is the kernel's, so that nodes of one machine and whoever samples them agree on it.
     """

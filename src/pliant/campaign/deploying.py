@@ -1,0 +1,45 @@
+"""Deploying the cluster of a prepared study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pliant.campaign import workplace
+from pliant.campaign.preparation import Prepared
+from pliant.cluster.cluster import Cluster
+
+
+def bring_up(
+    prepared: Prepared,
+    ratio: float,
+    *,
+    keep: bool = False,
+    run: Path | None = None,
+    logs: Path | None = None,
+    said: Callable[[str], None] = lambda step: None,
+) -> Cluster:
+    """Deploy the study's cluster at a ratio, without limits, and write down what it was promised.
+
+    `run` is the directory of the run that it is for, by which it is found if the run is killed.
+    """
+    study = prepared.study
+    programs = {tools.program for tools in prepared.tools.values() if tools.program}
+    cluster = Cluster.deploy(
+        study.composition,
+        prepared.figures,
+        study.placements[ratio],
+        disk_bytes=study.platform.host.disk_size,
+        title=study.name,
+        programs=sorted(programs | {mpi.mpiexec for mpi in prepared.mpi.values()}),
+        keep=keep,
+        run="" if run is None else str(run.resolve()),
+        logs=logs,
+        said=said,
+    )
+    try:
+        workplace.write_down(cluster, study)
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster

@@ -1,0 +1,109 @@
+"""What a run says of itself: the study as it was understood, what an analysis needs to know, machine and versions."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pliant
+from pliant.campaign.determinants import Determined
+from pliant.campaign.preparation import Prepared
+from pliant.machine import facts
+from pliant.results.run_info import RunInfo
+from pliant.study.model import Study
+from pliant.trial import Workflow
+from pliant.units import format_size
+
+
+def document_of(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
+    """The study as it was understood, with every default, and the workflow that was asked for."""
+    tables = {"study": study.about, "platform": study.platform, "fold": study.fold}
+    document: dict[str, Any] = {
+        name: table.model_dump(mode="json")
+        for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
+    }
+    document["study"]["workflow"] = workflow
+    filesystems = [
+        {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
+        for each in study.filesystems
+    ]
+    workloads = [
+        {"name": w.label, "kind": w.driver.name, **w.options.model_dump(mode="json")}
+        | ({"faults": [table.model_dump(mode="json") for table in w.faults]} if w.faults else {})
+        for w in study.workloads
+    ]
+    return {**document, "filesystem": filesystems if filesystems[1:] else filesystems[0], "workload": workloads}
+
+
+def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
+    """What an analysis of the run needs to know of one file system."""
+    study = prepared.study
+    placements = {
+        ratio: dict(zip(placement.host_names, placement.hosts, strict=True))
+        for ratio, placement in study.placements.items()
+    }
+    return RunInfo(
+        study=study.name,
+        filesystem=study.filesystem.kind,
+        platform=study.platform.kind,
+        workflow=workflow,
+        seed=study.about.seed,
+        repetitions=study.about.most,
+        max_loss=study.fold.max_loss,
+        search=study.about.search,
+        indifference=study.fold.zone,
+        start=prepared.start if study.about.adaptive else None,
+        hosts={ratio: len(placement.hosts) for ratio, placement in study.placements.items()},
+        metrics={w.label: w.driver.metrics(w.options) for w in study.workloads},
+        roles=dict(study.filesystem.roles),
+        strategy=study.fold.strategy,
+        host_cores=prepared.figures.cores,
+        host_figures=prepared.host_figures,
+        placements=placements,
+        power=study.power_model,
+        filesystem_options=study.options.model_dump(mode="json"),
+        scale=prepared.scale,
+        like=study.platform.host.like or "",
+        real_figures=prepared.real_figures,
+        disk_caveat=prepared.disk_caveat,
+        label=prepared.filesystem,
+        faults={
+            w.label: {"plain": w.plain, "faults": [fault.sentence for fault in prepared.faults(w.label)]}
+            for w in study.workloads
+            if w.faults
+        },
+    )
+
+
+def facts_of(prepared: Sequence[Prepared]) -> dict[str, str]:
+    """The machine and the versions of everything that had a part in the numbers."""
+    machine, mpi = prepared[0].machine, prepared[0].mpi
+    return {
+        "pliant": pliant.__version__,
+        **dict(_versions(prepared)),
+        "kernel": machine.kernel,
+        "system": machine.system,
+        "CPU": f"{machine.cores} x {machine.cpu}",
+        "memory": format_size(machine.memory_bytes),
+        "control groups": machine.cgroups,
+        "Python": platform.python_version(),
+        **{f"MPI of {label}": each.version for label, each in mpi.items()},
+        **prepared[0].program_versions,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _versions(prepared: Sequence[Prepared]) -> Iterator[tuple[str, str]]:
+    """What each file system, and its packages, say of their versions."""
+    for each in prepared:
+        what = "file system" if len(prepared) == 1 else f"file system {each.filesystem}"
+        version = each.study.composition.version
+        yield what, facts.version(version) if version else ""
+        yield from ((f"package {name}", number) for name, number in each.versions.items())
+
+
+def conditions_of(prepared: Sequence[Prepared], workflow: Workflow) -> dict[str, Any]:
+    """What determines all trials of a run, by file system."""
+    return {each.filesystem: dict(Determined(each, workflow).common) for each in prepared}

@@ -1,0 +1,454 @@
+"""Reading"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pliant.composition.model import BadOptions, Composition, Filesystem, Node, Role
+from pliant.composition.nodeset import select
+from pliant.composition.placement import Placement, explicit, hosts_for, nodes_for, place
+from pliant.errors import UserError
+from pliant.power_model import PowerModel
+from pliant.study import registry
+from pliant.study.faults import FaultTable, grouped, wrong
+from pliant.study.model import LabelledFilesystem, LabelledWorkload, Study
+from pliant.study.problems import KeyPath, Problem, StudyError, dotted, explain, near, read_toml, show, unknown_key
+from pliant.study.tables import (
+    FilesystemTable,
+    FoldTable,
+    MpiTable,
+    NixosComposeTable,
+    PlatformTable,
+    PowerTable,
+    StudyTable,
+    checked_name,
+)
+from pliant.study.textfile import read_text
+from pliant.workloads.model import Workload
+
+_KEYS = ("study", "platform", "filesystem", "fold", "workload", "fault", "power", "mpi", "nixos_compose")
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def load(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        StudyError: with every problem that was found in it.
+    """
+    return parse(_read(path), str(path))
+
+
+def parse(text: str, file: str) -> Study:
+    """Check the text of a study file; `file` is what it is called in problems. Raises StudyError."""
+    raw = read_toml(text, file)
+    found = _Findings(file)
+    for key in raw:
+        if key not in _KEYS:
+            found.add((key,), unknown_key(key, _KEYS))
+    about = _table(StudyTable, raw, "study", found)
+    platform = _table(PlatformTable, raw, "platform", found)
+    of_fold = _Findings(file)
+    fold = _table(FoldTable, raw, "fold", of_fold)
+    common = _Common(about.seed if about else 0, platform.host.disk_size if platform else 0, fold)
+    filesystems = _filesystems(raw, common, found)
+    found.problems += of_fold.problems
+    workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
+    workloads += _through_faults(raw.get("fault", []), workloads, filesystems, about, found)
+    power = _table(PowerTable, {"power": {}} | raw, "power", found)
+    found.add_all(_across(platform, power, fold))
+    mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
+    nxc = _table(NixosComposeTable, {"nixos_compose": {}} | raw, "nixos_compose", found)
+    if found.problems or not (about and platform and filesystems and fold and power and mpi and nxc):
+        raise StudyError(found.problems)
+    return Study(
+        file=file,
+        text=text,
+        about=about,
+        platform=platform,
+        filesystems=filesystems,
+        fold=fold,
+        power=power,
+        mpi=mpi,
+        nixos_compose=nxc,
+        workloads=workloads,
+        most_nodes=max(len(each.composition.nodes) for each in filesystems),
+    )
+
+
+@dataclass
+class _Findings:
+    """The problems found so far in `file`."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: KeyPath, message: str) -> None:
+        self.problems.append(Problem(self.file, dotted(path), message))
+
+    def add_all(self, found: Iterable[tuple[KeyPath, str]]) -> None:
+        for path, message in found:
+            self.add(path, message)
+
+
+def _read(path: Path) -> str:
+    """The text of a study file; StudyError if there is none to be had."""
+    try:
+        return read_text(path, "study file")
+    except FileNotFoundError:
+        raise StudyError([Problem(str(path), "", f"there is no such file; {_neighbours(path)}")]) from None
+    except ValueError as error:
+        raise StudyError([Problem(str(path), "", str(error))]) from None
+
+
+def _neighbours(path: Path) -> str:
+    """A hint at the study files where one is missing."""
+    try:
+        names = sorted(each.name for each in path.parent.glob("*.toml"))
+    except OSError:
+        names = []
+    close = get_close_matches(path.name, names, n=1) or names[:1]
+    return f'did you mean "{path.parent / close[0]}"?' if close else "write one as docs/study-file.md shows"
+
+
+def _table(model: type[_Model], raw: Mapping[str, Any], name: str, found: _Findings) -> _Model | None:
+    """One table as its model, or None after its problems have been added."""
+    if name not in raw:
+        if not near(name, set(raw) - set(_KEYS)):
+            found.add((name,), f"is missing; add a [{name}] table")
+        return None
+    if isinstance(raw[name], list):
+        found.add((name,), f"is a list; write one table, [{name}] in single brackets")
+        return None
+    return _validated(model, raw[name], (name,), found)
+
+
+def _validated(
+    model: type[_Model], table: object, at: KeyPath, found: _Findings, allowed: Sequence[str] = ()
+) -> _Model | None:
+    """`table` as a `model`, or None after its problems have been added."""
+    try:
+        # As JSON, because only there pydantic can be strict ("3" and true are no numbers) and take a list for a tuple.
+        return model.model_validate_json(json.dumps(table, default=str), strict=True)
+    except ValidationError as error:
+        found.add_all(explain(error, model, table, at, allowed))
+        return None
+
+
+def _across(
+    platform: PlatformTable | None, power: PowerTable | None, fold: FoldTable | None
+) -> Iterable[tuple[KeyPath, str]]:
+    """What is wrong with keys that are right by themselves."""
+    if fold and fold.zone_problem:
+        yield ("fold", "indifference"), fold.zone_problem
+    if platform and platform.host.scale_problem:
+        yield ("platform", "host", "scale"), platform.host.scale_problem
+    try:
+        if power:
+            power.over(platform.host.power if platform else PowerModel())
+    except ValueError as error:
+        yield ("power",), str(error)
+
+
+class _Common(NamedTuple):
+    """What all file systems of a study share: its seed, the size of a node's disk, and [fold]."""
+
+    seed: int
+    disk_bytes: int
+    fold: FoldTable | None
+
+
+def _filesystems(raw: Mapping[str, Any], common: _Common, found: _Findings) -> tuple[LabelledFilesystem, ...]:
+    """The file systems without problems, in order: of one [filesystem] table, or of a list of them."""
+    written = raw.get("filesystem")
+    if not isinstance(written, list) or not written:
+        table = _table(FilesystemTable, raw, "filesystem", found) if written != [] else None
+        if written == []:
+            found.add(("filesystem",), "is an empty list; add a [filesystem] table")
+        one = _filesystem(written, table, ("filesystem",), common, found)
+        return (one,) if one is not None else ()
+    filesystems: list[LabelledFilesystem] = []
+    seen: dict[str, int] = {}
+    for index, content in enumerate(written):
+        at: KeyPath = ("filesystem", index)
+        # What is wrong at a key of [fold] may be so for one file system and not for another.
+        own = _Findings(found.file)
+        one = _filesystem(content, _validated(FilesystemTable, content, at, own), at, common, own)
+        for problem in own.problems:
+            whose = content.get("name", content.get("kind")) if isinstance(content, dict) else None
+            shared = problem.key.startswith("fold") and isinstance(whose, str)
+            found.problems.append(replace(problem, message=f"{whose}: {problem.message}") if shared else problem)
+        if one is None:
+            continue
+        if one.label in seen:
+            example = f"{one.label}-{index + 1}"
+            found.add(
+                (*at, "name"),
+                f'filesystem[{seen[one.label] + 1}] is called "{one.label}" too; add e.g. name = "{example}"',
+            )
+        seen.setdefault(one.label, index)
+        filesystems.append(one)
+    return tuple(filesystems)
+
+
+def _filesystem(
+    raw: object, table: FilesystemTable | None, at: KeyPath, common: _Common, found: _Findings
+) -> LabelledFilesystem | None:
+    """One file system with what follows from it, or None after its problems have been added."""
+    driver, options = _driver(raw, at, found)
+    composition = _composition(driver, options, table, at, common, found) if driver and options and table else None
+    placements = _placements(common.fold, composition, found) if common.fold and composition else {}
+    if not (driver and options and table and composition):
+        return None
+    return LabelledFilesystem(table.name or table.kind, table, driver, options, composition, placements)
+
+
+def _driver(raw: object, at: KeyPath, found: _Findings) -> tuple[type[Filesystem] | None, BaseModel | None]:
+    """The driver that a file system's table names, and its options; what is no text or table is left to its model."""
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    if not isinstance(raw, dict) or not isinstance(kind, str):
+        return None, None
+    try:
+        driver = registry.filesystem(kind)
+    except UserError as error:
+        found.add((*at, "kind"), str(error))
+        return None, None
+    options = raw.get("options", {})
+    if not isinstance(options, dict):
+        return driver, None
+    return driver, _validated(driver.Options, options, (*at, "options"), found)
+
+
+def _composition(
+    driver: type[Filesystem],
+    options: BaseModel,
+    table: FilesystemTable,
+    at: KeyPath,
+    common: _Common,
+    found: _Findings,
+) -> Composition | None:
+    """The file system on the nodes of the role distribution, or None after its problems have been added."""
+    try:
+        roles = driver.roles(options)
+    except ValueError as error:
+        found.add((*at, "options"), str(error))
+        return None
+    before = len(found.problems)
+    for path, message in _role_problems(roles, table):
+        found.add((*at, "roles", *path), message)
+    if len(found.problems) > before:
+        return None
+    try:
+        # The driver's order of roles, so that the order of lines in the file changes no placement.
+        nodes = nodes_for({role.name: table.roles.get(role.name, 0) for role in roles})
+        own = {role.name for role in roles if role.disk}
+        nodes = tuple(replace(node, disk_bytes=common.disk_bytes) if node.role in own else node for node in nodes)
+        return driver.compose(nodes, options, common.seed)
+    except ValueError as error:
+        found.add((*at, "options" if isinstance(error, BadOptions) else "roles"), str(error))
+        return None
+
+
+def _role_problems(roles: Sequence[Role], table: FilesystemTable) -> Iterable[tuple[KeyPath, str]]:
+    """What is wrong with the counts of a role distribution."""
+    names = [role.name for role in roles]
+    for name in table.roles:
+        if name not in names:
+            close = get_close_matches(name, names, n=1)
+            hint = f'did you mean "{close[0]}"? ' if close else ""
+            yield (name,), f"is not a role of {table.kind}; {hint}its roles are {', '.join(names)}"
+    for role in roles:
+        count, why = table.roles.get(role.name), f": {role.because}" if role.because else ""
+        if count is None:
+            if role.minimum and not near(role.name, set(table.roles) - set(names)):
+                yield (role.name,), f"is missing; {table.kind} needs it, add {role.name} = {role.minimum} or more{why}"
+        elif count < role.minimum:
+            yield (role.name,), f"{count} is too small; {table.kind} needs {role.minimum} or more{why}"
+        elif role.maximum is not None and count > role.maximum:
+            yield (role.name,), f"{count} is too large; {table.kind} can have {role.maximum} at most{why}"
+
+
+def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> Mapping[float, Placement]:
+    """The placement at each ratio at which the strategy works."""
+    total = len(composition.nodes)
+    too_large = [ratio for ratio in fold.ratios if ratio > total]
+    if too_large:
+        found.add(("fold", "ratios"), f"{too_large[0]:g} is more than the study's {total} nodes; write {total} at most")
+        return {}
+    ratio_for: dict[int, float] = {}
+    for ratio in fold.ratios:
+        hosts = hosts_for(total, ratio)
+        if hosts in ratio_for:
+            both = f"{ratio_for[hosts]:g} and {ratio:g} both put {total} nodes on {_hosts(hosts)}"
+            found.add(("fold", "ratios"), f"{both}; leave one of them out")
+        ratio_for.setdefault(hosts, ratio)
+    placements: dict[float, Placement] = {}
+    written = _written_placements(fold, found)
+    clients = {role.name for role in composition.roles if role.client}
+    for hosts, ratio in ratio_for.items():
+        try:
+            if ratio == 1 or fold.strategy != "explicit":
+                strategy = "spread" if fold.strategy == "explicit" else fold.strategy
+                placements[ratio] = place(composition.nodes, hosts, strategy, clients)
+            elif ratio in written:
+                placements[ratio] = _explicit(composition.nodes, written[ratio], ratio)
+        except ValueError as error:
+            if fold.strategy == "explicit":
+                found.add(("fold", "placement", f"{ratio:g}"), str(error))
+            else:
+                found.add(("fold", "strategy"), f"at ratio {ratio:g}: {error}")
+        else:
+            if ratio not in placements:
+                found.add(
+                    ("fold", "placement", f"{ratio:g}"),
+                    f"is missing; write a list of nodes for each of its {_hosts(hosts)}",
+                )
+    return placements
+
+
+def _written_placements(fold: FoldTable, found: _Findings) -> Mapping[float, list[list[str]]]:
+    """The placements of [fold.placement] by ratio; its keys are checked."""
+    if fold.placement and fold.strategy != "explicit":
+        found.add(
+            ("fold", "placement"), f'{show(fold.strategy)} makes its own; write strategy = "explicit" or remove it'
+        )
+        return {}
+    wanted = [f"{ratio:g}" for ratio in fold.ratios if ratio != 1]
+    written = {}
+    for key, hosts in fold.placement.items():
+        try:
+            ratio = float(key)
+        except ValueError:
+            ratio = 0.0
+        if ratio == 1:
+            found.add(("fold", "placement", key), "the baseline has one node on each host; remove this placement")
+        elif ratio not in fold.ratios:
+            found.add(
+                ("fold", "placement", key), f"is not one of fold.ratios; write one of {', '.join(wanted) or 'them'}"
+            )
+        else:
+            written[ratio] = hosts
+    return written
+
+
+def _explicit(nodes: Sequence[Node], hosts: Sequence[Sequence[str]], ratio: float) -> Placement:
+    """The placement written for `ratio`, its node sets expanded; ValueError if it is none."""
+    wanted = hosts_for(len(nodes), ratio)
+    if len(hosts) != wanted:
+        raise ValueError(
+            f"has {_hosts(len(hosts))}; ratio {ratio:g} puts {len(nodes)} nodes on {wanted}, write so many lists"
+        )
+    return explicit(nodes, [[node.name for part in names for node in select(part, nodes)] for names in hosts])
+
+
+def _hosts(count: int) -> str:
+    return f"{count} host{'' if count == 1 else 's'}"
+
+
+def _workloads(raw: object, misspelt: Iterable[str], found: _Findings) -> tuple[LabelledWorkload, ...]:
+    """The workloads without problems, in order."""
+    if raw is None or raw == []:
+        if not near("workload", misspelt):
+            found.add(("workload",), 'is missing; add a [[workload]] table with e.g. kind = "ior"')
+        return ()
+    if not isinstance(raw, list):
+        found.add(("workload",), "is not a list of tables; write [[workload]], in double brackets")
+        return ()
+    workloads: list[LabelledWorkload] = []
+    seen: dict[str, int] = {}
+    for index, table in enumerate(raw):
+        at: KeyPath = ("workload", index)
+        if not isinstance(table, dict):
+            found.add(at, f"{show(table)} is not a table; write [[workload]] and its keys below")
+            continue
+        label = _label(table, at, found)
+        if label in seen:
+            found.add(
+                (*at, "name"),
+                f'workload[{seen[label] + 1}] is called "{label}" too; add e.g. name = "{label}-{index + 1}"',
+            )
+        elif label:
+            seen[label] = index
+        driver, options = _workload(table, at, found)
+        if label and driver and options:
+            workloads.append(LabelledWorkload(label, driver, options))
+    return tuple(workloads)
+
+
+def _through_faults(
+    raw: object,
+    workloads: Sequence[LabelledWorkload],
+    filesystems: Sequence[LabelledFilesystem],
+    about: StudyTable | None,
+    found: _Findings,
+) -> tuple[LabelledWorkload, ...]:
+    """The workloads through faults, after those without: each is one more workload."""
+    if not isinstance(raw, list):
+        found.add(("fault",), "is not a list of tables; write [[fault]], in double brackets")
+        return ()
+    read = {index: _validated(FaultTable, table, ("fault", index), found) for index, table in enumerate(raw)}
+    tables = {index: table for index, table in read.items() if table is not None}
+    labels, compositions = [workload.label for workload in workloads], [fs.composition for fs in filesystems]
+    if about:
+        found.add_all(wrong(tables, compositions, labels, about.seed, about.trial_timeout))
+    return tuple(
+        workload._replace(label=f"{workload.label}+{name}", faults=together, plain=workload.label)
+        for workload in workloads
+        for name, together in grouped(tables.values(), workload.label).items()
+    )
+
+
+def _label(table: Mapping[str, Any], at: KeyPath, found: _Findings) -> str | None:
+    """What a workload is called: its name, or else its kind."""
+    if "name" not in table:
+        kind = table.get("kind")
+        return kind if isinstance(kind, str) else None
+    name = table["name"]
+    if not isinstance(name, str):
+        found.add((*at, "name"), f'{show(name)} is not a text; write e.g. "small-files"')
+        return None
+    try:
+        return checked_name(name)
+    except ValueError as error:
+        found.add((*at, "name"), str(error))
+        return None
+
+
+def _workload(
+    table: Mapping[str, Any], at: KeyPath, found: _Findings
+) -> tuple[type[Workload] | None, BaseModel | None]:
+    """What runs a workload, and its options; None for what has problems."""
+    kinds = registry.workload_names()
+    if "kind" not in table:
+        found.add((*at, "kind"), f"is missing; add kind = one of {', '.join(show(kind) for kind in kinds)}")
+        return None, None
+    if not isinstance(table["kind"], str):
+        found.add((*at, "kind"), f"{show(table['kind'])} is not a text; write one of {', '.join(kinds)}")
+        return None, None
+    try:
+        driver = registry.workload(table["kind"])
+    except UserError as error:
+        found.add((*at, "kind"), str(error))
+        return None, None
+    options = {key: value for key, value in table.items() if key not in ("kind", "name")}
+    before = len(found.problems)
+    for key, text_key in getattr(driver, "files", {}).items():
+        if isinstance(options.get(key), str) and text_key not in options:
+            try:
+                options[text_key] = read_text(Path(found.file).parent / options[key], "file for this")
+            except FileNotFoundError:
+                found.add((*at, key), f"there is no file {show(options[key])} beside the study file; write its path")
+            except ValueError as error:
+                found.add((*at, key), f"{show(options[key])} {error}")
+    if len(found.problems) > before:
+        return driver, None
+    return driver, _validated(driver.Options, options, at, found, ("kind", "name"))
