@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pliant.cluster.cluster import uninterrupted, visible
-from pliant.machine import cgroup
+from pliant.cluster.cluster import uninterrupted
+from pliant.machine import cgroup, cgroups
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.facts import look
 from pliant.machine.journal import Journal, deployments
 from pliant.machine.process import CommandFailed, environment, run
 from pliant.machine.teardown import TeardownError
+from pliant.platforms.programs import visible
 
 from .figures import Figure, Results
 
@@ -186,7 +187,7 @@ def request(number: int, **keys: Any) -> NodeRequest:
 @contextlib.contextmanager
 def made(figures: HostFigures) -> Iterator[Deployment]:
     """A deployment that is not up yet; whatever becomes of it, it is removed."""
-    deployment = Deployment(Journal.create("bench"), cgroup.probe(), figures)
+    deployment = Deployment(Journal.create("bench"), cgroups.probe(), figures)
     try:
         yield deployment
     finally:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import support
 
-from pliant.machine import cgroup
+from pliant.machine import cgroup, cgroups
 
 # Who starts the tests in a script's background has them ignore SIGINT, and with them every pliant that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,7 +27,7 @@ def _lacking() -> str:
     if shutil.which("glusterd") is None:
         return "the real tests need GlusterFS; apt-get install glusterfs-server glusterfs-client"
     try:
-        cgroup.probe()
+        cgroups.probe()
     except cgroup.CgroupError as error:
         return f"the real tests need control groups: {error}"
     return ""

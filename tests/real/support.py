@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pliant.cluster.cluster import visible
-from pliant.machine import cgroup
+from pliant.machine import cgroup, cgroups
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.journal import STATE, Journal, deployments
 from pliant.machine.process import MARK
+from pliant.platforms.emulated import EmulatedDeployment
 
 MIB = 1 << 20
 MBIT = 1_000_000
@@ -41,9 +42,9 @@ def deployed(
     placement: Mapping[str, int],
     figures: HostFigures = FIGURES,
     extra_visible: Sequence[str] = (),
-) -> Iterator[Deployment]:
+) -> Iterator[EmulatedDeployment]:
     """Bare nodes on hosts, without a file system."""
-    deployment = Deployment(Journal.create("tests"), cgroup.probe(), figures)
+    deployment = EmulatedDeployment(Journal.create("tests"), cgroups.probe(), figures)
     try:
         deployment.up(requests, placement, max(placement.values()), (*visible(), *extra_visible))
         yield deployment
@@ -101,7 +102,7 @@ def attempts(measure: Callable[[], float], low: float, high: float, times: int =
 def _everything() -> set[str]:
     """Every deployment of which there is a journal or a control group."""
     with contextlib.suppress(cgroup.CgroupError):
-        return {each.id for each in deployments()} | {each.removeprefix("pliant-") for each in cgroup.probe().groups()}
+        return {each.id for each in deployments()} | {each.removeprefix("pliant-") for each in cgroups.probe().groups()}
     return set()
 
 

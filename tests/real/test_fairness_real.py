@@ -12,10 +12,10 @@ import pytest
 from benchmarks.thief import thieves
 from support import FIGURES, deployed, out, python, request
 
-from pliant.campaign import fairness
 from pliant.campaign.calm import FEWEST, LONGEST_S, Calm
 from pliant.machine import metronome
 from pliant.machine.process import MARK, marked
+from pliant.platforms import fairness
 from pliant.telemetry.disturbance import disturbances
 from pliant.telemetry.samples import Promise, read
 

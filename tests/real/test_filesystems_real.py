@@ -21,6 +21,7 @@ from pliant.cluster.mpi import find
 from pliant.machine import facts
 from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
+from pliant.platforms.emulated import Emulated
 from pliant.study.reading import parse
 from pliant.workloads._parsing import kernel
 
@@ -67,7 +68,9 @@ def up(text: str) -> Iterator[tuple[Cluster, float]]:
     figures, _ = figures_of(checked, facts.look())
     disk_bytes = checked.platform.host.disk_size
     began = time.monotonic()
-    with Cluster.deploy(checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes) as cluster:
+    with Cluster.deploy(
+        Emulated(), checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes
+    ) as cluster:
         yield cluster, time.monotonic() - began
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import background, deployed, out, python, request, until
 
-from pliant.machine import cgroup, power
+from pliant.machine import cgroups, power
 from pliant.machine.deployment import Deployment
 from pliant.machine.process import CommandFailed, alive
 
@@ -163,7 +163,7 @@ def test_refolding_switches_nothing_on(deployment, echo):
 
 def test_crashes_and_refolds_at_the_same_time(deployment):
     """By two that know nothing of each other, as two commands do."""
-    other = Deployment.load(deployment.journal, cgroup.probe())
+    other = Deployment.load(deployment.journal, cgroups.probe())
     assert other is not None
     folds = ({"server1": 1, "client1": 1}, SPREAD)
 

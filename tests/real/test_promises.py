@@ -17,11 +17,11 @@ from support import FIGURES, MBIT, MIB, deployed, out, python, request
 from test_fidelity import SPIN
 
 from pliant.campaign import engine
-from pliant.campaign.calibration import calibrate_hosts
 from pliant.campaign.preparation import prepare
 from pliant.cluster.cluster import Cluster
 from pliant.errors import FatalError, TrialError
 from pliant.machine.deployment import Deployment
+from pliant.platforms.calibration import calibrate_hosts
 from pliant.results.artefacts import Artefacts
 from pliant.study.reading import parse
 

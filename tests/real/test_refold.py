@@ -12,6 +12,7 @@ from support import FIGURES, MBIT, MIB, background, deployed, out, python, reque
 from pliant.cluster.cluster import Cluster
 from pliant.machine.deployment import HostFigures
 from pliant.machine.network import GATEWAY, MAC
+from pliant.platforms.emulated import Emulated
 from pliant.study.reading import load
 
 pytestmark = pytest.mark.real
@@ -198,7 +199,7 @@ def test_a_mount_and_an_open_file_stay_through_refolds(tmp_path):
     figures = HostFigures(0.4, 200 * MBIT, 60e6, FIGURES.memory_bytes * 2)
     mount = checked.composition.mount
     with Cluster.deploy(
-        checked.composition, figures, checked.placements[1], disk_bytes=256 * MIB, title="tests"
+        Emulated(), checked.composition, figures, checked.placements[1], disk_bytes=256 * MIB, title="tests"
     ) as cluster:
         nodes = cluster.deployment
         servers = out(nodes, "server1", "pgrep", "-x", "glusterfsd").split()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from support import IOR, PLIANT, Running, alone, listed, nothing_left, pliant, remove, study, until
 
-from pliant.machine import cgroup, teardown
+from pliant.machine import teardown
+from pliant.machine.cgroups import probe
 from pliant.machine.journal import STATE, deployments
 
 pytestmark = pytest.mark.real
@@ -123,7 +124,7 @@ def test_a_run_that_does_not_answer_is_killed_when_it_is_removed(tmp_path, machi
         running.until("deploy: pool")
         running.process.send_signal(signal.SIGSTOP)
         journal = own(running)
-        teardown.remove(journal, cgroup.probe(), grace_s=1.0)
+        teardown.remove(journal, probe(), grace_s=1.0)
         assert running.wait(10) == -signal.SIGKILL
     nothing_left(machine)
 
@@ -190,7 +191,7 @@ def test_a_name_that_is_no_id_removes_nothing(name):
 
 @pytest.mark.parametrize("everything", [False, True])
 def test_what_is_left_of_control_groups_alone_is_shown_and_removed(machine, everything):
-    cgroups = cgroup.probe()
+    cgroups = probe()
     for group in ("pliant-dead", "pliant-dead/host-1"):
         cgroups.make(group)
     assert [each["id"] for each in listed()] == ["dead"]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from support import MIB, Running, deployed, listed, nothing_left, pliant, request, study
 
-from pliant.machine import cgroup, remains
+from pliant.machine import remains
+from pliant.machine.cgroups import probe
 from pliant.machine.journal import STATE, deployments
 from pliant.machine.process import MARK
 from pliant.results.store import Store
@@ -26,7 +27,7 @@ def gone():
     """The traces of a deployment with a disk that was removed, as it should be."""
     with deployed([request("server1", 1, disk="/srv/disk", disk_bytes=64 * MIB), request("client1", 2)], PLACED) as up:
         traces = remains.Traces.of(up)
-    assert remains.left(traces, cgroup.probe()) == []
+    assert remains.left(traces, probe()) == []
     return traces
 
 
@@ -36,13 +37,13 @@ PLACED = {"server1": 1, "client1": 2}
 def test_what_a_deployment_has_is_seen_while_it_is_up():
     with deployed([request("server1", 1, disk="/srv/disk", disk_bytes=64 * MIB), request("client1", 2)], PLACED) as up:
         traces = remains.Traces.of(up)
-        found = remains.left(traces, cgroup.probe(), patience_s=0)
+        found = remains.left(traces, probe(), patience_s=0)
         assert len(traces.processes) >= 3
         assert len(traces.namespaces) == 2 * 5 + 1
         assert len(traces.disks) == 1
         for word in ("process ", " in a node's net:[", "mount ", "loop device ", "control group ", "files in "):
             assert any(word in each for each in found), word
-    assert remains.left(traces, cgroup.probe()) == []
+    assert remains.left(traces, probe()) == []
     assert "control groups, links and files were looked for" in traces.sentence
 
 
@@ -86,7 +87,7 @@ def loop(traces: remains.Traces):
 
 @contextlib.contextmanager
 def group(traces: remains.Traces):
-    cgroups = cgroup.probe()
+    cgroups = probe()
     cgroups.make(f"pliant-{traces.id}")
     yield f"control group pliant-{traces.id}"
     cgroups.remove(f"pliant-{traces.id}")
@@ -101,11 +102,11 @@ def link(traces: remains.Traces):
 
 @pytest.mark.parametrize("planted", [process, mount, file, loop, group, link])
 def test_what_was_left_is_found(gone, planted):
-    assert remains.left(gone, cgroup.probe()) == []
+    assert remains.left(gone, probe()) == []
     with planted(gone) as what:
-        found = remains.left(gone, cgroup.probe(), patience_s=0)
+        found = remains.left(gone, probe(), patience_s=0)
         assert any(what in each for each in found), found
-    assert remains.left(gone, cgroup.probe()) == []
+    assert remains.left(gone, probe()) == []
 
 
 def test_a_namespace_that_somebody_holds_is_found():
@@ -113,11 +114,11 @@ def test_a_namespace_that_somebody_holds_is_found():
         traces = remains.Traces.of(up)
         held = os.open(f"/proc/{up.nodes['client1'].pid}/ns/net", os.O_RDONLY)
     try:
-        found = remains.left(traces, cgroup.probe(), patience_s=0.5)
+        found = remains.left(traces, probe(), patience_s=0.5)
         assert any(each.startswith("net:[") and f"held open by process {os.getpid()}" in each for each in found), found
     finally:
         os.close(held)
-    assert remains.left(traces, cgroup.probe()) == []
+    assert remains.left(traces, probe()) == []
 
 
 def test_every_trial_is_on_a_cluster_of_its_own_and_says_what_was_proved(tmp_path):

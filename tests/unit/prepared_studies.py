@@ -11,7 +11,7 @@ from study_files import edited
 from pliant.campaign import preparation
 from pliant.cluster import mpi as mpi_
 from pliant.machine import facts
-from pliant.platforms.emulated import Budget
+from pliant.platforms.budget import Budget
 from pliant.study.reading import load, parse
 
 ROOT = Path(__file__).parents[2]

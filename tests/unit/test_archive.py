@@ -12,8 +12,8 @@ import kept_runs
 import pytest
 import runs
 
+from pliant.analysis.conclusions import analyse
 from pliant.errors import UserError
-from pliant.report.writing import analyse
 from pliant.results import archive, verifying
 from pliant.results.store import Store
 from pliant.results.trial_table import trials_csv
@@ -38,7 +38,7 @@ def judged(directory: Path) -> tuple[str, str]:
 
 
 def test_the_same_verdict_to_the_byte(run, packed, tmp_path):
-    assert archive.unpack(packed, tmp_path / "there") == len(runs.trials())
+    assert archive.unpack(packed, tmp_path / "there", analyse) == len(runs.trials())
     assert judged(tmp_path / "there") == judged(run)
     assert list(verifying.of_run(tmp_path / "there")) == []
     for name in ("0001/write.out", "0001/logs/server1-brick.log", "0001/trial.json"):
@@ -54,7 +54,7 @@ def test_the_same_run_gives_the_same_bytes_and_others_can_read_them(run, packed,
         assert names[0] == "run.json"
         assert "trials/0001/write.out" in names
         assert {member.type for member in tar} == {tarfile.REGTYPE}
-    archive.unpack(packed, tmp_path / "there")
+    archive.unpack(packed, tmp_path / "there", analyse)
     archive.pack(tmp_path / "there", tmp_path / "third.tar.gz")
     assert (tmp_path / "third.tar.gz").read_bytes() == packed.read_bytes()
 
@@ -66,7 +66,7 @@ def test_a_run_of_an_older_version(tmp_path):
     with Store.open(tmp_path / "run") as store:
         store._connection.execute("DELETE FROM document WHERE name = 'digest'")
     archive.pack(tmp_path / "run", tmp_path / "a")
-    archive.unpack(tmp_path / "a", tmp_path / "there")
+    archive.unpack(tmp_path / "a", tmp_path / "there", analyse)
     assert (tmp_path / "there/trials/0001/write.out").read_text() == "x"
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_written_over(run, packed, tmp_path):
     (tmp_path / "file").touch()
     for there in (run, tmp_path, tmp_path / "file"):
         with pytest.raises(UserError, match="exists and is not empty"):
-            archive.unpack(packed, there)
+            archive.unpack(packed, there, analyse)
 
 
 # Hostile ones
@@ -135,7 +135,7 @@ def document(packed):
 def test_what_a_run_does_not_have_is_refused_and_nothing_is_left(tmp_path, document, entry, said):
     bad = built(tmp_path / "bad", document, entry)
     with pytest.raises(UserError, match=f"is no archive that `pliant archive` wrote: .*{said}"):
-        archive.unpack(bad, tmp_path / "inside/there")
+        archive.unpack(bad, tmp_path / "inside/there", analyse)
     assert [path.name for path in tmp_path.iterdir()] in (["bad", "inside"], ["inside", "bad"])
     assert list((tmp_path / "inside").iterdir()) == []
 
@@ -145,14 +145,14 @@ def test_long_names_as_extended_headers_are_refused(tmp_path, document):
     for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         bad = built(tmp_path / "bad", document, member(f"trials/0001/{'x' * 300}", b"x"), form=form)
         with pytest.raises(UserError, match="is no regular file"):
-            archive.unpack(bad, tmp_path / "there")
+            archive.unpack(bad, tmp_path / "there", analyse)
 
 
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path, document):
     bad = built(tmp_path / "bad", document, member("trials/0001/zero", bytes(2**22)))
     assert bad.stat().st_size < 2**17
     with pytest.raises(UserError, match="it has more than 2 MiB"):
-        archive.unpack(bad, tmp_path / "there", most_bytes=2**21)
+        archive.unpack(bad, tmp_path / "there", analyse, most_bytes=2**21)
     assert not (tmp_path / "there").exists()
 
 
@@ -164,7 +164,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path, document):
 def test_what_is_no_archive(tmp_path, content):
     (tmp_path / "bad").write_bytes(content)
     with pytest.raises(UserError, match="is no archive that"):
-        archive.unpack(tmp_path / "bad", tmp_path / "there")
+        archive.unpack(tmp_path / "bad", tmp_path / "there", analyse)
 
 
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
@@ -172,7 +172,7 @@ def test_an_archive_that_is_cut_short(packed, tmp_path, part):
     content = packed.read_bytes()
     (tmp_path / "bad").write_bytes(content[: int(len(content) * part)])
     with pytest.raises(UserError, match="is no archive that"):
-        archive.unpack(tmp_path / "bad", tmp_path / "there")
+        archive.unpack(tmp_path / "bad", tmp_path / "there", analyse)
     assert [path.name for path in tmp_path.iterdir()] == ["bad"]
 
 
@@ -184,7 +184,7 @@ def test_a_file_that_was_changed_on_its_way(packed, tmp_path):
         for info, content in changed:
             tar.addfile(info, io.BytesIO(content))
     with pytest.raises(UserError, match=r"there/trials/0003/write.out was changed"):
-        archive.unpack(tmp_path / "bad", tmp_path / "there")
+        archive.unpack(tmp_path / "bad", tmp_path / "there", analyse)
 
 
 @pytest.mark.parametrize(
@@ -215,5 +215,5 @@ def test_a_file_that_was_changed_on_its_way(packed, tmp_path):
 def test_a_document_that_is_not_of_a_run(tmp_path, document, edit):
     bad = built(tmp_path / "bad", edit(document))
     with pytest.raises(UserError, match=r"is no archive that `pliant archive` wrote|is missing"):
-        archive.unpack(bad, tmp_path / "there")
+        archive.unpack(bad, tmp_path / "there", analyse)
     assert not (tmp_path / "there").exists()

@@ -154,11 +154,11 @@ def test_an_installed_package_has_the_files():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["pliant"]
     package = ROOT / "src/pliant"
     carried = {path for pattern in declared for path in package.glob(pattern)}
-    assert set((package / "clusters").iterdir()) <= carried
+    assert set((package / "study/clusters").iterdir()) <= carried
 
 
 def test_it_is_pure():
-    for name in ("catalogue", "proportions"):
+    for name in ("study/catalogue", "proportions"):
         tree = ast.parse((ROOT / f"src/pliant/{name}.py").read_text())
         sources = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         sources += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pliant.machine import cgroup
-from pliant.machine.cgroup import CgroupError, CgroupV1, Counter, probe
+from pliant.machine import cgroup, cgroup_v1
+from pliant.machine.cgroup import CgroupError, Counter
+from pliant.machine.cgroup_v1 import CgroupV1
+from pliant.machine.cgroups import probe
 
 FILES = {
     "cpu": {
@@ -320,7 +322,7 @@ def mounts_of(text: str) -> dict[str, str]:
 
 def test_a_hybrid_machine():
     assert probe(THIS_HYBRID).layout == "hybrid"
-    assert mounts_of(THIS_HYBRID) == {name: f"/sys/fs/cgroup/{name}" for name in cgroup.CONTROLLERS}
+    assert mounts_of(THIS_HYBRID) == {name: f"/sys/fs/cgroup/{name}" for name in cgroup_v1.CONTROLLERS}
 
 
 def test_a_v1_machine_with_cpu_and_cpuacct_in_one_hierarchy():

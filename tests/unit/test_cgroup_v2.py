@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pliant.machine.cgroup import CgroupError, probe
+from pliant.machine.cgroup import CgroupError
 from pliant.machine.cgroup_v2 import CgroupV2
+from pliant.machine.cgroups import probe
 
 ROOT_FILES = {
     "cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",

@@ -144,7 +144,7 @@ def test_without_root_it_says_so_in_a_line(argv, monkeypatch):
     def touched(*args, **kwargs) -> None:
         raise AssertionError("the machine was touched")
 
-    for place in ("pliant.campaign.preparation.prepare", "pliant.machine.cgroup.probe"):
+    for place in ("pliant.campaign.preparation.prepare", "pliant.machine.cgroups.probe"):
         monkeypatch.setattr(place, touched)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     result = CliRunner().invoke(cli.cli, argv)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from doubles import Unmade
 from prepared_studies import MACHINE, prepare, quickstart, study
 
 from pliant.campaign import description, engine, measuring, opening, rundir
@@ -89,7 +90,7 @@ def judged(runner, monkeypatch, tmp_path, lost, metrics):
     monkeypatch.setattr(measuring.disturbance, "disturbances", lambda samples, of, *rest: asked.append(of) or known)
     (tmp_path / "telemetry.txt").write_text("")
     trial = Trial(1, "ior", 1.0, 8, 1, 1, "running", "", metrics=dict.fromkeys(metrics, 1.0))
-    measurement = measuring.Measurement(runner.prepared, None, lambda what: None)
+    measurement = measuring.Measurement(runner.prepared, SimpleNamespace(deployment=Unmade()), lambda what: None)
     course = measuring.Course(PHASES, {"write+read": window_lines(STATED)})
     found, reason, starved = measurement._judged(trial, tmp_path / "telemetry.txt", course)
     assert asked == [STATED, STATED] and found.usage == {"write": 1} and starved == ""
@@ -411,11 +412,11 @@ def test_what_each_client_prints_is_kept_and_given_to_the_workload(runner, tmp_p
 
     class Nodes:
         id = "ab12"
-        deployment = SimpleNamespace(limited=False, withheld_s=dict)
+        deployment = Unmade()
 
         def limit(self, on):
             log.append(f"limit {on}")
-            self.deployment.limited = on
+            self.deployment.limit(on)
 
         def drop_caches(self):
             log.append("drop")

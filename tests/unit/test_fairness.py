@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pliant.campaign.fairness import Shared
+from pliant.platforms.fairness import Shared
 
 FAIR = Shared("host1", {"a1": 1.02, "b1": 0.99, "c1": 0.99}, 0.2, 1, "d1", (0.005, 0.02, 0.04), 0.04)
 

@@ -10,7 +10,7 @@ from prepared_studies import MACHINE, prepare, study
 from pliant.errors import UserError
 from pliant.machine import facts
 from pliant.machine.process import CommandFailed, Completed
-from pliant.platforms.emulated import host_figures
+from pliant.platforms.budget import host_figures
 from pliant.study.problems import StudyError
 
 TRIED = ("dev", "lo", "root", "netem", "delay", "1ms")

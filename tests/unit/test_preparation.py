@@ -16,7 +16,7 @@ from pliant.errors import UserError
 from pliant.machine import facts, promised
 from pliant.machine.journal import Journal
 from pliant.machine.process import Completed
-from pliant.platforms.emulated import Budget
+from pliant.platforms.budget import Budget
 from pliant.study.problems import StudyError
 from pliant.study.reading import parse
 

@@ -17,9 +17,10 @@ import pytest
 import runs
 from rich.console import Console
 
+from pliant.cli.display import display
 from pliant.cli.events import Events
 from pliant.cli.live import Live
-from pliant.cli.progress import Lines, Told, display
+from pliant.cli.progress import Lines, Told
 from pliant.cli.traffic import Traffic
 
 UNIT = Path(__file__).parent
@@ -232,7 +233,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tes
 sys.path.insert(0, {str(UNIT)!r})
 import runs
 from pathlib import Path
-from pliant.cli.progress import display
+from pliant.cli.display import display
 with display() as told:
     told.starts(Path("run"), [runs.info()], [])
     told.begins(runs.trial(1, "ior", 1.0, 1, "running"), 1, 4, 60.0)

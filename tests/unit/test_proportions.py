@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pliant.machine.cpus import most_cores
 from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
-from pliant.platforms.emulated import host_figures, overdrawn
+from pliant.platforms.budget import host_figures, overdrawn
 from pliant.proportions import (
     DAEMONS_BYTES,
     MIN_BYTES,

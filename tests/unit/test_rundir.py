@@ -146,9 +146,8 @@ def test_deployments_of_a_run_whose_maker_is_dead_are_removed(tmp_path, monkeypa
     for each in made:
         each.write("owner.json", each.read("owner.json") | {"started": 1})
     removed = []
-    monkeypatch.setattr(rundir, "deployments", lambda: [*made, alive])
-    monkeypatch.setattr(rundir.teardown, "remove", lambda each, cgroups: removed.append(each.id))
-    monkeypatch.setattr(rundir.cgroup, "probe", lambda: None)
+    monkeypatch.setattr(rundir.here, "deployments", lambda: [*made, alive])
+    monkeypatch.setattr(rundir.here, "remove", lambda each: removed.append(each.id))
     monkeypatch.chdir(tmp_path)
     rundir.remove_deployments([Path("run"), Path("other")])
     assert removed == [made[2].id]

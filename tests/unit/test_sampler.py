@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pliant.machine import cgroup, sampler, sampling
-from pliant.machine.cgroup import CgroupV1
+from pliant.machine import cgroup_v1, sampler, sampling
+from pliant.machine.cgroup_v1 import CgroupV1
 from pliant.machine.cgroup_v2 import CgroupV2
 
 PRESSURE = "some avg10=1.00 avg60=2.00 avg300=3.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=9\n"
@@ -50,7 +50,7 @@ def groups(tmp_path):
         (tmp_path / "g" / group).mkdir(parents=True)
         for name, text in V1_FILES.items():
             (tmp_path / "g" / group / name).write_text(text)
-    return CgroupV1(dict.fromkeys(cgroup.CONTROLLERS, tmp_path))
+    return CgroupV1(dict.fromkeys(cgroup_v1.CONTROLLERS, tmp_path))
 
 
 def planned(groups, out="", **keys):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from doubles import Unmade
 from prepared_studies import prepare, study
 from test_engine import Heard, Kept, Stored
 
@@ -43,14 +44,7 @@ class Hangs:
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines, self.log = lines, []
-        self.deployment = SimpleNamespace(
-            telemetry=self.telemetry, host_cpu_s=dict, withheld_s=dict, out_of_memory=dict, limited=False
-        )
-
-    @contextlib.contextmanager
-    def telemetry(self, out):
-        out.write_text("")
-        yield
+        self.deployment = Unmade()
 
     def undisturbed(self):
         return contextlib.nullcontext()
@@ -60,7 +54,7 @@ class Hangs:
 
     def limit(self, on: bool) -> None:
         self.log.append(f"limit {on}")
-        self.deployment.limited = on
+        self.deployment.limit(on)
 
     def keep_logs(self, directory, since) -> None:
         self.log.append("logs")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pliant.telemetry import usage as telemetry
 from pliant.telemetry.limiting import limiting
-from pliant.telemetry.samples import Promise, read
+from pliant.telemetry.samples import FORMAT, Promise, read
 from pliant.telemetry.usage import HostUsage, PhaseUsage, ResourceUse, Usage, usage
 
 PROMISE = Promise(cores=0.2, nic_bit_s=200e6, disk_byte_s=60e6, memory_bytes=1 << 30)
@@ -459,9 +459,9 @@ def test_a_limit_as_json():
 
 def test_columns_are_those_that_are_sampled():
     """The names here and those of the plan are the same."""
-    from pliant.machine import cgroup, sampler, sampling
+    from pliant.machine import cgroup, cgroup_v1, sampler, sampling
 
-    groups = cgroup.CgroupV1(dict.fromkeys(cgroup.CONTROLLERS, cgroup.Path("/nowhere")))
+    groups = cgroup_v1.CgroupV1(dict.fromkeys(cgroup_v1.CONTROLLERS, cgroup.Path("/nowhere")))
     where = {"server1": 1, "client1": 1}
     plan = sampling.plan(groups, "g", hosts=1, placement=where, links=where, disks={"server1": "7:1"}, beats={}, out="")
     names = {each["name"] for kind in ("hosts", "files", "links", "queues") for each in plan[kind]}
@@ -472,4 +472,4 @@ def test_columns_are_those_that_are_sampled():
     kinds = ("user", "nice", "system", "irq", "softirq", "idle", "iowait", "steal")
     assert {f"machine/{kind}_s" for kind in kinds} <= names
     assert {f"machine/swapped_{way}_bytes" for way in ("in", "out")} <= names
-    assert sampler.FORMAT == telemetry.FORMAT
+    assert sampler.FORMAT == FORMAT

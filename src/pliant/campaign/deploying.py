@@ -8,6 +8,7 @@ from pathlib import Path
 from pliant.campaign import workplace
 from pliant.campaign.preparation import Prepared
 from pliant.cluster.cluster import Cluster
+from pliant.platforms.emulated import Emulated
 
 
 def bring_up(
@@ -26,6 +27,7 @@ def bring_up(
     study = prepared.study
     programs = {tools.program for tools in prepared.tools.values() if tools.program}
     cluster = Cluster.deploy(
+        Emulated(),
         study.composition,
         prepared.figures,
         study.placements[ratio],

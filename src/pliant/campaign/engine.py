@@ -10,8 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pliant.campaign import fairness, rundir
-from pliant.campaign.calibration import TOLERANCE, calibrate_hosts
+from pliant.campaign import rundir
 from pliant.campaign.calm import Calm
 from pliant.campaign.deploying import bring_up
 from pliant.campaign.determinants import Determined
@@ -24,8 +23,9 @@ from pliant.campaign.timing import Timing, which
 from pliant.cluster.cluster import Cluster, NotIntact, numbers
 from pliant.cluster.proof import Proof
 from pliant.errors import FatalError, TrialError
-from pliant.machine.process import CommandFailed
-from pliant.machine.teardown import TeardownError
+from pliant.platforms import fairness
+from pliant.platforms.calibration import TOLERANCE, calibrate_hosts
+from pliant.platforms.interface import CommandFailed, TeardownError
 from pliant.results.artefacts import Artefacts
 from pliant.results.store import Store
 from pliant.statistics.patience import Patience, medians

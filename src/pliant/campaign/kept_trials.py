@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pliant.campaign.determinants import Determined
 from pliant.errors import FatalError
-from pliant.machine.journal import STATE
+from pliant.platforms.here import STATE
 from pliant.results.artefacts import DETERMINED, RECORD, Artefacts, changed, remove_tree, seal, sync_directory
 from pliant.statistics.search import Todo
 from pliant.trial import Trial

@@ -15,9 +15,7 @@ from pliant.cluster.injection import Injection
 from pliant.cluster.survival import FILE_BYTES, Witness
 from pliant.composition.faults import Outcome
 from pliant.errors import FatalError, TrialError
-from pliant.machine.cgroup import period_and_quota_us
-from pliant.machine.process import CommandFailed, Completed, Watch
-from pliant.machine.sampling import EVERY_S
+from pliant.platforms.interface import EVERY_S, CommandFailed, Completed, Watch
 from pliant.statistics.patience import Patience
 from pliant.study.model import LabelledWorkload
 from pliant.telemetry import disturbance
@@ -222,8 +220,13 @@ class Measurement:
         """A trial with what hosts used and what the machine did to each metric that it has; why it is not valid, which
         it is unless no metric counts; and which nodes starved."""
         figures, placement = self.prepared.figures, self.prepared.study.placements[trial.ratio]
-        period_us, _ = period_and_quota_us(figures.cores)
-        promise = Promise(figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes, period_us / 1e6)
+        promise = Promise(
+            figures.cores,
+            figures.nic_bit_s,
+            figures.disk_byte_s,
+            figures.memory_bytes,
+            self.cluster.deployment.period_s,
+        )
         hosts = dict(zip(placement.host_names, placement.hosts, strict=True))
         roles = {node.name: node.role for node in self.prepared.study.nodes}
         samples = read(sampled.read_text())

@@ -12,11 +12,8 @@ from pliant.composition.faults import Fault
 from pliant.composition.faults import warnings as fault_warnings
 from pliant.errors import UserError
 from pliant.machine import facts
-from pliant.machine.cpus import fullest, width
-from pliant.machine.deployment import HostFigures
-from pliant.machine.process import CommandFailed, run
-from pliant.machine.promised import promised
-from pliant.platforms.emulated import Budget, host_figures, overdrawn
+from pliant.platforms.budget import fullest, host_figures, overdrawn, promises, width
+from pliant.platforms.interface import CommandFailed, HostFigures, run
 from pliant.proportions import Host
 from pliant.statistics.adaptive import Adaptive, Question
 from pliant.statistics.bandwidth_bound import client_rate, expected_break
@@ -165,11 +162,6 @@ def figures_of(study: Study, machine: facts.Facts) -> tuple[HostFigures, float]:
         return host_figures(study.platform.host, study.most_nodes, machine)
     except ValueError as error:
         raise StudyError([Problem(study.file, "platform.host.scale", str(error))]) from None
-
-
-def promises() -> list[Budget]:
-    """What the deployments that are up on this machine have been promised."""
-    return [Budget(**content) for content in promised()]
 
 
 def prepare(study: Study) -> tuple[Prepared, ...]:

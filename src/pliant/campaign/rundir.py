@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from pliant.campaign.determinants import differences
 from pliant.errors import UserError
-from pliant.machine import cgroup, teardown
-from pliant.machine.journal import deployments
-from pliant.machine.process import alive, start_time
+from pliant.platforms import here
+from pliant.platforms.here import alive, start_time
 from pliant.results.artefacts import remove_tree
 from pliant.results.store import DATABASE, Store, holds_run
 from pliant.statistics.search import Todo, key_of
@@ -140,10 +139,10 @@ def go_on(store: Store) -> int:
 def remove_deployments(directories: Iterable[Path]) -> None:
     """Remove what is left of deployments that were made for runs in these directories and whose maker is dead."""
     runs = {str(directory.resolve()) for directory in directories}
-    for journal in deployments():
+    for journal in here.deployments():
         owner = journal.owner()
         if owner is not None and owner.run in runs and not owner.alive:
-            teardown.remove(journal, cgroup.probe())
+            here.remove(journal)
 
 
 def newest(base: Iterable[Path]) -> list[Path]:

@@ -6,7 +6,7 @@ it is kept as text, and read again. The file is root's alone, as options of a fi
 
 from __future__ import annotations
 
-import os
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from pliant.cluster.cluster import Cluster
 from pliant.composition import nodeset
 from pliant.composition.model import Node
 from pliant.errors import UserError
-from pliant.machine import cgroup
-from pliant.machine.deployment import Deployment
-from pliant.machine.journal import Journal
+from pliant.platforms import emulated
+from pliant.platforms.here import Journal
+from pliant.platforms.interface import Deployment
 from pliant.study.model import Study
 from pliant.study.problems import StudyError
 from pliant.study.reading import parse
@@ -52,26 +52,28 @@ def ratios(study: Study) -> str:
 
 def write_down(cluster: Cluster, study: Study) -> None:
     """Keep with a cluster what it was deployed from."""
-    journal = cluster.deployment.journal
-    descriptor = os.open(journal.directory / _STUDY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(study.text)
-    filesystem = study.alone.label
-    about = {"file": str(Path(study.file).absolute()), "programs": list(cluster.programs), "filesystem": filesystem}
-    journal.write(_ABOUT, about)
+    about = {
+        "file": str(Path(study.file).absolute()),
+        "programs": list(cluster.programs),
+        "filesystem": study.alone.label,
+    }
+    cluster.deployment.keep(_STUDY, study.text)
+    cluster.deployment.keep(_ABOUT, json.dumps(about))
 
 
 def opened(journal: Journal) -> Workplace:
     """The cluster of a deployment, with its study. UserError if it is not (yet) up, or its study is none any more."""
-    deployment, about = Deployment.load(journal, cgroup.probe()), journal.read(_ABOUT)
+    deployment = emulated.opened(journal)
+    about, text = (None, None) if deployment is None else (deployment.kept(_ABOUT), deployment.kept(_STUDY))
     if deployment is None or about is None:
         raise UserError(f"the deployment {journal.id} is not up (yet); see `pliant ps`")
     try:
-        study = parse((journal.directory / _STUDY).read_text(encoding="utf-8"), about["file"]).of(about["filesystem"])
+        known = json.loads(about)
+        study = parse(text or "", known["file"]).of(known["filesystem"])
     except (OSError, StudyError, KeyError) as error:
         said = f"the study of the deployment {journal.id} cannot be read again; `pliant down {journal.id}` removes it"
         raise UserError(f"{said}: {error}") from error
-    disk_bytes, programs = study.platform.host.disk_size, about["programs"]
+    disk_bytes, programs = study.platform.host.disk_size, known["programs"]
     return Workplace(study, Cluster(deployment, study.composition, disk_bytes=disk_bytes, programs=programs))
 
 

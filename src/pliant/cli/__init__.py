@@ -118,9 +118,6 @@ def main() -> None:
 
 def _of_the_machine(error: Exception) -> str | None:
     """What to say of an error of the machine layer, which does not know pliant's own; None for a fault of ours."""
-    from pliant.machine.cgroup import CgroupError
-    from pliant.machine.power import PowerError
-    from pliant.machine.process import CommandFailed
-    from pliant.machine.teardown import TeardownError
+    from pliant.platforms.interface import CgroupError, CommandFailed, PowerError, TeardownError
 
     return str(error) if isinstance(error, (CgroupError, CommandFailed, PowerError, TeardownError, OSError)) else None

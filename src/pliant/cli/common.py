@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from pliant.errors import UserError
-from pliant.machine.journal import STATE, Journal, deployments
-from pliant.machine.promised import running
+from pliant.platforms.here import STATE, Journal, deployments, running
 
 study_argument = click.argument("study", type=click.Path(path_type=Path, readable=False))  # `load` says it better
 

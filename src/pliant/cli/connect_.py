@@ -24,12 +24,11 @@ def command(nodes: str, deployment: str | None, detach: bool) -> None:
     from pliant.campaign.workplace import nodes_of, selected
     from pliant.composition.nodeset import fold
     from pliant.errors import UserError
-    from pliant.machine import cgroup, facts, panes
-    from pliant.machine.deployment import Deployment
-    from pliant.machine.process import environment
+    from pliant.platforms import emulated, sessions
+    from pliant.platforms.interface import environment
 
     need_root("opening a shell in a node")
-    loaded = Deployment.load(chosen(deployment), cgroup.probe())
+    loaded = emulated.opened(chosen(deployment))
     if loaded is None:
         raise UserError("the deployment is not up (yet); see `pliant ps`")
     names = selected(nodes, nodes_of(loaded))
@@ -40,13 +39,13 @@ def command(nodes: str, deployment: str | None, detach: bool) -> None:
         raise UserError("there is no terminal here to show a shell in; use `pliant exec`, or --detach")
     if len(names) == 1 and not detach:
         env = environment(loaded.id, {"PLIANT_NODE": names[0], "TERM": os.environ.get("TERM", "dumb")})
-        os.execve(loaded.enter, [loaded.enter, names[0], *panes.SHELL], env)
-    if facts.which("tmux") is None:
+        os.execve(loaded.enter, [loaded.enter, names[0], *sessions.SHELL], env)
+    if shutil.which("tmux") is None:
         raise UserError("several nodes at once need tmux; install it with: apt-get install tmux")
     columns, lines = shutil.get_terminal_size((160, 48))
     label = fold(names).translate(str.maketrans("[],", "()+"))
-    shown = panes.session(loaded, label, names, (columns, lines), os.environ.get("TERM", "screen"))
+    shown = sessions.session(loaded, label, names, (columns, lines), os.environ.get("TERM", "screen"))
     if detach:
         print(f"{label}: made; the same command without --detach shows it")
     else:
-        os.execvpe(shown[0], shown, panes.terminal())
+        os.execvpe(shown[0], shown, sessions.terminal())

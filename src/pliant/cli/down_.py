@@ -16,23 +16,20 @@ def command(deployment: str | None, everything: bool) -> None:
     A run that is going on is asked to end first: it keeps what it has measured.
     """
     from pliant.errors import UserError
-    from pliant.machine import cgroup
-    from pliant.machine.journal import Journal, deployments
-    from pliant.machine.teardown import remove
+    from pliant.platforms.here import Journal, deployments, orphans, remove
 
     need_root("removing a deployment")
     if everything and deployment:
         raise UserError("name one deployment or --all, not both")
-    cgroups, known = cgroup.probe(), deployments()
-    orphans = {group.removeprefix("pliant-") for group in cgroups.groups()} - {journal.id for journal in known}
+    without = orphans()
     if everything:
-        journals = [*known, *map(Journal, sorted(orphans))]
-    elif deployment in orphans:
+        journals = [*deployments(), *map(Journal, without)]
+    elif deployment in without:
         journals = [Journal(deployment)]
     else:
         journals = [chosen(deployment, "name one, or write --all")]
     for journal in journals:
-        remove(journal, cgroups)
+        remove(journal)
         print(f"{journal.id} removed")
     if not journals:
         print("nothing is up")

@@ -36,16 +36,15 @@ def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[st
     """
     from pliant.campaign.workplace import nodes_of, selected
     from pliant.errors import UserError
-    from pliant.machine import cgroup
-    from pliant.machine.deployment import Deployment
-    from pliant.machine.streaming import attached, stream
+    from pliant.platforms import emulated
+    from pliant.platforms.sessions import attached, stream
 
     # Options of COMMAND are its own, so click leaves all that follows NODES alone, the dashes too.
     argv = argv[1:] if argv[0] == "--" else argv
     if not argv:
         raise click.UsageError("there is no COMMAND after --")
     need_root("running a command in nodes")
-    loaded = Deployment.load(chosen(deployment), cgroup.probe())
+    loaded = emulated.opened(chosen(deployment))
     if loaded is None:
         raise UserError("the deployment is not up (yet); see `pliant ps`")
     names = selected(nodes, nodes_of(loaded))

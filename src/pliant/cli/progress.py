@@ -182,18 +182,3 @@ class Lines(Told):
         again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
         reused = ", from the store" if trial.reused else ""
         return f"{self.which(trial)} at ratio {trial.ratio:g}{again}{reused}, {trial.duration_s:.1f} s: {said}"
-
-
-def display(*, quiet: bool = False, events: bool = False) -> Told:
-    """The way to tell a run that was asked for: nothing, events, a live view in a terminal, else lines."""
-    if events:
-        from pliant.cli.events import Events
-
-        return Events(quiet=quiet)
-    if quiet:
-        return Told()
-    if sys.stderr.isatty():
-        from pliant.cli.live import Live
-
-        return Live()
-    return Lines()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from pliant.machine.journal import Journal
+    from pliant.platforms.here import Journal
 
 _PATIENCE_S = 5.0
 """What a node is given to say how it is."""
@@ -44,21 +44,18 @@ def command(as_json: bool, health: bool) -> None:
 
 def _found(health: bool) -> list[dict[str, Any]]:
     from pliant.cli.common import need_root
-    from pliant.machine.cgroup import CgroupError, probe
-    from pliant.machine.journal import STATE, deployments
+    from pliant.platforms.here import STATE, deployments, orphans
+    from pliant.platforms.interface import CgroupError
 
     if STATE.exists():
         need_root("looking at deployments")
     found = [_deployment(journal, health) for journal in deployments()]
-    known = {each["id"] for each in found}
     try:
-        groups = probe().groups()
+        without = orphans()
     except CgroupError:
-        groups = []
-    for group in groups:
-        if (name := group.removeprefix("pliant-")) not in known:
-            found.append({"id": name, "state": "stale", "title": "(only control groups)", "since": "?", "nodes": []})
-    return found
+        without = []
+    only = {"state": "stale", "title": "(only control groups)", "since": "?", "nodes": []}
+    return found + [{"id": name, **only} for name in without]
 
 
 def _deployment(journal: Journal, health: bool) -> dict[str, Any]:
@@ -81,7 +78,7 @@ def _deployment(journal: Journal, health: bool) -> dict[str, Any]:
 def _node(node: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """One node, as it is shown, before it is asked how it is."""
     from pliant.composition.nodeset import role_of
-    from pliant.machine.process import alive
+    from pliant.platforms.here import alive
 
     state = "up"
     for name in ("cut", "down"):

@@ -17,7 +17,7 @@ def command(deployment: str | None) -> None:
     """
     from pliant.campaign.workplace import opened
     from pliant.cli.common import need_kept
-    from pliant.cli.progress import display
+    from pliant.cli.display import display
 
     need_root("resetting a cluster")
     journal = need_kept(chosen(deployment, "name one"), "reset")

@@ -68,7 +68,7 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
     from pliant.campaign.last_breaks import last_breaks
     from pliant.campaign.opening import unfinished
     from pliant.campaign.preparation import prepare
-    from pliant.cli.progress import display
+    from pliant.cli.display import display
     from pliant.errors import PliantError
     from pliant.results.artefacts import Artefacts, place
 

@@ -15,9 +15,10 @@ def command(file: Path, directory: Path) -> None:
 
     FILE may be from anybody: what is not as `pliant archive` writes it is refused, and nothing is left of it.
     """
+    from pliant.analysis.conclusions import analyse
     from pliant.cli.run_ import show
     from pliant.results.archive import unpack
 
-    count = unpack(file, directory)
+    count = unpack(file, directory, analyse)
     print(f"{directory}: {count} trials, as they were written")
     show(directory)

@@ -18,7 +18,7 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
     """Deploy the cluster of STUDY, limit its hosts as the study says, and leave it up. Prints its id."""
     from pliant.campaign.deploying import bring_up
     from pliant.campaign.preparation import prepare
-    from pliant.cli.progress import display
+    from pliant.cli.display import display
     from pliant.errors import UserError
     from pliant.study.reading import load
 

@@ -1,6 +1,6 @@
 """A cluster that runs: nodes on hosts, and a file system deployed on them, mounted and proved to work.
 
-with Cluster.deploy(composition, figures, placement, disk_bytes=4 * 2**30) as cluster:
+with Cluster.deploy(Emulated(), composition, figures, placement, disk_bytes=4 * 2**30) as cluster:
     cluster.execute("client1", ["df", "-h", "/mnt/dfs"], timeout_s=10)
     cluster.refold(other_placement)
 """
@@ -8,12 +8,10 @@ with Cluster.deploy(composition, figures, placement, disk_bytes=4 * 2**30) as cl
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,22 +21,28 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
-import pliant
 from pliant.cluster.mpi import Mpi
 from pliant.cluster.steps import Runner, StepFailed, execute, last_lines, poll
 from pliant.composition.model import Composition
 from pliant.composition.nodeset import fold
 from pliant.composition.placement import Placement
 from pliant.errors import PliantError, TrialError
-from pliant.machine import cgroup, facts, power
-from pliant.machine.deployment import Deployment, HostFigures, NodeFile, NodeRequest
-from pliant.machine.journal import STATE, Journal
-from pliant.machine.launch import upper
-from pliant.machine.network import NETWORK, SWITCH
-from pliant.machine.process import CommandFailed, CommandStopped, Completed, Watch, environment, marked, run
-from pliant.machine.teardown import Gone
-from pliant.machine.together import Together
-from pliant.machine.view import HIDDEN
+from pliant.platforms.interface import (
+    CommandFailed,
+    CommandStopped,
+    Completed,
+    Deployment,
+    Gone,
+    HostFigures,
+    NodeFile,
+    NodeRequest,
+    Platform,
+    Together,
+    Watch,
+    environment,
+    run,
+)
+from pliant.platforms.programs import visible
 from pliant.units import format_size
 from pliant.workloads.model import OVER, READY
 
@@ -50,6 +54,10 @@ TRIAL_MARK = "PLIANT_TRIAL"
 
 class NotIntact(PliantError):
     """What one client wrote is not what another read."""
+
+
+class CannotRefold(PliantError):
+    """Another placement needs another deployment."""
 
 
 class OutOfMemory(PliantError):
@@ -97,6 +105,7 @@ class Cluster:
     @classmethod
     def deploy(
         cls,
+        platform: Platform,
         composition: Composition,
         figures: HostFigures,
         placement: Placement,
@@ -116,10 +125,9 @@ class Cluster:
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
         OutOfMemory, CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
         """
-        cgroups = cgroup.probe()
-        facts.load_filesystems(composition.kernel)  # nodes have no way to the machine's modules
-        journal = Journal.create(title or composition.filesystem, keep=keep, run=run)
-        deployment = Deployment(journal, cgroups, figures)
+        deployment = platform.new(
+            figures, title=title or composition.filesystem, modules=composition.kernel, keep=keep, run=run
+        )
         cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs)
         try:
             said("hosts and nodes")
@@ -221,7 +229,7 @@ class Cluster:
 
     def log(self, node: str, name: str) -> Path:
         """The machine's file for what a daemon of a node says."""
-        return Path(self.deployment.nodes[node].logs, f"{name}.log")
+        return self.deployment.log(node, name)
 
     # The file system
 
@@ -231,7 +239,7 @@ class Cluster:
         A mount whose FUSE process is gone answers nothing but errors; it is let go of first, within `timeout_s`.
         """
         if node in self.deployment.down:
-            power.switch_on(self.deployment, node)
+            self.deployment.switch_on(node)
         mount = self.composition.mount
         mounts = self.execute(node, ["cat", "/proc/self/mounts"], timeout_s=timeout_s).check().stdout
         for _ in [line for line in mounts.splitlines() if line.split()[1] == mount]:
@@ -239,22 +247,23 @@ class Cluster:
         Runner(self, self.tail).start(self.composition, node, said)
 
     def crash(self, node: str) -> None:
-        """Let a node lose its power: see `machine.power`. Raises PowerError if it is down."""
-        power.crash(self.deployment, node)
+        """Let a node lose its power, and with it its processes and what its disk had not been given. Raises PowerError
+        if it is down."""
+        self.deployment.crash(node)
 
     def shut_down(self, node: str, timeout_s: float = 30.0) -> None:
         """Switch a node off in order; a client lets go of the file system first. Raises PowerError, CommandFailed."""
         for command in self.composition.unmount.get(node, ()):
             execute(self, node, command, timeout_s)
-        power.shut_down(self.deployment, node)
+        self.deployment.shut_down(node)
 
     def block(self, node: str) -> None:
         """Cut a node off the network. Raises PowerError if it is down."""
-        power.block(self.deployment, node)
+        self.deployment.block(node)
 
     def unblock(self, node: str) -> None:
         """Plug a node in again. Raises PowerError if it is down."""
-        power.unblock(self.deployment, node)
+        self.deployment.unblock(node)
 
     def unmount(self, timeout_s: float = 60.0) -> None:
         """Let every client go of the file system; raises CommandFailed."""
@@ -282,8 +291,14 @@ class Cluster:
     # Folding
 
     def refold(self, placement: Placement) -> None:
-        """Move every node to its host in `placement`, live: no daemon restarts, mounts and connections stay."""
-        self.deployment.refold(numbers(placement))
+        """Move every node to its host in `placement`, live: no daemon restarts, mounts and connections stay.
+
+        Raises CannotRefold where the platform's nodes cannot move; one that is folded so already is left as it is.
+        """
+        wanted = numbers(placement)
+        if not self.deployment.refolds_live and wanted != self.deployment.placed:
+            raise CannotRefold("the nodes of this platform cannot move while they run; deploy the cluster anew")
+        self.deployment.refold(wanted)
 
     def limit(self, on: bool) -> None:
         """Switch the limits of the hosts' CPU, NIC and disk on or off."""
@@ -330,17 +345,13 @@ class Cluster:
         """Write back and empty the page cache: one serves every host, so what was written would be read from memory.
 
         It serves other studies on this machine as well: this waits until none of them is in a phase (`undisturbed`).
-        Raises TrialError if one is for too long.
+        Raises TimeoutError if one is for too long.
         """
-        with _held(fcntl.LOCK_EX, timeout_s):
-            os.sync()
-            Path("/proc/sys/vm/drop_caches").write_text("3")
+        self.deployment.drop_caches(timeout_s)
 
-    @contextlib.contextmanager
-    def undisturbed(self, timeout_s: float = 600.0) -> Iterator[None]:
-        """A time in which no other study on this machine empties the page cache."""
-        with _held(fcntl.LOCK_SH, timeout_s):
-            yield
+    def undisturbed(self, timeout_s: float = 600.0) -> contextlib.AbstractContextManager[None]:
+        """A time in which no other study on this machine empties the page cache. TimeoutError."""
+        return self.deployment.undisturbed(timeout_s)
 
     def mpi(
         self,
@@ -361,7 +372,7 @@ class Cluster:
         has enough.
         """
         hosts = [node.name for node in self.composition.clients]
-        launch = mpi.launch(self.deployment.enter, hosts, SWITCH, NETWORK, ranks_per_client, argv)
+        launch = mpi.launch(self.deployment.remote_shell, hosts, ranks_per_client, argv)
         env = environment(self.id, {TRIAL_MARK: mark, **mpi.environment})
         try:
             job = self.deployment.in_fabric(launch)
@@ -370,7 +381,7 @@ class Cluster:
         except CommandFailed as error:
             raise _of_trial(error, timeout_s) from error
         finally:
-            cgroup.kill(marked(TRIAL_MARK, mark))
+            self.deployment.end_marked(TRIAL_MARK, mark)
 
     def each(
         self,
@@ -392,7 +403,7 @@ class Cluster:
         except CommandFailed as error:
             raise _of_trial(error, timeout_s) from error
         finally:
-            cgroup.kill(marked(TRIAL_MARK, mark))
+            self.deployment.end_marked(TRIAL_MARK, mark)
 
     # Logs
 
@@ -417,17 +428,9 @@ class Cluster:
                     (directory / f"{node}-{path.name}").write_bytes(gained)
 
     def log_files(self, node: str) -> Iterator[Path]:
-        """A node's log files where the machine has them: its upper layer, and what pliant keeps of its daemons."""
+        """A node's log files where this machine has them."""
         role = next(n.role for n in self.composition.nodes if n.name == node)
-        base = Path(self.deployment.journal.directory, "nodes", node)
-        written = [where for log in self.composition.role(role).logs for where in _written(base, PurePosixPath(log))]
-        for where in (Path(self.deployment.nodes[node].logs), *written):
-            for directory, _, names in os.walk(where):
-                yield from (
-                    path
-                    for name in sorted(names)
-                    if (path := Path(directory, name)).is_file() and not path.is_symlink()
-                )
+        return self.deployment.log_files(node, self.composition.role(role).logs)
 
 
 def _everywhere(do: Callable[[str], _Result], nodes: Collection[str]) -> list[_Result]:
@@ -474,46 +477,13 @@ def _of_trial(error: CommandFailed, timeout_s: float) -> TrialError:
     return TrialError(f"{where}ended with status {error.exit_status}: {' | '.join(said.split(chr(10)))}")
 
 
-@contextlib.contextmanager
-def _held(kind: int, timeout_s: float) -> Iterator[None]:
-    """The lock on the machine's page cache, shared or exclusive; it goes with the process that holds it."""
-    directory = os.open(STATE, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        until = time.monotonic() + timeout_s
-        while True:
-            try:
-                fcntl.flock(directory, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise TrialError("another study on this machine was in a phase for too long") from None
-                time.sleep(0.05)
-        yield
-    finally:
-        os.close(directory)
-
-
 def numbers(placement: Placement) -> dict[str, int]:
     """Node -> host, from 1."""
     return {node: host for host, nodes in enumerate(placement.hosts, 1) for node in nodes}
 
 
-def _written(base: Path, path: PurePosixPath) -> list[Path]:
-    """Where the machine may have what a node wrote to a path: in the layer of one of the directories above it."""
-    return [Path(upper(str(base), str(layer)), path.relative_to(layer)) for layer in (path, *path.parents)]
-
-
 def _text(path: Path) -> str:
     return path.read_bytes()[-65536:].decode(errors="replace")
-
-
-def visible(programs: Sequence[str] = ()) -> tuple[str, ...]:
-    """What nodes must see wherever it lies: programs, the Python that runs pliant, its libraries, and pliant itself."""
-    package = str(Path(pliant.__file__).resolve().parent)
-    # A program that lies in a hidden directory itself is shown alone, not with all that is in there.
-    beside = [path if str(Path(path).parent) in HIDDEN else str(Path(path).parent) for path in programs]
-    found = (sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent.parent), package, *beside)
-    return tuple(path for path in dict.fromkeys(found) if path not in ("/", "/usr"))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import UserError
-from pliant.machine.process import NOT_FOUND, CommandFailed, environment, run
+from pliant.platforms.interface import NOT_FOUND, CommandFailed, RemoteShell, environment, run
 from pliant.workloads.mpi import Flavour, Wiring, flavour_of, launch_argv
 
 _LIBRARIES: tuple[tuple[str, Flavour], ...] = (
@@ -37,13 +37,11 @@ class Mpi:
     version: str
     environment: Mapping[str, str]
 
-    def launch(
-        self, enter: str, hosts: Sequence[str], interface: str, network: str, ranks_per_host: int, argv: Sequence[str]
-    ) -> list[str]:
-        """The command, to be run on `interface` of the nodes' `network` (CIDR), that runs `argv` in every host."""
-        # Both quote for a shell, which `enter` gives them on request; Hydra asks by itself.
-        launcher = enter if self.flavour == "mpich" else f"{enter} -x"
-        wiring = Wiring(head_interface=interface, node_interface="eth0", network=network)
+    def launch(self, shell: RemoteShell, hosts: Sequence[str], ranks_per_host: int, argv: Sequence[str]) -> list[str]:
+        """The command, to be run on the switch, that runs `argv` in every host."""
+        # Both quote for a shell, which the program gives them on request; Hydra asks by itself.
+        launcher = shell.program if self.flavour == "mpich" else f"{shell.program} -x"
+        wiring = Wiring(head_interface=shell.interface, node_interface="eth0", network=shell.network)
         return launch_argv(self.flavour, self.mpiexec, launcher, hosts, wiring, ranks_per_host, argv)
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from pliant.cluster.cluster import Cluster
 from pliant.errors import FatalError
-from pliant.machine import cgroup, remains
-from pliant.machine.journal import deployments
-from pliant.machine.process import CommandFailed
+from pliant.platforms import here
+from pliant.platforms.interface import CommandFailed, Traces
 
 
 class Proof:
@@ -16,19 +15,19 @@ class Proof:
 
     def __init__(self, directory: Path) -> None:
         self._run = str(directory.resolve())
-        self._traces: remains.Traces | None = None
+        self._traces: Traces | None = None
 
     def note(self, cluster: Cluster) -> None:
         """Take down what there is of a cluster that is about to be removed."""
-        self._traces = remains.Traces.of(cluster.deployment)
+        self._traces = cluster.deployment.traces()
 
     def nothing_left(self) -> tuple[str, ...]:
         """What was looked for and not found, a sentence each; FatalError names what was found."""
-        known = [journal.id for journal in deployments() if (owner := journal.owner()) and owner.run == self._run]
+        known = [journal.id for journal in here.deployments() if (owner := journal.owner()) and owner.run == self._run]
         found = [f"deployment {each}" for each in known]
         traces = self._traces
         if traces is not None:
-            found += remains.left(traces, cgroup.probe())
+            found += here.left(traces)
         if found:
             more = f" and {len(found) - 5} more" if found[5:] else ""
             of = f" of {traces.id}" if traces else ""

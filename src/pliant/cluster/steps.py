@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pliant.composition.model import Command, Composition, Step, waves
 from pliant.errors import PliantError
-from pliant.machine.process import CommandFailed, Completed
+from pliant.platforms.interface import CommandFailed, Completed
 
 POLL_S = 0.1
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pliant.cluster.cluster import Cluster
-from pliant.machine import witness
-from pliant.machine.process import CommandFailed
+from pliant.platforms.interface import CommandFailed
+from pliant.platforms.programs import WITNESS
 
 FILE_BYTES = 256 * 1024
 """So small that files take no time, so large that some file systems cut them into parts."""
@@ -41,5 +40,4 @@ class Witness:
         return {name: what for name, _, what in (line.partition(" ") for line in said.splitlines())}
 
     def _run(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> str:
-        program = [sys.executable, "-I", "-S", witness.__file__]
-        return self.cluster.execute(node, [*program, *argv], timeout_s=timeout_s, stdin=stdin).check().stdout
+        return self.cluster.execute(node, [*WITNESS, *argv], timeout_s=timeout_s, stdin=stdin).check().stdout

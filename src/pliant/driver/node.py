@@ -19,7 +19,7 @@ from pliant.cluster.cluster import Cluster
 from pliant.cluster.steps import execute
 from pliant.composition.model import Node
 from pliant.errors import PliantError
-from pliant.machine.process import CommandFailed, environment
+from pliant.platforms.interface import CommandFailed, environment
 
 TIMEOUT_S = 900.0
 _RETRY_S = 0.5

@@ -1,6 +1,6 @@
 """Test scripts: a cluster and its nodes as Python objects, with the methods of the NixOS test driver.
 
-    from pliant.driver.script import attach, deploy
+    from pliant.driver import attach, deploy
 
     with deploy("studies/quickstart.toml", ratio=2) as cluster:     # or attach("4f2a"), one that is up
         cluster.client1.succeed("echo hello > /mnt/dfs/greeting")
@@ -25,8 +25,7 @@ from pliant.campaign.workplace import Workplace
 from pliant.cluster.cluster import Cluster, Health
 from pliant.driver.node import Driven, Failed
 from pliant.errors import UserError
-from pliant.machine.journal import Journal, deployments
-from pliant.machine.promised import running
+from pliant.platforms.here import Journal, deployments, running
 from pliant.study.model import Study
 from pliant.study.reading import load
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroup
+from . import cgroups
+from .cgroup import CgroupError
 from .journal import STATE
 from .process import PATH, CommandFailed, run
 
@@ -107,8 +108,8 @@ def look() -> Facts:
     """The facts of this machine, in some ten milliseconds and without changing anything."""
     layout = error = ""
     try:
-        layout = cgroup.probe().layout
-    except cgroup.CgroupError as problem:
+        layout = cgroups.probe().layout
+    except CgroupError as problem:
         error = str(problem)
     filesystems = _read("/proc/filesystems").split()
     where = next(path for path in (STATE, *STATE.parents) if path.exists())

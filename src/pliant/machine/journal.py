@@ -89,6 +89,19 @@ class Journal:
         except FileNotFoundError:
             return None
 
+    def keep(self, name: str, text: str) -> None:
+        """Keep a text that only root may read; it may hold secrets."""
+        descriptor = os.open(self.directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def kept(self, name: str) -> str | None:
+        """A text that was kept; None if there is none."""
+        try:
+            return (self.directory / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
     def note(self, **entry: Any) -> None:
         """Write down what is about to be made: `note(make="loop", file=...)`."""
         with (self.directory / "journal.jsonl").open("a") as file:

@@ -7,7 +7,8 @@ import os
 from typing import Any
 
 from . import journal
-from .cgroup import CgroupError, probe
+from .cgroup import CgroupError
+from .cgroups import probe
 
 PROMISE = "promise.json"
 """Where a deployment writes down what it was promised: cores, memory_bytes, disk_bytes, of all its hosts together, and

@@ -15,12 +15,11 @@ import re
 import secrets
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pliant.analysis.conclusions import analyse
 from pliant.errors import UserError
 from pliant.results import verifying
 from pliant.results.artefacts import remove_tree
@@ -29,6 +28,8 @@ from pliant.results.store import Store, holds_run
 from pliant.trial import Trial
 from pliant.units import format_size
 
+Judge = Callable[[Store], object]
+"""What shows that a store can be judged: KeyError, TypeError, ValueError or AttributeError if it cannot."""
 FORMAT = 1
 DOCUMENT = "run.json"
 MOST_BYTES = 16 * 2**30
@@ -99,17 +100,18 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:
         tar.addfile(info, file)
 
 
-def unpack(file: Path, directory: Path, most_bytes: int = MOST_BYTES) -> int:
+def unpack(file: Path, directory: Path, judge: Judge, most_bytes: int = MOST_BYTES) -> int:
     """Make the directory of a run from an archive, whole or not at all, and return how many trials it has.
 
-    The trials are in the directory itself, not in the store: nobody vouches for them here. Raises UserError.
+    The trials are in the directory itself, not in the store: nobody vouches for them here. `judge` tries whether it is
+    a run's. Raises UserError.
     """
     if holds_run(directory) or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
         raise UserError(f"{directory} exists and is not empty; choose another directory")
     staged = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
     try:
         staged.mkdir(parents=True)
-        count = _restore(_extract(file, staged, most_bytes), staged, file)
+        count = _restore(_extract(file, staged, most_bytes), staged, file, judge)
         if problem := next(verifying.of_run(staged), ""):
             raise _refused(file, problem.replace(str(staged), str(directory)))
         if directory.exists():
@@ -182,7 +184,7 @@ def _refused(file: Path, why: str) -> UserError:
     return UserError(f"{file} is no archive that `pliant archive` wrote: {why}")
 
 
-def _restore(document: dict[str, Any], target: Path, file: Path) -> int:
+def _restore(document: dict[str, Any], target: Path, file: Path, judge: Judge) -> int:
     """Make the database of a run from an archive's document, and return how many trials it has."""
     if document.get("format") != FORMAT:
         raise _refused(file, f"its format is {str(document.get('format'))[:20]}, and this pliant reads {FORMAT}")
@@ -197,7 +199,7 @@ def _restore(document: dict[str, Any], target: Path, file: Path) -> int:
         with Store.create(target, str(document["study.toml"]), dict(document["study"]), infos, facts) as store:
             for trial in trials:
                 store.end(trial)
-            analyse(store)
+            judge(store)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _refused(file, f"{DOCUMENT} is not of a run: {error!r}") from error
     return len(trials)

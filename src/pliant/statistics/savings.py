@@ -55,7 +55,7 @@ class Savings:
     study: Spent = Spent(0, 0.0, 0.0)
 
     def to_json(self) -> dict[str, Any]:
-        """The six numbers that issue 2 asks for, and what they rest on. Plain JSON; null is "not known"."""
+        """What `verdict.json` has under "savings", and what it rests on. Plain JSON; null is "not known"."""
         numbers: dict[str, Any] = {"ratio": self.ratio}
         for name, side in (("full", self.full), ("folded", self.folded)):
             numbers[f"hosts_{name}"] = side and side.hosts

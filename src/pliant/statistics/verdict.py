@@ -277,7 +277,7 @@ class Verdict:
         raise KeyError(ratio)
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as plain JSON values, as issue 2 lays it down, with what explains it beside."""
+        """The verdict as plain JSON values, as docs/report.md has them, with what explains it beside."""
         return {
             "filesystem": self.filesystem,
             "workload": self.workload,

@@ -1,8 +1,7 @@
 """The study file: a file system x a platform x workloads x ratios, and the loss that is tolerated.
 
-`load` reads a TOML file, checks all of it, and returns a frozen `Study` with everything that follows from it: nodes,
-composition, placements, workloads. It touches nothing but that file. All that is wrong is found in one go, and raised
-as one `StudyError`. docs/study-file.md documents every key.
+A frozen `Study` has everything that follows from the file: nodes, compositions, placements, workloads. `reading.load`
+makes one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Reading"""
+"""Reading a study file: TOML, checked table by table and as a whole.
+
+All that is wrong is found in one go, and raised as one `StudyError`. docs/study-file.md documents every key.
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pliant.machine.deployment import HostFigures
 from pliant.machine.facts import Facts
-from pliant.platforms import emulated
-from pliant.platforms.emulated import Budget, budget, overdrawn
+from pliant.platforms import budget as emulated
+from pliant.platforms.budget import Budget, budget, overdrawn
 from pliant.study.tables import HostTable
 from pliant.units import parse_size
 

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pliant.campaign.calibration import ATTEMPTS, TOLERANCE, said_by
 from pliant.errors import FatalError
 from pliant.machine import calibrate
-from pliant.machine.cgroup import period_and_quota_us
 from pliant.machine.cpus import width
-from pliant.machine.deployment import Deployment
+from pliant.platforms.calibration import ATTEMPTS, TOLERANCE, said_by
+from pliant.platforms.interface import Deployment
 
 TURN_S = 0.002
 """What a process runs for before the next one's turn: with the metronome 1 ms, and one that was held up has two."""
@@ -132,7 +131,7 @@ def _measure(deployment: Deployment) -> Shared:
     rates = {node: float(said[node]) for node in busy}
     mean = sum(rates.values()) / len(rates)
     median, most, longest = map(float, said[waked].split())
-    period_s = period_and_quota_us(cores)[0] / 1e6
+    period_s = deployment.period_s
     # All of them have a turn before it, and what one had too much is taken from the next periods.
     expected_s = (len(busy) + 1) * TURN_S / cores * own + 2 * period_s
     parts = {node: rate / mean if mean else 0.0 for node, rate in rates.items()}

@@ -11,13 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pliant.errors import FatalError
 from pliant.machine import calibrate
-from pliant.machine.deployment import Deployment
 from pliant.machine.network import PAYLOAD
+from pliant.platforms.interface import Deployment
 from pliant.units import format_bit_rate, format_byte_rate
 
 TOLERANCE = 0.05
@@ -227,11 +226,10 @@ def _printed(
 ) -> list[str]:
     """What each of the programs (node, arguments) prints, begun in so many seconds; LATE from one is enough."""
     at = time.time() + lead_s
-    logs = deployment.journal.directory
     running = []
     for number, (node, (what, *rest)) in enumerate(jobs):
         argv = [sys.executable, "-I", "-S", calibrate.__file__, what, repr(at), repr(length_s), *rest]
-        log = Path(logs, f"calibrate-{number}.log")
+        log = deployment.log(node, f"calibrate-{number}")
         log.unlink(missing_ok=True)
         running.append((node, deployment.popen(node, argv, log), log))
     watch(at)

@@ -1,0 +1,240 @@
+"""From nothing to running nodes: control groups, fabric, disks, nodes, and the programs that serve hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from . import cpus, disks, diskshare, launch, metronome, network, view
+from .parts import LiveNode, NodeRequest
+from .process import CommandFailed, environment, run
+from .promised import PROMISE, promised, promised_cpus
+from .running import Running
+
+DISK_RATE = 0.985
+"""What the kernel is told of a disk's rate: when a disk has been idle, it lets a tenth of a second's worth pass at once
+(a slice, block/blk-throttle.c). So what takes 1.5 s is 5 % too fast, 7 s exact, and longer 1.5 % too slow at the
+most."""
+
+
+class Making(Running):
+    """A deployment while it is made, in the order: control groups, fabric, disks, nodes."""
+
+    def up(
+        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, visible: Sequence[str]
+    ) -> None:
+        """Make everything: `placement` maps each node to its host, 1 to `hosts`. Limits on CPU, NIC and disk are off.
+
+        `visible` are files and directories that nodes must see at the same path. Raises CommandFailed, OSError.
+        """
+        self.hosts = hosts
+        self._deal()
+        promise = {
+            "cores": self.figures.cores * hosts,
+            "memory_bytes": self.figures.memory_bytes * hosts,
+            "disk_bytes": sum(request.disk_bytes for request in requests),
+            "cpus": cpus.loaded(self.kept_on, self.figures.cores, {}),
+        }
+        self.journal.write(PROMISE, promise)
+        self.journal.note(make="cgroup", group=self.group)
+        self.cgroups.make(self.group)
+        self._spare_others()
+        for group in ("/base", *(f"/host-{host}" for host in range(1, hosts + 1))):
+            self.cgroups.make(self.group + group)
+        for host in range(1, hosts + 1):
+            self.cgroups.limit_memory(f"{self.group}/host-{host}", self.figures.memory_bytes)
+        for request in requests:
+            self.cgroups.make(self._node_group(request.name, placement[request.name]))
+        self._write_enter()
+        self._make_fabric()
+        self._make_nodes(requests, placement, visible)
+        self.placed = dict(placement)
+        self._start_diskshare()
+        self._start_metronome()
+        self._save()
+
+    def _make_nodes(
+        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], visible: Sequence[str]
+    ) -> None:
+        """Make nodes and their disks, in control groups that are there."""
+        sizes = {r.name: r.disk_bytes for r in requests if r.disk}
+        devices = disks.make(self.journal, sizes, self.figures.memory_bytes)
+        self._launch(self._specs(requests, placement, devices, visible))
+
+    def _deal(self) -> None:
+        """Choose the CPUs of each host. They stay the same, whoever comes and goes beside."""
+        self.kept_on = cpus.dealt(self.hosts, self.figures.cores, promised_cpus(apart_from=self.id))
+        self._dealt = self.figures.cores
+
+    def _spare_others(self) -> None:
+        """While other deployments are up, this one gets what the machine has beside what those were promised.
+
+        Its hosts have no limits while it deploys or cleans up; without any, others' trials would not get their CPU.
+        """
+        taken = [content["cores"] for content in promised(apart_from=self.id)]
+        own = self.figures.cores * self.hosts
+        left = max(own, len(os.sched_getaffinity(0)) - sum(taken))
+        self.cgroups.limit_cpu(self.group, left if taken else None)
+
+    def _write_enter(self) -> None:
+        """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
+        script = self.journal.directory / "enter"
+        script.write_text(
+            "#!/bin/sh\n"
+            "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
+            "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
+            "# A refold at the same moment removes the groups that it is about to join: then there are new ones.\n"
+            "# A node that loses its power meanwhile is seen only after joining: who is in by then is killed. One\n"
+            "# that is down has no groups to join: who waited until it is on would be in it, and in none of them.\n"
+            'words=""; [ "$1" = -x ] && { words=y; shift; }\n'
+            f'name=$1 node="{self.journal.directory}/enter.d/$1"; shift\n'
+            '[ -n "$words" ] && set -- /bin/sh -c "exec $*"\n'
+            'refuse() { echo "$name is down" >&2; exit 255; }\n'
+            'join() { read -r pid && [ "$pid" != down ] && '
+            'while read -r file; do echo $$ > "$file" || return 1; done; }\n'
+            "pid= tries=0\n"
+            'until join < "$node" 2> /dev/null\n'
+            'do [ "$pid" != down ] || refuse; tries=$((tries+1)); '
+            '[ "$tries" -lt 200 ] || { join < "$node"; exit 255; }; done\n'
+            'read -r pid < "$node" && [ "$pid" != down ] || refuse\n'
+            'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'
+        )
+        script.chmod(0o700)
+
+    def _make_fabric(self) -> None:
+        """A process that holds the fabric's network namespace, and the switch and the bridges in it.
+
+        The namespace has no name on purpose: it cannot outlive the process, whatever happens.
+        """
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        holder = self._start(
+            [*join, "unshare", "--net", "--", "/bin/sleep", "infinity"], Path("/dev/null"), environment(self.id)
+        )
+        self.fabric_pid = holder.pid
+        own = Path("/proc/self/ns/net").readlink()
+        until = time.monotonic() + 10
+        while Path(f"/proc/{holder.pid}/ns/net").readlink() == own:
+            if time.monotonic() > until or holder.poll() is not None:
+                raise CommandFailed(["unshare", "--net"], holder.poll(), "", "cannot make a network namespace")
+            time.sleep(0.001)
+        inside = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
+        for file, value in network.SETTINGS.items():
+            if Path(file).exists():  # a kernel without IPv6 has no need for it
+                run([*inside, "tee", file], timeout_s=10, stdin=value, env=environment(self.id)).check()
+        self._ip(network.fabric(self.hosts))
+
+    def _batch(self, program: str, lines: Sequence[str]) -> None:
+        """Run lines of `ip` or `tc` in the fabric, in one process."""
+        argv = ["nsenter", f"--net=/proc/{self.fabric_pid}/ns/net", "--", program, "-batch", "-"]
+        run(argv, timeout_s=120, stdin="\n".join(lines) + "\n", env=environment(self.id)).check()
+
+    def _ip(self, lines: Sequence[str]) -> None:
+        self._batch("ip", lines)
+
+    def _specs(
+        self,
+        requests: Sequence[NodeRequest],
+        placement: Mapping[str, int],
+        devices: Mapping[str, str],
+        visible: Sequence[str],
+    ) -> dict[str, launch.NodeSpec]:
+        """What the launcher has to know of each node."""
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+        shown = view.to_show(visible, mountinfo)
+        # In a container single files are mounts as well: /etc/resolv.conf.
+        layers = tuple(layer for layer in view.layers(mountinfo) if Path(layer).is_dir())
+        specs = {}
+        for number, request in enumerate(requests, 1):
+            device = devices.get(request.name)
+            specs[request.name] = launch.NodeSpec(
+                name=request.name,
+                number=number,
+                address=request.address,
+                prefix=network.PREFIX,
+                link=network.link(number),
+                bridge=network.bridge(placement[request.name]),
+                directory=f"{self.journal.directory}/nodes/{request.name}",
+                cgroups=tuple(self.cgroups.join_files(self._node_group(request.name, placement[request.name]))),
+                layers=layers,
+                hidden=view.HIDDEN,
+                private=request.private,
+                visible=shown,
+                files=tuple(asdict(file) for file in request.files),
+                disk={"device": device, "target": request.disk, "kind": disks.KIND}
+                if device and request.disk
+                else None,
+            )
+        return specs
+
+    def _launch(self, specs: Mapping[str, launch.NodeSpec]) -> None:
+        """Make the nodes, all in one run of the launcher, and remember them."""
+        base = self.journal.directory
+        self.journal.note(make="nodes", names=list(specs))
+        for name in ("nodes", "logs", "enter.d", "scratch"):
+            (base / name).mkdir()
+        hosts = "".join(f"{spec.address} {spec.name}\n" for spec in specs.values())
+        work = {
+            "fabric_pid": self.fabric_pid,
+            "scratch": f"{base}/scratch",
+            "files": {"/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{hosts}"},
+            "links": {"/etc/hostname": "/proc/sys/kernel/hostname"},
+            "nodes": [asdict(spec) for spec in specs.values()],
+        }
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        argv = [*join, sys.executable, "-I", "-S", launch.__file__]
+        env = environment(self.id)
+        done = run(argv, timeout_s=60 + len(specs), stdin=json.dumps(work), env=env, shown=["launch.py"]).check()
+        for line in map(json.loads, done.stdout.splitlines()):
+            if "error" in line:
+                raise CommandFailed(["launch.py"], 1, "", line["error"], line["node"])
+            spec = specs[line["node"]]
+            logs = f"{base}/logs/{spec.name}"
+            device, disk = (spec.disk["device"], spec.disk["target"]) if spec.disk else (None, None)
+            self.nodes[spec.name] = LiveNode(spec.name, spec.number, spec.address, line["pid"], device, logs, disk)
+            self._write_join(spec.name, spec.cgroups)
+        if missing := set(specs) - set(self.nodes):
+            raise CommandFailed(
+                ["launch.py"], 1, done.stdout, done.stderr or f"no word of {', '.join(sorted(missing))}"
+            )
+        self.nodes = {name: self.nodes[name] for name in specs}
+
+    def _write_join(self, node: str, files: Sequence[str]) -> None:
+        """What `enter` has to know of a node: the PID of its init, and the files by which its groups are joined."""
+        lines = ["down"] if node in self.down else [str(self.nodes[node].pid), *files]
+        target = self.journal.directory / "enter.d" / node
+        temporary = target.with_name(f".{node}")
+        temporary.write_text("\n".join([*lines, ""]))
+        temporary.replace(target)
+
+    def _start_diskshare(self) -> None:
+        """Start the program that divides each host's disk bandwidth; see `diskshare`."""
+        self._write_diskshare()
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        program = [sys.executable, "-I", "-S", diskshare.__file__]
+        argv = [*join, *program, str(self.journal.directory / "diskshare.json")]
+        self._start(argv, self.journal.directory / "diskshare.log", environment(self.id))
+
+    def _start_metronome(self) -> None:
+        """Start the program that makes the turns of processes short while CPU is limited; see `metronome`."""
+        join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
+        program = [sys.executable, "-I", "-S", metronome.__file__, self.cgroups.realtime_file(), str(self._beat)]
+        own = sorted({cpu for each in self.kept_on for cpu in each})
+        log = self.journal.directory / "metronome.log"
+        self._start([*join, *program, *map(str, own)], log, environment(self.id))
+
+    def _write_diskshare(self) -> None:
+        rate = self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
+        hosts: dict[int, list[str]] = {}
+        for node in self.nodes.values():
+            if node.device:
+                hosts.setdefault(self.placed.get(node.name, 1), []).append(disks.number(node.device))
+        content = []
+        for host, found in hosts.items():
+            limits = {kind: asdict(how) for kind, how in self.cgroups.disk_limits(f"{self.group}/host-{host}").items()}
+            content.append({"rate": rate, "disks": found, "limits": limits})
+        self.journal.write("diskshare.json", {"hosts": content})

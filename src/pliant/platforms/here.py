@@ -1,0 +1,28 @@
+"""What is up on this machine: the deployments, whoever made them, and their removal."""
+
+from __future__ import annotations
+
+from pliant.machine import cgroups, remains, teardown
+from pliant.machine.journal import STATE, Journal, deployments
+from pliant.machine.process import alive, start_time
+from pliant.machine.promised import running
+from pliant.platforms.interface import Traces
+
+__all__ = ["STATE", "Journal", "alive", "deployments", "left", "orphans", "remove", "running", "start_time"]
+
+
+def remove(journal: Journal) -> None:
+    """Remove everything of a deployment, from its journal and its id alone. Raises TeardownError, CgroupError."""
+    teardown.remove(journal, cgroups.probe())
+
+
+def orphans() -> list[str]:
+    """The ids of deployments of which there are control groups and no journal; CgroupError."""
+    known = {journal.id for journal in deployments()}
+    return sorted({group.removeprefix("pliant-") for group in cgroups.probe().groups()} - known)
+
+
+def left(traces: Traces) -> list[str]:
+    """What is still there of a deployment that was removed, in words."""
+    assert isinstance(traces, remains.Traces)
+    return remains.left(traces, cgroups.probe())
