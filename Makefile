@@ -16,7 +16,8 @@ demo: setup
 	.venv/bin/pliant run studies/quickstart.toml
 
 test: setup-tests lint
-	$(PYTEST) tests
+	$(PYTEST) tests/unit tests/browser --numprocesses auto --dist loadfile
+	$(PYTEST) tests/real
 
 test-unit: setup-tests
 	$(PYTEST) tests/unit --numprocesses auto --dist loadfile

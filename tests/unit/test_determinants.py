@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "0e8579301c06ad5d"
+DIGEST = "30e233a212f50947"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

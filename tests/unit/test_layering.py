@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -114,6 +115,21 @@ def test_every_entry_of_the_table_is_used():
     assert [
         (own, other) for own, others in ROOMS.items() for other in others.split() if (own, other) not in arrows()
     ] == []
+
+
+def test_the_documentation_has_the_same_table():
+    page = (PACKAGE.parents[1] / "docs/architecture.md").read_text()
+    table = page.partition("<!-- rooms -->\n")[2].partition("<!-- /rooms -->")[0]
+    rows = "".join(f"| {own} | {', '.join(others.split()) or '-'} |\n" for own, others in ROOMS.items())
+    assert table == f"| room | may import |\n| --- | --- |\n{rows}"
+
+
+def test_the_documentation_names_what_there_is():
+    root = PACKAGE.parents[1]
+    page = (root / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", page))
+    assert len(named) > 20
+    assert {name for name in named if not ((PACKAGE / name).is_file() or (root / name).is_file())} == set()
 
 
 def test_every_room_is_in_the_table_and_has_a_door():
