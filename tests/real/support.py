@@ -83,17 +83,33 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> A
     return found
 
 
+STOLEN = 0.005
+"""A measurement in which the hypervisor took more than this part of a CPU says nothing of what is below a promise ..."""
+AGAIN = 20
+"""... and is done again, so often at most."""
+
+
+def stolen_s() -> float:
+    """What the hypervisor has taken of this machine's CPU time so far (proc(5), /proc/stat)."""
+    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def attempts(measure: Callable[[], float], low: float, high: float, times: int = 3) -> float:
     """The best of some measurements. Others on the machine only make things slower: so one of them has to reach
-    `low`, while none may ever be above `high`, which is what was promised."""
-    best = 0.0
-    for _ in range(times):
+    `low`, while none may ever be above `high`, which is what was promised. One that the machine failed in does not
+    count as an attempt."""
+    best, tried = 0.0, 0
+    for _ in range(AGAIN):
+        began, before = time.monotonic(), stolen_s()
         value = measure()
         assert value <= high, f"{value:.4g} is more than what was promised, {high:.4g}"
         best = max(best, value)
+        tried += stolen_s() - before <= STOLEN * (time.monotonic() - began)
         if best >= low:
             return best
-    raise AssertionError(f"{best:.4g} is less than what was promised, {low:.4g}")
+        if tried == times:
+            break
+    raise AssertionError(f"{best:.4g} is less than what was promised, {low:.4g}; {tried} times the machine was there")
 
 
 # The machine

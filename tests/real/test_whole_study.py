@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from support import IOR, MDTEST, Running, Snapshot, brick, listed, nothing_left, pliant, study, until
 
+from pliant.results.store import Store
+
 pytestmark = pytest.mark.real
 
 LONG = IOR.replace("4 MiB", "48 MiB")
@@ -33,7 +35,13 @@ def run(tmp_path_factory):
     """A study from beginning to end."""
     top = tmp_path_factory.mktemp("study")
     file = study(
-        top, servers=2, clients=2, ratios=[1, 2, 4], repetitions=2, cores=0.4, workloads=IOR + MDTEST.replace("10", "8")
+        top,
+        servers=2,
+        clients=2,
+        ratios=[1, 2, 4],
+        repetitions=2,
+        cores=0.4,
+        workloads=IOR + MDTEST.replace("10", "30"),
     )
     done = pliant("run", file, "--output", top / "out")
     assert done.returncode == 0, done.stderr
@@ -55,6 +63,14 @@ def rows(directory):
 
 
 # A run from beginning to end
+
+
+def test_no_host_used_more_than_it_was_promised_while_it_was_measured(run):
+    _, out, _ = run
+    with Store.look(out) as store:
+        trials = [trial for trial in store.trials() if trial.state == "done"]
+    used = [host["cpu"][0] for trial in trials for phase in trial.usage.values() for host in phase["hosts"].values()]
+    assert len(used) >= 12 and max(used) <= 1.05
 
 
 def test_everything_that_is_promised_is_there(run):
@@ -166,8 +182,7 @@ def test_the_table_has_a_row_for_each_trial_and_metric(run):
     for row in trials.values():
         assert int(row["hosts"]) == HOSTS[int(float(row["ratio"]))]
         assert 0.1 < float(row["duration_s"]) < 60
-        most = 0.4 * int(row["hosts"]) * float(row["duration_s"])
-        assert 0 < float(row["host_cpu_s"]) < 1.15 * most
+        assert float(row["host_cpu_s"]) > 0
         assert (out / row["directory"]).is_dir()
     done = [(row["workload"], row["ratio"]) for row in trials.values()]
     assert done != sorted(done), "the order is random"

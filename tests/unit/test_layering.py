@@ -95,6 +95,7 @@ def room(name: str) -> str:
     return rest[0] if rest and (PACKAGE / rest[0]).is_dir() else "root"
 
 
+@cache
 def arrows() -> dict[tuple[str, str], list[str]]:
     """(room, room that it imports) -> the modules that do so."""
     found: dict[tuple[str, str], list[str]] = {}
