@@ -84,7 +84,7 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> A
 
 
 STOLEN = 0.005
-"""A measurement in which the hypervisor took more than this part of a CPU says nothing of what is below a promise ..."""
+"""A measurement in which the hypervisor took more than this part of a CPU says nothing of what it falls short of ..."""
 AGAIN = 20
 """... and is done again, so often at most."""
 
