@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "30e233a212f50947"
+DIGEST = "e262ba7dd929bc87"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -112,19 +112,26 @@ class Deployment(Making):
         target = self.cgroups.join_files(new)
         self._write_join(name, target)
         until = time.monotonic() + 20
-        while True:
-            for pid in self.cgroups.pids(old):
-                for file in target:
-                    try:
-                        Path(file).write_text(str(pid))
-                    except OSError:
-                        if alive(pid):
-                            raise
-            # Only an empty group can be removed; who was just entering it keeps it for another round.
-            if self.cgroups.remove_now(old):
-                return
-            if time.monotonic() > until:
-                raise CommandFailed(["refold"], 1, "", f"its processes do not leave host-{self.placed[name]}", name)
+        # Each file is opened once: for hundreds of processes that is a third of the time.
+        files = [os.open(file, os.O_WRONLY) for file in target]
+        try:
+            while True:
+                for pid in self.cgroups.pids(old):
+                    for file in files:
+                        try:
+                            os.write(file, b"%d" % pid)
+                        except OSError:
+                            if alive(pid):
+                                raise
+                # Only an empty group can be removed; who was just entering it keeps it for another round.
+                if self.cgroups.remove_now(old):
+                    return
+                if time.monotonic() > until:
+                    where = f"host-{self.placed[name]}"
+                    raise CommandFailed(["refold"], 1, "", f"its processes do not leave {where}", name)
+        finally:
+            for file in files:
+                os.close(file)
 
     def limit(self, on: bool | Collection[str]) -> None:
         """Switch all LIMITS on or off, or on those that are named and off the others. Memory is limited always.
