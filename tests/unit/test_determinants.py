@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "e262ba7dd929bc87"
+DIGEST = "cabd6ec02baafed0"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():
