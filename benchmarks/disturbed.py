@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -71,7 +72,7 @@ def _rows(bench: Bench, share: float, cores: float) -> Rows:
     bench.say(f"disturbed: {share:.0%}")
     with tempfile.TemporaryDirectory() as place, thieves(share):
         out, file = Path(place, "run"), Path(place, "study.toml")
-        file.write_text(STUDY.read_text().replace("cores = 0.2 ", f"cores = {cores:g} "))
+        file.write_text(re.sub(r"^cores = \S+", f"cores = {cores:g}", STUDY.read_text(), count=1, flags=re.M))
         argv = [str(_PLIANT), "run", str(file), "--fresh", "--quiet", "--output", str(out)]
         command(argv, timeout_s=_DEADLINE_S).check()
         document = json.loads((out / "verdict.json").read_text())

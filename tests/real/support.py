@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import stolen_s
+
 from pliant.cluster.cluster import visible
 from pliant.machine import cgroup, cgroups
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
@@ -87,11 +89,6 @@ STOLEN = 0.005
 """A measurement in which the hypervisor took more than this part of a CPU says nothing of what it falls short of ..."""
 AGAIN = 20
 """... and is done again, so often at most."""
-
-
-def stolen_s() -> float:
-    """What the hypervisor has taken of this machine's CPU time so far (proc(5), /proc/stat)."""
-    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def attempts(measure: Callable[[], float], low: float, high: float, times: int = 3) -> float:

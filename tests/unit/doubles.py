@@ -141,6 +141,10 @@ class Unmade:
     def undisturbed(self, timeout_s: float = 600.0) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
+    @property
+    def directory(self) -> Path:
+        raise AssertionError("directory")
+
     def keep(self, name: str, text: str) -> None:
         self.calls.append(f"keep {name}")
 

@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from pliant.analysis.conclusions import analyse
 from pliant.campaign import rundir
@@ -39,7 +40,7 @@ def concluded(directory: Path) -> object:
         return json.loads(json.dumps(analyse(store).to_json()))
 
 
-def test_a_run_is_judged_as_it_was(made, monkeypatch):
+def test_a_run_is_judged_as_it_was(made):
     assert concluded(made / "run") == json.loads((made / "run/verdict.json").read_text())
     assert list(verifying.of_run(made / "run")) == []
     found = rundir.status(made / "run")
@@ -60,7 +61,5 @@ def test_an_archive_becomes_the_same_run(made):
 
 
 def test_its_report_is_written(made):
-    from click.testing import CliRunner
-
     result = CliRunner().invoke(cli, ["report", str(made / "run"), "--format", "markdown"], catch_exceptions=False)
     assert result.exit_code == 0 and "GlusterFS" in result.output

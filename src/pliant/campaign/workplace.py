@@ -64,12 +64,12 @@ def write_down(cluster: Cluster, study: Study) -> None:
 def opened(journal: Journal) -> Workplace:
     """The cluster of a deployment, with its study. UserError if it is not (yet) up, or its study is none any more."""
     deployment = emulated.opened(journal)
-    about, text = (None, None) if deployment is None else (deployment.kept(_ABOUT), deployment.kept(_STUDY))
+    about = None if deployment is None else deployment.kept(_ABOUT)
     if deployment is None or about is None:
         raise UserError(f"the deployment {journal.id} is not up (yet); see `pliant ps`")
     try:
         known = json.loads(about)
-        study = parse(text or "", known["file"]).of(known["filesystem"])
+        study = parse(deployment.kept(_STUDY) or "", known["file"]).of(known["filesystem"])
     except (OSError, StudyError, KeyError) as error:
         said = f"the study of the deployment {journal.id} cannot be read again; `pliant down {journal.id}` removes it"
         raise UserError(f"{said}: {error}") from error

@@ -345,13 +345,18 @@ class Cluster:
         """Write back and empty the page cache: one serves every host, so what was written would be read from memory.
 
         It serves other studies on this machine as well: this waits until none of them is in a phase (`undisturbed`).
-        Raises TimeoutError if one is for too long.
+        Raises TrialError if one is for too long.
         """
-        self.deployment.drop_caches(timeout_s)
+        with _waited_for():
+            self.deployment.drop_caches(timeout_s)
 
-    def undisturbed(self, timeout_s: float = 600.0) -> contextlib.AbstractContextManager[None]:
-        """A time in which no other study on this machine empties the page cache. TimeoutError."""
-        return self.deployment.undisturbed(timeout_s)
+    @contextlib.contextmanager
+    def undisturbed(self, timeout_s: float = 600.0) -> Iterator[None]:
+        """A time in which no other study on this machine empties the page cache. TrialError if it is not to be had."""
+        with contextlib.ExitStack() as held:
+            with _waited_for():
+                held.enter_context(self.deployment.undisturbed(timeout_s))
+            yield
 
     def mpi(
         self,
@@ -475,6 +480,15 @@ def _of_trial(error: CommandFailed, timeout_s: float) -> TrialError:
         return CutShort(f"{where}did not end within {timeout_s:.0f} s", "", error.stdout)
     said = last_lines(error.stderr.strip() or error.stdout.strip(), 4)
     return TrialError(f"{where}ended with status {error.exit_status}: {' | '.join(said.split(chr(10)))}")
+
+
+@contextlib.contextmanager
+def _waited_for() -> Iterator[None]:
+    """What another study is waited for in; that it took too long is a trial's failure."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TrialError(str(error)) from error
 
 
 def numbers(placement: Placement) -> dict[str, int]:

@@ -78,22 +78,20 @@ class Journal:
 
     def write(self, name: str, content: Any) -> None:
         """Replace one JSON file of the deployment, whole or not at all."""
-        temporary = self.directory / f".{name}.{os.getpid()}"
-        temporary.write_text(json.dumps(content))
-        temporary.replace(self.directory / name)
+        self.keep(name, json.dumps(content))
 
     def read(self, name: str) -> Any:
         """One JSON file of the deployment; None if it is not there."""
-        try:
-            return json.loads((self.directory / name).read_text())
-        except FileNotFoundError:
-            return None
+        text = self.kept(name)
+        return None if text is None else json.loads(text)
 
     def keep(self, name: str, text: str) -> None:
-        """Keep a text that only root may read; it may hold secrets."""
-        descriptor = os.open(self.directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        """Keep a text that only root may read, as it may hold secrets: whole or not at all, as others look at it."""
+        temporary = self.directory / f".{name}.{os.getpid()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+        temporary.replace(self.directory / name)
 
     def kept(self, name: str) -> str | None:
         """A text that was kept; None if there is none."""

@@ -229,7 +229,7 @@ def _printed(
     running = []
     for number, (node, (what, *rest)) in enumerate(jobs):
         argv = [sys.executable, "-I", "-S", calibrate.__file__, what, repr(at), repr(length_s), *rest]
-        log = deployment.log(node, f"calibrate-{number}")
+        log = deployment.directory / f"calibrate-{number}.log"
         log.unlink(missing_ok=True)
         running.append((node, deployment.popen(node, argv, log), log))
     watch(at)

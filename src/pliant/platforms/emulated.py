@@ -14,7 +14,7 @@ from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import marked
 from pliant.machine.remains import Traces
-from pliant.platforms.interface import Deployment, HostFigures, Platform, RemoteShell
+from pliant.platforms.interface import HostFigures, RemoteShell
 
 
 class EmulatedDeployment(machine.Deployment):
@@ -84,6 +84,11 @@ class EmulatedDeployment(machine.Deployment):
         """See `interface.Deployment`."""
         return caches.undisturbed(timeout_s)
 
+    @property
+    def directory(self) -> Path:
+        """See `interface.Deployment`."""
+        return self.journal.directory
+
     def keep(self, name: str, text: str) -> None:
         """See `interface.Deployment`."""
         self.journal.keep(name, text)
@@ -113,8 +118,3 @@ def opened(journal: Journal) -> EmulatedDeployment | None:
 def _in_layers(base: Path, path: PurePosixPath) -> list[Path]:
     """Where the machine may have what a node wrote to a path: in the layer of one of the directories above it."""
     return [Path(upper(str(base), str(layer)), path.relative_to(layer)) for layer in (path, *path.parents)]
-
-
-def _follows(deployment: EmulatedDeployment) -> tuple[Platform, Deployment]:
-    """Nothing is done here: mypy holds both against the interface."""
-    return Emulated(), deployment

@@ -24,5 +24,4 @@ def orphans() -> list[str]:
 
 def left(traces: Traces) -> list[str]:
     """What is still there of a deployment that was removed, in words."""
-    assert isinstance(traces, remains.Traces)
     return remains.left(traces, cgroups.probe())

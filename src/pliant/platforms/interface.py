@@ -27,6 +27,7 @@ from pliant.machine.process import (
     environment,
     run,
 )
+from pliant.machine.remains import Traces
 from pliant.machine.sampling import EVERY_S
 from pliant.machine.teardown import Gone, TeardownError
 from pliant.machine.together import Together
@@ -64,18 +65,6 @@ class RemoteShell:
     program: str
     interface: str
     network: str
-
-
-class Traces(Protocol):
-    """What there was of a deployment that was removed, to be looked for."""
-
-    @property
-    def id(self) -> str:
-        """The deployment's short id."""
-
-    @property
-    def sentence(self) -> str:
-        """What was looked for and not found, in words."""
 
 
 class Deployment(Protocol):
@@ -220,10 +209,14 @@ class Deployment(Protocol):
     def undisturbed(self, timeout_s: float = 600.0) -> AbstractContextManager[None]:
         """A time in which no other study on this machine empties it. TimeoutError if that is not to be had."""
 
-    # What is kept with it, for other commands
+    # What is kept with it
+
+    @property
+    def directory(self) -> Path:
+        """A directory of this machine that goes with it."""
 
     def keep(self, name: str, text: str) -> None:
-        """Keep a text with it, readable by root alone."""
+        """Keep a text with it for other commands, readable by root alone."""
 
     def kept(self, name: str) -> str | None:
         """A text that was kept with it; None if there is none."""
