@@ -23,7 +23,8 @@ Workflow = Literal["dev", "verified"]
 class Trial:
     """One attempt at a (file system, workload, ratio, repetition). Those that are `counted` enter a verdict.
 
-    `duration_s` is wall-clock time of the whole trial; `host_cpu_s` the CPU seconds each host used in it;
+    `duration_s` is wall-clock time of the whole trial; `host_cpu_s` the CPU seconds each host used in it, all of it
+    taken to be as the part in which hosts were limited;
     `metrics` maps metric name to value, in the unit the workload declares. `usage` is what `telemetry.Usage.to_json`
     says that hosts used in it; empty where there was no telemetry.
     """

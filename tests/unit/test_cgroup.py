@@ -184,6 +184,18 @@ def test_memory_limits(tree, size, written):
     assert tree.read("memory", "g/memory.limit_in_bytes") == written
 
 
+def test_what_is_beyond_a_hosts_memory_is_not_swapped(tree):
+    """As with v2: where swapping is counted there is none, and where it is not the group goes without."""
+    tree.make("g")
+    tree.put("memory", "g/memory.memsw.limit_in_bytes", "-1\n")
+    tree.put("memory", "g/memory.swappiness", "60\n")
+    tree.groups.limit_memory("g", 2**30)
+    assert tree.read("memory", "g/memory.memsw.limit_in_bytes") == str(2**30)
+    assert tree.read("memory", "g/memory.swappiness") == "0"
+    tree.groups.limit_memory("g", None)
+    assert tree.read("memory", "g/memory.memsw.limit_in_bytes") == "-1"
+
+
 def test_what_a_group_used(tree):
     tree.make("g")
     tree.put("cpuacct", "g/cpuacct.usage", "12345678901\n")
@@ -362,6 +374,18 @@ def test_what_is_missing_is_said_in_one_sentence(text, sentence):
         probe(text)
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_kernel_that_has_a_controller_in_the_unified_layout_only_is_not_told_to_mount_it(tmp_path):
+    """Kernels from 6.11 on may have no memory controller of v1."""
+    (tmp_path / "cgroup.controllers").write_text("memory hugetlb\n")
+    lines = [line for line in without(THIS_HYBRID, "memory").splitlines() if " - cgroup2 " not in line]
+    unified = f"40 32 0:36 / {tmp_path} rw - cgroup2 cgroup2 rw"
+    with pytest.raises(CgroupError, match=r"boot with systemd.unified_cgroup_hierarchy=1$"):
+        probe("\n".join([*lines, unified, ""]))
+    (tmp_path / "cgroup.controllers").write_text("\n")
+    with pytest.raises(CgroupError, match="mount them under"):
+        probe("\n".join([*lines, unified, ""]))
 
 
 def test_without_a_text_the_machines_own_table_is_read():

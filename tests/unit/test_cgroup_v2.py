@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ class Tree:
 @pytest.fixture
 def tree(tmp_path):
     return Tree(tmp_path)
+
+
+def test_a_group_with_processes_of_its_own_says_what_helps(tree, monkeypatch):
+    """As the topmost group of a container has: the kernel refuses to hand controllers on (EBUSY)."""
+    write = Path.write_text
+
+    def refuse(path, text, *arguments, **keys):
+        if path.name == "cgroup.subtree_control":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return write(path, text, *arguments, **keys)
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(CgroupError, match=rf"move them into one of their own: mkdir {tree.root}/init; for p in"):
+        tree.groups.make("pliant-ab")
 
 
 def test_each_group_hands_on_what_its_children_need(tree):

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "04c6a1035a6eae2d"
+DIGEST = "21e84c0d252ad033"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -148,7 +148,7 @@ def test_nfs():
     assert exports.content == "/srv/export *(rw,async,no_root_squash,no_subtree_check,fsid=0)\n"
     assert any("loses" in warning for warning in composition.warnings)
     with pytest.raises(ValidationError):
-        compose("nfs", {"server": 1, "client": 1}, mount_options=["a b"])
+        compose("nfs", {"server": 1, "client": 1}, mount_options=["a,b"])
 
 
 def test_orangefs():
@@ -531,12 +531,14 @@ def test_counts_that_cannot_be_are_refused_with_the_reason(kind, roles, options,
         ("cephfs", {"pool": "erasure 4"}, "is not a pool"),
         ("cephfs", {"pg_num": 0}, "greater than or equal to 1"),
         ("cephfs", {"osd_memory_target": "128 MiB"}, "greater than or equal to 268435456"),
-        ("cephfs", {"settings": {"a b": "c"}}, "String should match"),
-        ("cephfs", {"settings": {"a": "b\nc = d"}}, "String should match"),
+        ("cephfs", {"settings": {"A": "c"}}, "is not the name of an option"),
+        ("cephfs", {"settings": {"a": "b\nc = d"}}, "cannot be in a line of text"),
+        ("cephfs", {"settings": {"fsid": "x"}}, "fsid is set by pliant"),
         ("moosefs", {"goal": 0}, "greater than or equal to 1"),
         ("moosefs", {"goal": 10}, "less than or equal to 9"),
-        ("moosefs", {"mount_options": ["a b"]}, "String should match"),
-        ("moosefs", {"chunkserver_options": {"A": "b\nc"}}, "String should match"),
+        ("moosefs", {"mount_options": ["a,b"]}, "is not one option"),
+        ("moosefs", {"chunkserver_options": {"A": "b\nc"}}, "cannot be in a line of text"),
+        ("moosefs", {"chunkserver_options": {"a": "b"}}, "is not the name of an option"),
         ("moosefs", {"unknown": 1}, "Extra inputs"),
     ],
 )

@@ -93,7 +93,8 @@ def machine(tmp_path, monkeypatch):
 def test_what_an_mpiexec_says_of_itself(machine, says, flavour, version):
     asked = machine.mpiexec("a", says)
     found = mpi.find(asked, machine.program("a", "mpich" if flavour == "mpich" else "openmpi"))
-    assert (found.flavour, found.version, found.mpiexec, found.environment) == (flavour, version, asked, {})
+    forks = {"HYDRA_LAUNCHER_AUTOFORK": "0"} if flavour == "mpich" else {}
+    assert (found.flavour, found.version, found.mpiexec, found.environment) == (flavour, version, asked, forks)
 
 
 def test_kernels_are_started_by_the_mpiexec_that_pliant_comes_with(machine, tmp_path):
@@ -148,7 +149,10 @@ def test_libraries_of_a_site_are_passed_on(machine, tmp_path, monkeypatch):
     asked = tmp_path / "mpiexec"
     asked.write_text('#!/bin/sh\n[ "$LD_LIBRARY_PATH" = /site/lib ] || exit 127\necho HYDRA Version: 4.0\n')
     asked.chmod(0o755)
-    assert mpi.find(str(asked), machine.program("opt", "mpich")).environment == {"LD_LIBRARY_PATH": "/site/lib"}
+    assert mpi.find(str(asked), machine.program("opt", "mpich")).environment == {
+        "LD_LIBRARY_PATH": "/site/lib",
+        "HYDRA_LAUNCHER_AUTOFORK": "0",
+    }
 
 
 REMEDY = 'name its mpiexec in the study: [mpi] mpiexec = "/path/mpiexec"'

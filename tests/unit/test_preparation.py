@@ -278,7 +278,7 @@ def test_programs_that_a_workload_cannot_do_without(machine, made, sentence):
 
 def test_what_the_real_program_refuses_is_refused_before_anything_is_touched(machine, monkeypatch):
     def refuse(argv, **keys):
-        assert (argv, keys["stdin"].splitlines()[0]) == (("fio", "--parse-only", "-"), "[fio]")
+        assert (*argv[:2], argv[-1], keys["stdin"].splitlines()[0]) == ("fio", "--parse-only", "-", "[fio]")
         return Completed(tuple(argv), 1, "", "Bad option <bsz=3>\nDid you mean bs?\n")
 
     monkeypatch.setattr(preparation, "run", refuse)

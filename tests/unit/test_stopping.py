@@ -22,6 +22,8 @@ from pliant.machine.together import Together
 from pliant.statistics import patience
 from pliant.statistics.search import Schedule, Todo, Within
 from pliant.telemetry.disturbance import Disturbance
+from pliant.telemetry.limiting import limiting
+from pliant.telemetry.usage import Usage
 from pliant.trial import BUDGET_SPENT, Trial
 from pliant.workloads import model as workloads
 
@@ -142,6 +144,47 @@ def test_the_next_trial_begins_on_a_new_cluster(tmp_path, monkeypatch):
     once = ["limit True", "limit False", "logs"]
     assert made.cluster.log == [*once, "close", "deploy", *once]
     assert made.listener.notes == ["trial 91 was stopped; deploying the cluster again"]
+
+
+KILLED = {"server1": 2, "client3": 1}
+
+
+def without_memory(monkeypatch, ends: bool):
+    """A host's memory runs out in a trial, which comes to its end all the same, or does not."""
+    monkeypatch.setattr(Hangs, "killed", lambda self, before: KILLED, raising=False)
+    monkeypatch.setattr(Hangs, "ran_out", lambda self, before: "the memory of host1 ran out")
+
+    def mpi(self, *_, gate, **__):
+        gate.ready()
+        gate.over()
+        if not ends:
+            raise TrialError("no route to host")
+        return Completed((), 0, "Max Write: 850.00 MiB/sec\nMax Read: 850.00 MiB/sec\n", "")
+
+    monkeypatch.setattr(Hangs, "mpi", mpi)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_folded_trial_for_which_there_is_too_little_memory_counts_as_lost(tmp_path, monkeypatch, ends):
+    without_memory(monkeypatch, ends)
+    made = runner(tmp_path, monkeypatch)
+    made.all(Schedule(TODO))
+    (trial,) = new(made)
+    assert trial.state == "censored" and trial.reason.startswith("the memory of host1 ran out")
+    base = BASELINE.metrics
+    assert trial.metrics == {} and {name: base[name] / bound for name, bound in trial.bounds.items()} == pytest.approx(
+        dict.fromkeys(base, 5.0)
+    )
+    limit = limiting([Usage.from_json(trial.usage)], "write")
+    assert limit is not None and limit.resource == "memory"
+    assert limit.sentence.startswith("memory of host1, by server (67 %) and client (33 %), saturated 100 %")
+
+
+def test_a_baseline_for_which_there_is_too_little_memory_has_failed(tmp_path, monkeypatch):
+    without_memory(monkeypatch, ends=False)
+    made = runner(tmp_path, monkeypatch, BEGINS, ())
+    made.all(Schedule([Todo("ior", 1.0, 1)]))
+    assert {(trial.state, trial.bounds == {}) for trial in made.store.trials()} == {("failed", True)}
 
 
 def test_a_study_in_which_everything_is_stopped_comes_to_its_end(tmp_path, monkeypatch):

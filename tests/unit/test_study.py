@@ -238,10 +238,10 @@ def test_the_example_in_the_reference_is_good():
 
 def test_a_job_files_text_becomes_part_of_the_study(tmp_path):
     (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs/a.fio").write_text("[a]\nrw=read\n")
+    (tmp_path / "jobs/a.fio").write_text("[a]\nrw=read\nsize=1m\n")
     (tmp_path / "a.toml").write_text(GOOD + '[[workload]]\nkind = "fio"\njob_file = "jobs/a.fio"\n')
     options = load(tmp_path / "a.toml").workload("fio").options
-    assert options.model_dump()["jobs"] == "[a]\nrw=read\n"
+    assert options.model_dump()["jobs"] == "[a]\nrw=read\nsize=1m\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -75,6 +77,41 @@ def test_programs_are_those_that_can_be_known():
         {"name": "d", "argv": ["dd"]},
     ]
     assert CommandWorkload.programs(options(phases)) == ("dd", "sh")
+
+
+@pytest.mark.parametrize(
+    ("printed", "value"),
+    [
+        ("1,234 MB/s", 1234.0),
+        ("1,234,567.5 MB/s", 1234567.5),
+        ("12.5 MB/s", 12.5),
+        ("1e3 MB/s", 1000.0),
+        ("rate 5 MB/s\nrate 7 MB/s", 7.0),
+    ],
+)
+def test_numbers_with_separators_of_thousands(printed, value):
+    assert parse(each(printed), regex=r"([0-9.,e]+) MB/s") == value
+
+
+@pytest.mark.parametrize(
+    "printed", ["12,5 MB/s", "0,85 MB/s", "1,2,3 MB/s", "0,850 MB/s", "1234,567 MB/s", "1.234,5 MB/s"]
+)
+@pytest.mark.parametrize("regex", [r"([0-9.,]+) MB/s", r"([0-9.]+) MB/s", r"(?P<value>\d+)"])
+def test_a_decimal_comma_is_never_taken_for_another_number(number, regex):
+    with pytest.raises(ValueError, match=re.escape(number)):
+        parse(each(f"{number} MB/s"), regex=regex)
+
+
+def test_a_piece_of_a_number_is_none():
+    for regex in (r"bw=(\d+)", r"(\d+)MB"):
+        with pytest.raises(ValueError, match="a piece of a number"):
+            parse(each("bw=12.5MB"), regex=regex)
+    assert parse(each("5,12,30"), regex=r"^\d+,(\d+),") == 12.0
+
+
+def test_of_several_documents_the_last_counts_as_of_several_lines():
+    assert parse(each('{"a": 1}\nnoise\n{"a": 2}\n{"b": 3}\n'), json="a") == 2.0
+    assert parse(each('{"a": {\n"b": 1},\n"c": 7}\n'), json="c") == 7.0
 
 
 @pytest.mark.parametrize(("combine", "value"), [("sum", 60.0), ("mean", 20.0), ("max", 30.0), ("min", 10.0)])

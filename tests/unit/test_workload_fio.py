@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -113,14 +114,23 @@ def test_options_are_fios_own(keys, line):
         ({"rw": "read", "options": {"a": "x\ndirectory=/tmp"}}, "should match pattern"),
         ({"rw": "read", "program": "fio"}, "not an absolute path"),
         ({"jobs": MIX, "bs": "4 KiB"}, "bs cannot go with a job file"),
+        ({"rw": "read", "ioengine": "filecreate"}, "moves no data"),
         ({"jobs": "# nothing\n"}, "has no job"),
         ({"jobs": "rw=read\n"}, "line 1 of the job file"),
         ({"jobs": "[a\nrw=read\n"}, "no section"),
         ({"jobs": "include x.fio\n"}, "includes another"),
-        ({"jobs": "[a]\nrw=trim\n"}, 'has rw="trim"'),
+        ({"jobs": "[a]\nrw=trim\n"}, 'has rw="trim", and files are not trimmed'),
+        ({"jobs": "[a]\nrw=sideways\n"}, 'has rw="sideways"; write one of'),
         ({"jobs": "[a]\nfilename=/etc/passwd\n"}, "without a directory"),
-        ({"jobs": "[global]\ndirectory=/tmp\n[a]\nrw=read\n"}, "sets directory in [a]"),
-        ({"jobs": "[a b]\nrw=read\n[a-b]\nrw=read\n"}, "different names"),
+        ({"jobs": "[a]\nfilename=/dev/sdb\n"}, "a device, and what is measured is files"),
+        ({"jobs": "[a]\nsize=1m\ncreate_only\n"}, "sets create_only in [a]"),
+        ({"jobs": "[a]\nrw=read\n"}, "add e.g. size=64m"),
+        ({"jobs": "[a]\nrw=read\nsize=50%\n"}, "add e.g. size=64m"),
+        ({"jobs": "[a]\nsize=1m\ntime_based\n"}, "time_based and no end"),
+        ({"jobs": "[a]\nsize=1m\nioengine=filecreate\n"}, "ioengine filecreate moves no data"),
+        ({"jobs": "[a]\nsize=1m\nioengine=http\n"}, "ioengine http moves no data"),
+        ({"jobs": "[a]\nsize=${SIZE}\n"}, "${SIZE} is not set in nodes"),
+        ({"jobs": "[a b]\nrw=read\nsize=1m\n[a-b]\nrw=read\nsize=1m\n"}, "different names"),
     ],
 )
 def test_what_cannot_be_is_refused(keys, sentence):
@@ -133,7 +143,7 @@ def test_a_job_file_has_metrics_for_each_of_its_jobs():
         *(f"reader_read_{what}" for what in ("bandwidth", "iops", "latency", "latency_p99")),
         *(f"writer_write_{what}" for what in ("bandwidth", "iops", "latency", "latency_p99")),
     ]
-    assert next(m.name for m in Fio.metrics(options(jobs="[only]\nrw=read\n"))) == "read_bandwidth"
+    assert next(m.name for m in Fio.metrics(options(jobs="[only]\nrw=read\nsize=1m\n"))) == "read_bandwidth"
     assert phases(jobs=MIX)["layout"].stdin == MIX
 
 
@@ -185,8 +195,12 @@ def test_jobs_are_told_apart_by_their_names():
     [
         ("fio: out of memory", "fio on client1 printed no JSON"),
         ("{}", "printed no JSON: 'jobs'"),
-        (printed(("fio", NOTHING, NOTHING)), "for read_bandwidth; its output ends with"),
-        (printed(("other", NOTHING, NOTHING)), "for read_bandwidth"),
+        (printed(("fio", NOTHING, NOTHING)), "job fio of fio did no reads on client1"),
+        (printed(("other", NOTHING, NOTHING)), "says nothing of job fio"),
+        ('{"jobs": [{"read": {}}]}', "printed no JSON: 'jobname'"),
+        ('{"jobs": [{"jobname": "fio", "error": 84}]}', "job fio failed: Invalid or incomplete multibyte"),
+        ('{"jobs": [{"jobname": "fio", "error": 0, "total_err": 3}]}', "3 reads or writes of job fio failed"),
+        ('{"jobs": [{"jobname": "fio", "mixed": {"total_ios": 9}}]}', "did no reads on client1"),
     ],
 )
 def test_a_metric_that_is_not_there_is_named(output, sentence):
@@ -197,5 +211,78 @@ def test_a_metric_that_is_not_there_is_named(output, sentence):
 
 def test_the_rehearsal_reads_the_job_file_only():
     tried = Fio.rehearsal(options(jobs=MIX), TOOLS)
-    assert tried.argv == ("/usr/bin/fio", "--parse-only", "-")
+    assert tried.argv[:2] == ("/usr/bin/fio", "--parse-only") and tried.argv[-1] == "-"
+    assert "--lat_percentiles=1" in tried.argv, "a fio that does not know what it is given later says so now"
     assert tried.stdin == MIX
+
+
+def test_a_client_that_did_nothing_fails_the_trial():
+    busy = side(10, 10 << 20, 1000, {2_000_000: 10})
+    outputs = {"run@client1": printed(("fio", busy, NOTHING)), "run@client2": printed(("fio", NOTHING, NOTHING))}
+    with pytest.raises(ValueError, match="job fio of fio did no reads on client2"):
+        Fio.parse(options(rw="read"), outputs)
+
+
+@pytest.mark.parametrize("where", ["lat_ns", "clat_ns"])
+def test_what_fio_told_before_it_counted_latencies(where):
+    """Up to 3.17 there is no N, and up to 3.6 the histogram is that of the whole latency beside that of another."""
+    latency: dict[str, object] = {"mean": 2_000_000.0}
+    told = {"total_ios": 10, "io_bytes": 10 << 20, "runtime": 1000, "lat_ns": latency, "clat_ns": {"mean": 1.0}}
+    told[where] = {**told[where], "bins": {"2000000": 9, "5000000": 1}}
+    found = Fio.parse(options(rw="read"), {"run@client1": printed(("fio", told, NOTHING))})
+    assert (found["read_bandwidth"], found["read_latency"], found["read_latency_p99"]) == (10, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("said", "fits"), [("fio-2.21", False), ("fio-3.0", False), ("fio-3.1", True), ("fio-3.33-3", True)]
+)
+def test_a_fio_that_does_not_tell_what_is_measured_is_refused(said, fits):
+    unfit = Fio.unfit(options(rw="read"), replace(TOOLS, help=said))
+    assert (unfit == "") == fits and ("use fio 3.1 or later" in unfit) == (not fits)
+
+
+FOUND = """\
+# as one finds them
+[global]
+directory=/data1
+group_reporting
+size=102404k ; 100Mb+4k
+rw=write
+gtod_reduce=1
+[global-more]
+bs=4k # small
+[job 1]
+readwrite=randread
+[2]
+name=second
+rw=randrw
+rwmixread=100
+[%]
+rw=rw
+rwmixwrite=100
+"""
+
+
+def test_a_job_file_as_it_is_found():
+    found = sections(FOUND)
+    assert [(each.name, each.options["size"], each.options["bs"]) for each in found] == [
+        ("job 1", "102404k", "4k"),
+        ("second", "102404k", "4k"),
+        ("%", "102404k", "4k"),
+    ]
+    names = [metric.name for metric in Fio.metrics(options(jobs=FOUND)) if metric.name.endswith("bandwidth")]
+    assert names == ["job_1_read_bandwidth", "second_read_bandwidth", "job3_write_bandwidth"]
+
+
+def test_what_changes_nothing_is_left_out_and_said():
+    notes = Fio.notes(options(jobs=FOUND))
+    assert [note.partition(" ")[0] for note in notes] == ["directory", "group_reporting", "gtod_reduce"]
+    text = phases(jobs=FOUND)["run"].stdin
+    assert not any(word in text for word in ("directory", "group_reporting", "gtod_reduce"))
+    assert text.count("\n") == FOUND.count("\n") - 3
+    assert Fio.notes(options(jobs=MIX)) == Fio.notes(options(rw="read")) == ()
+
+
+def test_a_jobs_name_in_global_is_nobodys():
+    (only,) = sections("[global]\nname=all\nsize=1m\n[a]\nrw=read\n")
+    assert only.name == "a"

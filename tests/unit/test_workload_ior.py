@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from pliant.workloads.ior import Ior, IorOptions
-from pliant.workloads.model import Phase, Toolbox, Workload
+from pliant.workloads.model import Phase, Running, Toolbox, Workload
 
 DATA = Path(__file__).parent / "data"
 KERNEL = Toolbox(python="/venv/bin/python")
@@ -182,7 +184,7 @@ def test_what_real_ior_printed_gives_both_bandwidths(name):
 def test_log_lines_in_iors_json_do_not_hide_the_bandwidth():
     text = output("ior-4.1-json-stonewall.txt")
     assert "stonewalling pairs accessed" in text["write"]
-    found = Ior.parse(options(operations=["write"]), text)
+    found = Ior.parse(options(operations=["write"], stonewall="5 s"), text)
     assert f'"bwMaxMIB": {found["write_bandwidth"]:.4f}' in text["write"]
 
 
@@ -195,6 +197,76 @@ def test_each_operation_is_read_from_the_job_that_ran_it():
 def test_wrong_data_is_an_error_even_though_ior_reports_a_bandwidth():
     with pytest.raises(ValueError, match=r"read other data than were written.*Incorrect data on read"):
         Ior.parse(options(operations=["read"]), output("ior-4.1-json-wrong-data.txt"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "WARNING: incorrect data on write.",  # 2.10
+        "WARNING: incorrect data on read (256 errors found).",  # up to 3.3: its exit status is a multiple of 256, so 0
+        "WARNING: Incorrect data on read (1 errors found).",  # 4
+        "[1] FAILED comparison of buffer containing 8-byte ints:",
+        "ior WARNING: inconsistent file size by different tasks.",
+        "WARNING: fsync(7) failed",
+        "ior WARNING: fsync() failed, errno 5, Input/output error ",
+        "ior WARNING: cannot use O_DIRECT.",
+        "WARNING: read(5, 0x1, 4096) returned EOF prematurely",
+        "WARNING: Expected aggregate file size       = 33554432.",
+    ],
+)
+def test_what_ior_says_of_a_failure_fails_the_trial_in_each_releases_words(said):
+    for text in (f"{TEXT_3_0}{said}\n", JSON_3_2.replace("]],", f"]],\n{said}\n", 1)):
+        with pytest.raises(ValueError, match=re.escape(said.strip()[-20:])):
+            Ior.parse(options(), {"write": text, "read": ""})
+        with pytest.raises(ValueError):
+            Ior.so_far(options(), {"write": text}, Running("read", 0.0, 1.0), REAL)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "WARNING: Task 1, partial write(), 512 of 1024 bytes at offset 0",
+        "ior WARNING: cannot get platform name, errno 2",
+        'WARNING: The file "x" exists already and will be overwritten',
+        "WARNING: Read bytes is 0, thus, a read test will actually just open/close",
+    ],
+)
+def test_a_warning_that_is_of_no_concern_to_the_data_fails_nothing(said):
+    assert Ior.parse(options(), {"all": f"{said}\n{TEXT_3_0}"})["write_bandwidth"] == 12.5
+
+
+def test_what_a_stonewall_left_out_is_no_failure():
+    text = f"WARNING: Expected aggregate file size       = 4.\n{TEXT_3_0}"
+    assert Ior.parse(options(stonewall="5 s"), {"all": text})["write_bandwidth"] == 12.5
+
+
+NEW = "--posix.odirect"
+NEW = "--posix.odirect"
+HELP_3_0 = " -B    useO_DIRECT -- uses O_DIRECT for POSIX, bypassing I/O buffers"
+HELP_3_2 = f"{HELP_3_0}\n  -O summaryFormat=[default,JSON,CSV]\n  -O stoneWallingStatusFile=FILE\n"
+HELP_4_0 = HELP_3_2.replace(HELP_3_0, "  --posix.odirect  Direct I/O Mode")
+
+
+@pytest.mark.parametrize(
+    ("said", "direct", "form"),
+    [
+        (HELP_3_0, "-B", False),
+        (HELP_3_2, "-B", True),
+        (HELP_4_0, NEW, True),
+        ("", NEW, True),
+    ],
+)
+def test_a_real_ior_is_told_in_its_own_releases_words(said, direct, form):
+    words = phases(replace(REAL, help=said), direct_io=True)[0].argv
+    assert direct in words and not {"-B", "--posix.odirect"} - {direct} & set(words)
+    assert ("summaryFormat=JSON" in words) == form
+
+
+def test_what_an_old_ior_cannot_do_is_said_before():
+    old = replace(REAL, help=HELP_3_0)
+    assert "use IOR 3.2 or later" in Ior.unfit(options(stonewall="5 s"), old)
+    assert "compares what it reads only with itself" in Ior.unfit(options(data_check=True), old)
+    assert Ior.unfit(options(), old) == Ior.unfit(options(stonewall="5 s"), replace(REAL, help=HELP_4_0)) == ""
 
 
 @pytest.mark.parametrize("value", ["0.0000", "nan", '"inf"', "-3.5", "abc"])

@@ -14,6 +14,7 @@ from pliant.analysis.faults import FaultReport, fault_reports
 from pliant.analysis.limits import PhaseLimits, phase_limits, phase_of
 from pliant.analysis.provenance import provenance
 from pliant.analysis.words import join, metric_title, place, plural
+from pliant.errors import UserError
 from pliant.proportions import rescaled
 from pliant.results.run_info import RunInfo
 from pliant.results.store import Store
@@ -35,7 +36,7 @@ from pliant.telemetry.disturbance import covariates
 from pliant.telemetry.limiting import Limit
 from pliant.trial import Trial
 from pliant.units import format_duration
-from pliant.workloads.model import Metric
+from pliant.workloads.model import Metric, asked_for
 
 Values = Mapping[float, Sequence[float]]
 Measured = tuple[Trial, float]
@@ -88,6 +89,24 @@ class Analysis:
     def headline(self) -> str:
         """The verdict on the file system in one sentence."""
         return _headline(self)
+
+    @property
+    def by_workload(self) -> Mapping[str, float]:
+        """Workload -> the largest ratio at which every metric of it that is asked for is shown to hold."""
+        ratios = {w: recommended_ratio([v for v in self.plain if v.workload == w]) for w in self.info.metrics}
+        return {workload: ratio for workload, ratio in ratios.items() if ratio is not None}
+
+    @property
+    def each_workload(self) -> str:
+        """How far each workload folds by itself, in a sentence; empty where that says nothing new."""
+        ratios = self.by_workload
+        if len(ratios) < 2 or all(ratio == self.recommended for ratio in ratios.values()):
+            return ""
+        said = [
+            f"{workload} folds to ratio {ratio:.3g}" if ratio > BASELINE else f"{workload} is not shown to fold"
+            for workload, ratio in ratios.items()
+        ]
+        return f"By itself, {join(said)}."
 
     @property
     def beyond(self) -> str:
@@ -186,6 +205,7 @@ class Analysis:
         """What `verdict.json` says of this file system."""
         return {
             "headline": f"{self.headline} {self.beyond}".rstrip(),
+            "recommended": {"all": self.recommended, "workloads": dict(self.by_workload)},
             "verdicts": [self._verdict_json(v) for v in self.verdicts],
             "savings": self.savings.to_json() | {"search": self.saved and self.saved.to_json()},
             "faults": [report.to_json() for report in self.faults],
@@ -235,13 +255,26 @@ class RunAnalysis:
 
 
 def plain(info: RunInfo, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    """Those of the verdicts that are on workloads without faults."""
-    return tuple(verdict for verdict in verdicts if verdict.workload not in info.faults)
+    """Those of the verdicts that decide how far a file system folds: on the metrics that are asked for, of workloads
+    without faults."""
+    return tuple(
+        verdict
+        for verdict in verdicts
+        if verdict.workload not in info.faults and asked_for(info.asked, verdict.workload, verdict.metric.name)
+    )
 
 
-def analyse(store: Store) -> RunAnalysis:
-    """Judge a run from what its store holds, and from nothing else."""
+def analyse(store: Store, workloads: Sequence[str] = (), metrics: Sequence[str] = ()) -> RunAnalysis:
+    """Judge a run from what its store holds, and from nothing else; of these workloads and metrics alone, if there are
+    any. UserError if the run has none of them."""
     infos, trials = store.infos(), store.trials()
+    if workloads or metrics:
+        known = {f"{workload}.{metric.name}" for workload, many in infos[0].metrics.items() for metric in many}
+        infos = tuple(info.of(workloads, metrics) for info in infos)
+        if not infos[0].metrics:
+            wanted = ", ".join((*workloads, *metrics))
+            raise UserError(f"the run has no metric of {wanted}; it has {', '.join(sorted(known))}")
+        trials = [trial for trial in trials if trial.workload in infos[0].metrics]
     parts = tuple(_analyse(info, [trial for trial in trials if info.has(trial)], store) for info in infos)
     if len(parts) == 1:
         return RunAnalysis(parts, None)
@@ -254,7 +287,7 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     values = {key: {ratio: each.values.get(ratio, ()) for ratio in sorted(info.hosts)} for key, each in series.items()}
     verdicts = tuple(judge(each) for each in series.values())
     ratio = recommended_ratio(plain(info, verdicts))
-    workloads = [workload for workload in info.metrics if workload not in info.faults]
+    workloads = list(dict.fromkeys(verdict.workload for verdict in plain(info, verdicts)))
     faults = fault_reports(info, trials, values)
     economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores)
     lost = [problem for report in faults for problem in report.problems]
@@ -369,14 +402,14 @@ def _headline(analysis: Analysis) -> str:
     hosts, tolerated = analysis.info.hosts, tolerance(analysis.info.max_loss, analysis.info.indifference)
     if ratio is None:
         return f"Nothing can be said about {name} yet: the baseline has no done trial."
-    one = len(verdicts) == 1
+    one, asked = len(verdicts) == 1, " asked for" if analysis.info.asked else ""
     if ratio > BASELINE:
         full = f" instead of {hosts[BASELINE]}"
         text = f"{name} folds to ratio {ratio:.3g}: on {plural(hosts[ratio], 'host')}{full}, "
-        every = "its metric is" if one else f"all of its {len(verdicts)} metrics are"
+        every = f"its metric{asked} is" if one else f"all of its {len(verdicts)} metrics{asked} are"
         text += f"{every} shown to stay within {tolerated} of the baseline."
     else:
-        every = "is its metric" if one else f"are all of its {len(verdicts)} metrics"
+        every = f"is its metric{asked}" if one else f"are all of its {len(verdicts)} metrics{asked}"
         text = f"{name} is not shown to fold: at no folded ratio {every} shown to stay within {tolerated}"
         text += " of the baseline."
     return text

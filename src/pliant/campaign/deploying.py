@@ -25,7 +25,6 @@ def bring_up(
     `run` is the directory of the run that it is for, by which it is found if the run is killed.
     """
     study = prepared.study
-    programs = {tools.program for tools in prepared.tools.values() if tools.program}
     cluster = Cluster.deploy(
         Emulated(),
         study.composition,
@@ -33,7 +32,7 @@ def bring_up(
         study.placements[ratio],
         disk_bytes=study.platform.host.disk_size,
         title=study.name,
-        programs=sorted(programs | {mpi.mpiexec for mpi in prepared.mpi.values()}),
+        programs=sorted(prepared.programs),
         keep=keep,
         run="" if run is None else str(run.resolve()),
         logs=logs,

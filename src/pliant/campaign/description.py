@@ -64,6 +64,7 @@ def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
         placements=placements,
         power=study.power_model,
         filesystem_options=study.options.model_dump(mode="json"),
+        asked=study.fold.metrics,
         scale=prepared.scale,
         like=study.platform.host.like or "",
         real_figures=prepared.real_figures,

@@ -22,9 +22,9 @@ from pliant.results.artefacts import file_digest
 from pliant.statistics.search import Todo
 from pliant.study.model import LabelledWorkload
 
-MEASURING = 5
+MEASURING = 6
 """Raised whenever the same trial could give other numbers than before because pliant itself measures otherwise: then
-nothing that was measured before is taken for it. tests/unit/test_determined.py watches over the sources."""
+nothing that was measured before is taken for it. tests/unit/test_determinants.py watches over the sources."""
 
 _OF_COMPOSITION = ("filesystem", "roles", "nodes", "steps", "mount", "files", "identities", "unmount", "clean")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from pliant.campaign.calm import Calm
 from pliant.campaign.preparation import Prepared
@@ -21,13 +22,22 @@ from pliant.study.model import LabelledWorkload
 from pliant.telemetry import disturbance
 from pliant.telemetry.samples import Promise, Windows, read
 from pliant.telemetry.stalls import stalled_s, starved
-from pliant.telemetry.usage import FEWEST, usage
+from pliant.telemetry.usage import FEWEST, usage, without_memory
 from pliant.trial import Trial, TrialState
 from pliant.units import format_size
 from pliant.workloads.model import Phase, Running, SoFar, begun, output_name, windows
 
+_Read = TypeVar("_Read")
+
 _PROOF = ".pliant-proof"
 _PROOF_FILES = 4
+
+
+class HostCpu(NamedTuple):
+    """The CPU seconds that each host has used up to a moment of the monotonic clock."""
+
+    at_s: float
+    used_s: Mapping[str, float]
 
 
 @dataclass
@@ -41,6 +51,29 @@ class Course:
     outputs: dict[str, str] = field(default_factory=dict)
     running: Running = field(default_factory=lambda: Running("", 0.0, 0.0))
     cut: CutShort | None = None
+    limited: HostCpu | None = None
+    """Of hosts that are limited: what they had used when they began to be."""
+    limited_s: float = 0.0
+    """For how long they were limited, up to the last time that this ended, ..."""
+    used_s: dict[str, float] = field(default_factory=dict)
+    """... and the CPU seconds that each used in it."""
+
+    def begin(self, now: HostCpu) -> None:
+        """Hosts are limited from now on."""
+        self.limited = now
+
+    def end(self, now: HostCpu) -> None:
+        """Hosts are limited no longer, if they were."""
+        if self.limited is not None:
+            self.limited_s += now.at_s - self.limited.at_s
+            before = self.limited.used_s
+            self.used_s = {host: self.used_s.get(host, 0.0) + used - before[host] for host, used in now.used_s.items()}
+            self.limited = None
+
+    def host_cpu_s(self, length_s: float) -> dict[str, float]:
+        """The CPU seconds that each host uses in `length_s` seconds as it did while it was limited; empty if no host
+        was. What starts and ends without limits takes more, and would show hosts busier than they can be."""
+        return {host: used / self.limited_s * length_s for host, used in self.used_s.items()} if self.limited_s else {}
 
 
 @dataclass(frozen=True)
@@ -61,8 +94,9 @@ class Measurement:
     def measure(self, trial: Trial, target: Path) -> Trial:
         """Fold, clean, limit, run the phases, and read the metrics. Limits are off again afterwards.
 
-        A trial that is stopped is `censored` if it shows something. One in which a host's memory ran out has failed,
-        whatever it came to: what the kernel kills is no part of the file system any more.
+        A trial that is stopped is `censored` if it shows something. So is a folded one in which a host's memory ran
+        out, whatever it came to: what the kernel kills is no part of the file system any more, and so many nodes do not
+        fit on a host. At the baseline it has failed.
         """
         cluster, study = self.cluster, self.prepared.study
         target.mkdir(parents=True)
@@ -71,12 +105,28 @@ class Measurement:
         killed = cluster.deployment.out_of_memory()
         try:
             trial = self._measure(trial, target)
-        except (TrialError, CommandFailed) as error:
+        except (TrialError, CommandFailed, ValueError) as error:
             if why := cluster.ran_out(killed):
-                raise TrialError(f"{why} ({error})") from error
+                return self._ran_out(trial, f"{why} ({error})", cluster.killed(killed))
             raise
         why = cluster.ran_out(killed)
-        return replace(trial, state="failed", reason=why) if why else trial
+        return self._ran_out(trial, why, cluster.killed(killed)) if why else trial
+
+    def _ran_out(self, trial: Trial, why: str, killed: Mapping[str, int]) -> Trial:
+        """A trial in which hosts' memory ran out, so that processes of these nodes were killed."""
+        bounds = self.patience.all_lost()
+        if not bounds:
+            return replace(trial, state="failed", reason=why, metrics={})
+        workload, placement = self.prepared.study.workload(trial.workload), self.prepared.study.placements[trial.ratio]
+        roles = {node.name: node.role for node in self.prepared.study.nodes}
+        hosts: dict[str, dict[str, float]] = {}
+        for host, nodes in zip(placement.host_names, placement.hosts, strict=True):
+            for node in filter(killed.__contains__, nodes):
+                by_role = hosts.setdefault(host, {})
+                by_role[roles[node]] = by_role.get(roles[node], 0.0) + killed[node]
+        phases = dict.fromkeys(metric.phase for metric in workload.driver.metrics(workload.options))
+        used = without_memory(phases, hosts)
+        return replace(trial, state="censored", reason=why, metrics={}, bounds=bounds, usage=used.to_json())
 
     def _measure(self, trial: Trial, target: Path) -> Trial:
         """The same on the cluster as it is folded."""
@@ -93,10 +143,10 @@ class Measurement:
         outcome: Outcome | None = None
         try:
             with cluster.deployment.telemetry(sampled):
-                before, began = cluster.deployment.host_cpu_s(), time.monotonic()
+                began = time.monotonic()
                 failed = self._run(cluster, target, trial, course, injection)
                 duration_s = time.monotonic() - began
-                after = cluster.deployment.host_cpu_s()
+                course.end(self._host_cpu())
                 if injection is not None:
                     injection.end()
             if injection is not None:
@@ -108,7 +158,7 @@ class Measurement:
             cluster.keep_logs(target / "logs", logs)
         witnesses = witnesses if course.cut is None else ()  # what was cut short may leave nothing that can be read
         self._check(witnesses, trial, "after")
-        used = {host: after[host] - before[host] for host in list(after)[: trial.hosts]}
+        used = dict(list(course.host_cpu_s(duration_s).items())[: trial.hosts])
         trial = replace(trial, duration_s=duration_s, host_cpu_s=used, proved=(*trial.proved, *_of_data(witnesses)))
         if injection is not None and outcome is not None:
             trial = self._told(trial, injection, outcome, sampled)
@@ -116,7 +166,7 @@ class Measurement:
             return replace(trial, state="failed", reason=f"through the fault the workload failed: {failed}")
         if course.cut is not None:
             return self._stopped(trial, course, course.cut, sampled)
-        metrics = workload.driver.parse(workload.options, course.outputs)
+        metrics = _read(workload, lambda: workload.driver.parse(workload.options, course.outputs))
         trial, reason, hungry = self._judged(replace(trial, metrics=metrics), sampled, course)
         state: TrialState = "invalid" if reason else "done"
         if outcome is not None and not outcome.intact:
@@ -193,7 +243,8 @@ class Measurement:
         told: Callable[..., SoFar] | None = getattr(workload.driver, "so_far", None)
         if told is None:
             return SoFar()
-        return told(workload.options, course.outputs, course.running, self.prepared.tools[trial.workload])
+        tools = self.prepared.tools[trial.workload]
+        return _read(workload, lambda: told(workload.options, course.outputs, course.running, tools))
 
     def _watch(self, trial: Trial, course: Course, phase: Phase) -> Watch:
         """What looks at a phase that runs, and says when nothing more is to be waited for."""
@@ -251,7 +302,7 @@ class Measurement:
             self.doing(phase.name)
             if phase.drop_caches:
                 cluster.drop_caches()
-            self._limit(not phase.waits)
+            self._limit(not phase.waits, course)
             with cluster.undisturbed():
                 try:
                     timeout_s = max(1.0, until - time.monotonic())
@@ -269,12 +320,19 @@ class Measurement:
             if course.cut is not None:
                 return
 
-    def _limit(self, on: bool) -> None:
+    def _host_cpu(self) -> HostCpu:
+        return HostCpu(time.monotonic(), self.cluster.deployment.host_cpu_s())
+
+    def _limit(self, on: bool, course: Course) -> None:
         """Put the limits on, and wait until the machine is calm; or take them off."""
-        if on != self.cluster.deployment.limited:
-            self.cluster.limit(on)
-            if on:
-                self.calm.wait(self.cluster.deployment.withheld_s)
+        if on == self.cluster.deployment.limited:
+            return
+        if not on:
+            course.end(self._host_cpu())
+        self.cluster.limit(on)
+        if on:
+            self.calm.wait(self.cluster.deployment.withheld_s)
+            course.begin(self._host_cpu())
 
     def _phase(
         self, cluster: Cluster, phase: Phase, trial: Trial, timeout_s: float, course: Course
@@ -293,12 +351,12 @@ class Measurement:
         ended_s: list[float] = []
 
         def ready() -> None:
-            self._limit(True)
+            self._limit(True, course)
             course.running = Running(phase.name, now_s := time.monotonic(), now_s)
 
         def over() -> None:
             ended_s.append(time.monotonic())
-            self._limit(False)
+            self._limit(False, course)
 
         job = cluster.mpi(
             self.prepared.mpi[trial.workload],
@@ -310,6 +368,18 @@ class Measurement:
             gate=Gate(ready, over) if phase.waits else None,
         )
         return {phase.name: job}, (course.running.began_s, ended_s[0] if ended_s else time.monotonic())
+
+
+def _read(workload: LabelledWorkload, read: Callable[[], _Read]) -> _Read:
+    """What a driver makes of what programs printed. TrialError where it did not expect that, whatever it raises:
+    programs of all releases, and other people's, are no reason to end a run."""
+    try:
+        return read()
+    except ValueError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise TrialError(f"what {workload.driver.name} printed cannot be read ({said}); see its .out files") from error
 
 
 def _of_data(witnesses: Sequence[Witness]) -> tuple[str, ...]:

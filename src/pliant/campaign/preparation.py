@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+from pydantic import BaseModel
 
 from pliant.cluster import mpi as mpi_
 from pliant.composition.faults import Fault
@@ -14,6 +16,8 @@ from pliant.errors import UserError
 from pliant.machine import facts
 from pliant.platforms.budget import fullest, host_figures, overdrawn, promises, width
 from pliant.platforms.interface import CommandFailed, HostFigures, run
+from pliant.platforms.programs import elsewhere
+from pliant.platforms.tryout import lacking
 from pliant.proportions import Host
 from pliant.statistics.adaptive import Adaptive, Question
 from pliant.statistics.bandwidth_bound import client_rate, expected_break
@@ -21,7 +25,7 @@ from pliant.statistics.search import Schedule, Search, Within, schedule
 from pliant.study.faults import chosen
 from pliant.study.model import LabelledWorkload, Study
 from pliant.study.problems import Problem, StudyError
-from pliant.workloads.model import Phase, Toolbox
+from pliant.workloads.model import Metric, Phase, Toolbox, asked_for
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class Prepared:
     def all_of_it(self) -> Study:
         """The study with all of its file systems."""
         return self.whole or self.study
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs of this machine that workloads run in nodes, or are started by, by their paths."""
+        named = [each for workload in self.study.workloads for each in programs_of(workload)]
+        own = [tools.program for tools in self.tools.values() if tools.program]
+        found = [*own, *filter(None, map(facts.which, named)), *(mpi.mpiexec for mpi in self.mpi.values())]
+        return tuple(dict.fromkeys(found))
 
     @property
     def program_versions(self) -> dict[str, str]:
@@ -136,7 +148,7 @@ def search_of(prepared: Sequence[Prepared]) -> Search:
     if about.adaptive and study.ratios[1:]:
         search = Adaptive(
             Question(
-                metrics={w.label: w.driver.metrics(w.options) for w in study.workloads if not w.faults},
+                metrics=_asked(study),
                 ratios=study.ratios,
                 filesystems=labels,
                 max_loss=fold.max_loss,
@@ -150,6 +162,15 @@ def search_of(prepared: Sequence[Prepared]) -> Search:
     else:
         search = Schedule(schedule(study.labels, study.ratios, about.fixed, about.seed, labels))
     return Within(search, about.budget_trials, about.budget_s)
+
+
+def _asked(study: Study) -> dict[str, tuple[Metric, ...]]:
+    """The metrics of each workload without faults that decide how far it folds."""
+    return {
+        w.label: tuple(m for m in w.driver.metrics(w.options) if asked_for(study.fold.metrics, w.label, m.name))
+        for w in study.workloads
+        if not w.faults
+    }
 
 
 def _host(figures: HostFigures) -> Host:
@@ -191,13 +212,26 @@ def _prepare(study: Study, machine: facts.Facts) -> Prepared:
     _need_kernel(study)
     _need_programs(study)
     clients = tuple(node.name for node in study.composition.clients)
-    tools = {w.label: Toolbox(python=sys.executable, program=_program(w), clients=clients) for w in study.workloads}
+    tools = {workload.label: _tools(workload, clients) for workload in study.workloads}
     versions = facts.package_versions(study.composition.packages)
     prepared = Prepared(study, figures, machine, tools, {}, _warnings(study, figures, machine), scale, versions)
     for workload in study.workloads:
         _rehearse(workload, tools[workload.label])
     mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
     return replace(prepared, mpi=mpis)
+
+
+def try_programs(prepared: Sequence[Prepared]) -> None:
+    """See in a node that the programs which lie elsewhere than the machine's own have there what they need. Touches
+    nothing where there are none; needs root. Raises UserError, and what making a node does."""
+    programs = elsewhere(tuple(dict.fromkeys(program for each in prepared for program in each.programs)))
+    environment = {
+        name: value for each in prepared for mpi in each.mpi.values() for name, value in mpi.environment.items()
+    }
+    missing = lacking(programs, environment) if programs else {}
+    if missing:
+        said = "; ".join(f"{program}: {why}" for program, why in missing.items())
+        raise UserError(f"in nodes, which see copies of this machine's disks, programs lack what they need: {said}")
 
 
 def _need_kernel(study: Study) -> None:
@@ -208,6 +242,13 @@ def _need_kernel(study: Study) -> None:
             f"{study.filesystem.kind} requires {' and '.join(unknown)} of the kernel, which this machine's has not: "
             f"{facts.loading(unknown)}"
         )
+    for name, wanted in composition.kernel_limits.items():
+        most, used = facts.kernel_limit(name)
+        if most is not None and wanted > most - used:
+            raise UserError(
+                f"the nodes of {study.filesystem.kind} take {wanted} of {name}, of which this machine's kernel has "
+                f"{most} for all, and {used} are taken: sysctl -w {name}={used + 2 * wanted}"
+            )
     for role in composition.one_per_kernel:
         if study.filesystem.roles.get(role, 0) > 1:
             raise UserError(
@@ -260,6 +301,18 @@ def _mpi(prepared: Prepared, label: str) -> mpi_.Mpi | None:
     return found[0] if found else None
 
 
+def _tools(workload: LabelledWorkload, clients: tuple[str, ...]) -> Toolbox:
+    """What a workload has to work with; UserError if its real program cannot do what the study wants."""
+    program, unfit = _program(workload), getattr(workload.driver, "unfit", None)
+    if program is None or unfit is None:
+        return Toolbox(python=sys.executable, program=program, clients=clients)
+    said = facts.said((program, *getattr(workload.driver, "asks", ())))
+    tools = Toolbox(sys.executable, program, clients, said)
+    if why := unfit(workload.options, tools):
+        raise UserError(f"workload {workload.label}: {program}: {why}")
+    return tools
+
+
 def _program(workload: LabelledWorkload) -> str | None:
     """The real benchmark that a workload names or that is on the user's PATH; None for the built-in kernel."""
     named: str | None = getattr(workload.options, "program", None)
@@ -283,7 +336,10 @@ def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple
         found.append(
             "with one repetition there are no intervals, so every ratio stays undecided; repetitions = 3 or more"
         )
+    found += [f"{label} is not run, as fold.metrics asks for none of its metrics" for label in study.left_out]
     for workload in study.workloads:
         faults = chosen(workload.faults, study.nodes, study.about.seed)
-        found += [f"{workload.label}: {sentence}" for sentence in fault_warnings(faults, study.composition)]
+        notes: Callable[[BaseModel], Sequence[str]] = getattr(workload.driver, "notes", lambda options: ())
+        said = (*notes(workload.options), *fault_warnings(faults, study.composition))
+        found += [f"{workload.label}: {sentence}" for sentence in said]
     return tuple(found)

@@ -33,8 +33,8 @@ SPENT = "spent_s"
 PLAN = "plan"
 """The document of the trials that are `left`, as far as it is known, and of those that were `skipped`."""
 _HALF_MADE = f".{DATABASE}.new"
-_HARMLESS = ("study.description", "study.budget", "power")
-"""Keys of a study that may change while its run is interrupted: no trial depends on them, nor which are needed."""
+_HARMLESS = ("study.description", "study.budget", "power", "fold.metrics")
+"""Keys of a study that may change while its run is interrupted: no trial depends on them."""
 
 RunState = Literal["running", "interrupted", "complete"]
 

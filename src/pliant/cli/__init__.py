@@ -71,6 +71,12 @@ def cli() -> None:
     pliant deploys one on emulated hosts of this machine, packs its nodes on fewer and fewer of them, measures with IOR
     and mdtest, and says up to which folding ratio the loss stays tolerable.
     """
+    if os.environ.get("PLIANT_STATE"):
+        from pliant.errors import UserError
+        from pliant.platforms.here import unusable
+
+        if why := unusable():
+            raise UserError(why)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,14 +27,20 @@ if TYPE_CHECKING:
     "--deployment", type=click.Path(path_type=Path), help="Only see whether a deployment file of nxc is of it."
 )
 def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> None:
-    """Check STUDY, a study file, and show what it would do: placements, promises, trials. Touches nothing."""
-    from pliant.campaign.preparation import prepare
+    """Check STUDY, a study file, and show what it would do: placements, promises, trials. Touches nothing.
+
+    Programs that lie elsewhere than this machine's own, a home on NFS, say, are looked for in a node that is made for
+    that and removed again, if this is called as root.
+    """
+    from pliant.campaign.preparation import prepare, try_programs
     from pliant.study.reading import load
 
     if deployment is not None:
         _compare(load(study), deployment)
         return
     prepared = prepare(load(study))
+    if os.geteuid() == 0:
+        try_programs(prepared)
     if as_json:
         documents = [_document(each) for each in prepared]
         whole = {"study": documents[0]["study"], "trials": documents[0]["trials"], "filesystems": documents}

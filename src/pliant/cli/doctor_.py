@@ -58,6 +58,7 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     from pathlib import Path
 
     from pliant.machine import facts
+    from pliant.platforms.tryout import try_a_node
     from pliant.study import registry
     from pliant.units import format_size
 
@@ -85,6 +86,12 @@ def _findings() -> list[tuple[str, bool, str, bool]]:
     found.append(("tmux", tmux is not None, tmux or "for `connect` to several nodes: apt-get install tmux", False))
     mpiexec = Path(sys.executable).parent / "mpiexec"
     found.append(("mpiexec", mpiexec.exists(), str(mpiexec) if mpiexec.exists() else "pip install mpich", True))
+    if machine.root and all(ok for _, ok, _, needed in found if needed):
+        tried = try_a_node()
+        good = f"made, limited, used and removed in {tried.took_s:.1f} s"
+        found.append(
+            ("a node, tried", not tried.failed, f"{tried.failed}: {tried.said}" if tried.failed else good, True)
+        )
     for name in registry.filesystem_names():
         driver = registry.filesystem(name)
         found.append((f"file system {name}", *_usable(driver), False))

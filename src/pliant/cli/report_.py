@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pliant.cli.common import written
+
+if TYPE_CHECKING:
+    from pliant.report.writing import RunAnalysis
 
 FORMATS = ("html", "markdown", "latex", "json")
 
@@ -18,12 +22,23 @@ FORMATS = ("html", "markdown", "latex", "json")
 @click.option(
     "--figures", is_flag=True, help="Also every figure as SVG, PDF and PNG, for a column and a page of a paper."
 )
+@click.option("--workload", "workloads", multiple=True, help="Only this workload; may be given again.")
+@click.option("--metric", "metrics", multiple=True, help='Only this metric, e.g. "*_bandwidth"; may be given again.')
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def command(run: Path, kind: str | None, output: Path | None, figures: bool, as_json: bool) -> None:
+def command(
+    run: Path,
+    kind: str | None,
+    output: Path | None,
+    figures: bool,
+    workloads: tuple[str, ...],
+    metrics: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Judge RUN, the directory of a run (also an interrupted one), and write its report there.
 
     Writes verdict.json, trials.csv and report.html, and figures/ if asked for or if there is one of an earlier report.
-    With --format only that is written, and nothing in RUN.
+    With --format only that is written, and nothing in RUN. --metric and --workload ask how far the file system folds by
+    these alone; that is shown, or written in the --format, and nothing in RUN either.
     """
     from pliant.cli.run_ import show
     from pliant.errors import UserError
@@ -34,23 +49,36 @@ def command(run: Path, kind: str | None, output: Path | None, figures: bool, as_
     if kind is not None and figures:
         raise UserError("--figures writes into the run, --format only what it names; give one of them")
     if kind is not None:
-        written(_text(run, kind), output)
+        written(_text(run, kind, workloads, metrics), output)
     elif output is not None:
         raise UserError(
             "--output needs --format: html, markdown, latex or json; without it all is written into the run"
         )
+    elif workloads or metrics:
+        if figures:
+            raise UserError("--figures writes all of a run's; leave out --metric and --workload")
+        from pliant.report.terminal import said
+
+        said(_judged(run, workloads, metrics))
     else:
         show(run, figures=figures)
 
 
-def _text(run: Path, kind: str) -> str:
-    """A run's report in one format."""
-    from pliant.report.html import render
-    from pliant.report.writing import analyse, verdict_json
+def _judged(run: Path, workloads: tuple[str, ...], metrics: tuple[str, ...]) -> RunAnalysis:
+    """A run, judged by these alone if there are any."""
+    from pliant.report.writing import analyse
     from pliant.results.store import Store
 
     with Store.open(run) as store:
-        judged = analyse(store)
+        return analyse(store, workloads, metrics)
+
+
+def _text(run: Path, kind: str, workloads: tuple[str, ...], metrics: tuple[str, ...]) -> str:
+    """A run's report in one format."""
+    from pliant.report.html import render
+    from pliant.report.writing import verdict_json
+
+    judged = _judged(run, workloads, metrics)
     if kind == "html":
         return render(judged)
     if kind == "json":

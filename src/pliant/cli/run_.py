@@ -67,7 +67,7 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
     from pliant.campaign import engine, rundir
     from pliant.campaign.last_breaks import last_breaks
     from pliant.campaign.opening import unfinished
-    from pliant.campaign.preparation import prepare
+    from pliant.campaign.preparation import prepare, try_programs
     from pliant.cli.display import display
     from pliant.errors import PliantError
     from pliant.results.artefacts import Artefacts, place
@@ -83,6 +83,7 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
         for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
             told.note(f"note: {warning}")
         try:
+            try_programs(prepared)
             engine.run(prepared, directory, told, store, workflow=workflow, fresh=fresh)
         except (KeyboardInterrupt, PliantError):
             if _measured(directory):

@@ -166,13 +166,17 @@ class Cluster:
                 raise OutOfMemory(f"{why} ({error})") from error
             raise
 
+    def killed(self, before: Mapping[str, int]) -> dict[str, int]:
+        """How many processes of nodes were killed since then, of those that had any."""
+        now = self.deployment.out_of_memory()
+        return {node: more for node, count in now.items() if (more := count - before.get(node, 0)) > 0}
+
     def ran_out(self, before: Mapping[str, int] = MappingProxyType({})) -> str:
         """Which host's memory ran out, so that the kernel killed processes there, in a sentence; "" if none did.
 
         `before` is how many of each node had been killed until then (`Deployment.out_of_memory`).
         """
-        now = self.deployment.out_of_memory()
-        killed = [node for node, count in now.items() if count > before.get(node, 0)]
+        killed = list(self.killed(before))
         if not killed:
             return ""
         host = self.deployment.placed[killed[0]]

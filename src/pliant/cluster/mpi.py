@@ -25,6 +25,9 @@ _LIBRARIES: tuple[tuple[str, Flavour], ...] = (
 )
 """Shared libraries by which a program tells its MPI: the MPICH ABI initiative's, Debian's MPICH, Open MPI 2 to 5."""
 
+_NAMES = ("mpiexec", "mpirun", "mpiexec.mpich", "mpiexec.hydra", "mpiexec.openmpi", "mpirun.openmpi")
+"""What it is called on PATH; where several MPIs are installed (Debian), the first two are of one of them only."""
+
 _REMEDY = 'name its mpiexec in the study: [mpi] mpiexec = "/path/mpiexec"'
 
 
@@ -39,8 +42,9 @@ class Mpi:
 
     def launch(self, shell: RemoteShell, hosts: Sequence[str], ranks_per_host: int, argv: Sequence[str]) -> list[str]:
         """The command, to be run on the switch, that runs `argv` in every host."""
-        # Both quote for a shell, which the program gives them on request; Hydra asks by itself.
-        launcher = shell.program if self.flavour == "mpich" else f"{shell.program} -x"
+        # Both quote for a shell, which the program gives them on request; Hydra asks by itself. Open MPI's daemons look
+        # for the first word in their nodes, although they start nothing with it, and end if it is not there.
+        launcher = shell.program if self.flavour == "mpich" else f"/bin/sh {shell.program} -x"
         wiring = Wiring(head_interface=shell.interface, node_interface="eth0", network=shell.network)
         return launch_argv(self.flavour, self.mpiexec, launcher, hosts, wiring, ranks_per_host, argv)
 
@@ -57,7 +61,7 @@ def find(asked: str | None, program: str | None) -> Mpi:
     beside = [str(Path(program).resolve().parent / "mpiexec")]
     if library is not None:
         beside.append(str(library.parent.parent / "bin" / "mpiexec"))
-    candidates = [asked] if asked else [*beside, shutil.which("mpiexec"), shutil.which("mpirun")]
+    candidates = [asked] if asked else [*beside, *map(shutil.which, _NAMES)]
     for candidate in filter(None, candidates):
         if asked or os.access(candidate, os.X_OK):
             try:
@@ -96,6 +100,8 @@ def _described(mpiexec: str) -> Mpi:
         raise UserError(f"{mpiexec}: {error}") from error
     except ValueError as error:
         raise UserError(f"{mpiexec}: {error}") from error
+    if flavour == "mpich":
+        libraries["HYDRA_LAUNCHER_AUTOFORK"] = "0"  # every rank through the launcher, whatever its node is called
     number = re.search(r"(?:Version:|\(Open ?\w+\)) +(\d\S*)", said)
     name = "MPICH" if flavour == "mpich" else "Open MPI"
     return Mpi(flavour, mpiexec, f"{name} {number[1]}" if number else name, libraries)

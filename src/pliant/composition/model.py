@@ -204,6 +204,8 @@ class Composition:
     """File systems that the machine's kernel must have: "fuse"."""
     one_per_kernel: tuple[str, ...] = ()
     """Roles of which one kernel can carry a single node."""
+    kernel_limits: Mapping[str, int] = field(default_factory=dict)
+    """What all nodes together take of something that a kernel has only so much of, by the sysctl that says how much."""
     nixos: NixOS | None = None
     """What NixOS has of it; None if it is not known how to run it there."""
     spare: Mapping[str, int] = field(default_factory=dict)

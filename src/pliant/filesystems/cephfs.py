@@ -12,10 +12,11 @@ import struct
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from pliant.composition.identity import derive, uuid
 from pliant.composition.model import Command, Composition, File, Identity, NixOS, Node, Role, Setting, Step
+from pliant.composition.settings import BY_NAME, Truth, named
 from pliant.units import Size
 
 MOUNT = "/mnt/dfs"
@@ -25,8 +26,19 @@ FILESYSTEM = "pliant"
 _CONFIG, _KEYRING = "/etc/ceph/ceph.conf", "/etc/ceph/keyring"
 _LEAST_DISK = 2**30
 
-_Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
-_Value = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .,:%_-]*$", max_length=128)]
+_Option = Annotated[
+    str,
+    named(r"[a-z][a-z0-9_ -]{0,79}", "osd_heartbeat_grace"),
+    AfterValidator(lambda name: re.sub("[ -]", "_", name)),  # Ceph takes all three for the same
+]
+_OWN = frozenset(
+    (
+        *("fsid", "mon_host", "mon_initial_members", "keyring", "mon_data", "osd_data", "osd_memory_target"),
+        *(f"auth_{who}_required" for who in ("cluster", "service", "client")),
+    )
+)
+_AIO_OF_OSD = 2048
+"""Asynchronous requests that an OSD reserves (twice bdev_aio_max_queue_depth): fs.aio-nr grows by it."""
 _POOL = re.compile(r"replicate +(\d+)|erasure +(\d+) *\+ *(\d+)", re.ASCII)
 
 
@@ -46,8 +58,17 @@ class CephOptions(BaseModel):
     """Memory that an OSD tries to keep within; Ceph's own default is 4 GiB."""
     active_metadata: int = Field(1, ge=1, le=64, examples=[1])
     """Metadata servers that share the work; all others stand by."""
-    settings: dict[_Key, _Value] = Field(default_factory=dict)
+    settings: Annotated[dict[_Option, Truth], BY_NAME] = Field(
+        default_factory=dict, examples=[{"osd_heartbeat_grace": 20}]
+    )
     """Any other settings, as in the section [global] of ceph.conf."""
+
+    @field_validator("settings")
+    @classmethod
+    def _free(cls, settings: dict[str, str]) -> dict[str, str]:
+        if own := sorted(_OWN.intersection(settings)):
+            raise ValueError(f"{own[0]} is set by pliant; leave it out")
+        return settings
 
     @field_validator("pool")
     @classmethod
@@ -91,6 +112,13 @@ class CephOptions(BaseModel):
     def spare(self) -> int:
         """OSDs that may be away while data can be read and written: Ceph's default pool min_size leaves so many."""
         return self.copies // 2 if self.copies else self.erasure[1] - 1
+
+
+def _written(value: str) -> str:
+    """A value as ceph.conf has it: in quotes where it would be taken for a comment, or lose a part."""
+    if value == value.strip() and not re.search(r"""[;#"'\\]""", value):
+        return value
+    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
 
 
 def _pool(text: str) -> tuple[str | None, ...]:
@@ -149,6 +177,7 @@ class CephFS:
             clean={node.name: (cluster.purged(node),) for node in cluster.metadata},
             kernel=("fuse",),
             nixos=cluster.nixos(),
+            kernel_limits={"fs.aio-max-nr": _AIO_OF_OSD * len(cluster.osds)},
             spare={"osd": options.spare, "monitor": (sum(node.role == "monitor" for node in nodes) - 1) // 2},
         )
 
@@ -282,7 +311,7 @@ class _Cluster:
             "auth_client_required": "cephx",
             **self.settings(),
         }
-        lines = [f"{key} = {value}" for key, value in general.items()]
+        lines = [f"{key} = {_written(value)}" for key, value in general.items()]
         return "\n".join(("[global]", *lines, ""))
 
     def settings(self) -> dict[str, str]:
@@ -404,7 +433,8 @@ class _Cluster:
         """What the monitors must know, in one conversation with `ceph`, each call of which costs half a second."""
         options = self.options
         # Modules that are left out on purpose, for they take seconds to load, would be told as an error.
-        lines = ["health mute MGR_MODULE_ERROR --sticky"]
+        # Slow operations are what slow hosts have, and from 18.2.5 and 19.2.1 on Ceph warns of one for a day.
+        lines = [f"health mute {code} --sticky" for code in ("MGR_MODULE_ERROR", "BLUESTORE_SLOW_OP_ALERT")]
         lines += [f"osd new {self.osd_uuid(node)}" for node in self.osds]
         lines += [f"osd pool create metadata {options.metadata_pg_num} {options.metadata_pg_num}"]
         data, copies = options.erasure[0], self.copies

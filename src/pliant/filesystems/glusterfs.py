@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pliant.composition.model import Command, Composition, NixOS, Node, Role, Step
+from pliant.composition.settings import BY_NAME, Switch, named
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/brick"
 VOLUME = "pliant"
 
-_Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.,:/_-]*$", max_length=128)]
+_Option = Annotated[str, named(r"[a-z0-9][A-Za-z0-9._-]{0,127}", "performance.io-cache")]
 _VOLUME = re.compile(
     r"^(?:distribute|replicate +(\d+)(?: +arbiter +(\d+))?|disperse +(\d+)(?: *\+ *(\d+))?)$", re.ASCII
 )
@@ -36,8 +37,10 @@ class GlusterOptions(BaseModel):
     """Transport between clients and servers. RDMA was removed from GlusterFS in release 8."""
     ping_timeout_s: int = Field(default=42, ge=1, le=3600)
     """Seconds after which a silent server is taken for dead (volume option network.ping-timeout)."""
-    volume_options: dict[_Word, _Word] = Field(default_factory=dict)
-    """Any other volume options, as in `gluster volume set`: {"performance.io-cache" = "off"}."""
+    volume_options: Annotated[dict[_Option, Switch], BY_NAME] = Field(
+        default_factory=dict, examples=[{"performance.io-cache": False}]
+    )
+    """Any other volume options, as in `gluster volume set`: {"performance.io-cache" = false}."""
 
     @field_validator("volume")
     @classmethod

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from pliant.composition.model import BadOptions, Command, Composition, File, NixOS, Node, Role, Step
+from pliant.composition.settings import BY_NAME, Digit, MountOption, named
 from pliant.units import Duration
 
 MOUNT = "/mnt/dfs"
@@ -19,9 +20,8 @@ DATA = "/var/lib/mfs"
 _CHUNKS = f"{DISK}/mfs"
 _CONFIG = "/etc/mfs"
 
-_Key = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z_]*$", max_length=64)]
-_Value = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.,:%_-]*$", max_length=64)]
-_MountOption = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(?:=[A-Za-z0-9.:_-]+)?$", max_length=64)]
+_Option = Annotated[str, named(r"[A-Z][A-Z0-9_]{0,63}", "WORKERS_MAX")]
+
 
 _COMMON = {"DISABLE_OOM_KILLER": "0"}
 _MASTER = {
@@ -50,11 +50,11 @@ class MooseOptions(BaseModel):
     """Copies of every chunk, each on another chunkserver. MooseFS's own default is 2."""
     trash_time: Duration = Field(0.0, ge=0, le=365 * 86400, examples=["0 s"])
     """How long what was deleted stays in the trash, on the chunkservers' disks. MooseFS's own default is a day."""
-    master_options: dict[_Key, _Value] = Field(default_factory=dict)
+    master_options: Annotated[dict[_Option, Digit], BY_NAME] = Field(default_factory=dict)
     """Other settings of the master, as in mfsmaster.cfg(5)."""
-    chunkserver_options: dict[_Key, _Value] = Field(default_factory=dict)
+    chunkserver_options: Annotated[dict[_Option, Digit], BY_NAME] = Field(default_factory=dict)
     """Other settings of every chunkserver, as in mfschunkserver.cfg(5)."""
-    mount_options: tuple[_MountOption, ...] = ()
+    mount_options: tuple[MountOption, ...] = Field((), examples=[["mfswritecachesize=64"]])
     """Options of the clients' mount, as in mfsmount(8): ["mfswritecachesize=64"]."""
 
 

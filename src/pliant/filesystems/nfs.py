@@ -6,19 +6,18 @@ fs/nfsd/nfsctl.c of Linux 6.1.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from pliant.composition.model import Command, Composition, File, NixOS, Node, Role, Step
+from pliant.composition.settings import MountOption
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/export"
 _CONTROL = "/proc/fs/nfsd"
 _PIPES = "/run/rpc_pipefs"
 _RECORDS = "/var/lib/nfs/nfsdcld"
-
-_MountOption = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(?:=[A-Za-z0-9.:_-]+)?$", max_length=64)]
 
 
 class NfsOptions(BaseModel):
@@ -32,7 +31,7 @@ class NfsOptions(BaseModel):
     """Threads of the server, which is how many requests it works on at a time."""
     export: Literal["sync", "async"] = "sync"
     """`sync`: the server answers when what it was given is on its disk. `async`: before, so that a crash loses data."""
-    mount_options: tuple[_MountOption, ...] = ()
+    mount_options: tuple[MountOption, ...] = Field((), examples=[["nconnect=4"]])
     """Other options of the clients' mount, as in nfs(5): ["nconnect=4"]."""
 
     @property

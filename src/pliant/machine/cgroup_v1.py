@@ -73,10 +73,17 @@ class CgroupV1:
         return str(self.mounts["cpu"] / "cgroup.procs")
 
     def limit_memory(self, group: str, size_bytes: int | None) -> None:
-        """See Cgroups."""
-        (self.mounts["memory"] / group / "memory.limit_in_bytes").write_text(
-            str(-1 if size_bytes is None else size_bytes)
-        )
+        """See Cgroups. Swap would be memory beyond the limit; not every kernel counts it (memory.rst, swapaccount), but
+        each lets a group go without."""
+        directory, size = self.mounts["memory"] / group, str(-1 if size_bytes is None else size_bytes)
+        both, swappiness = directory / "memory.memsw.limit_in_bytes", directory / "memory.swappiness"
+        if size_bytes is None and both.exists():  # it is never less than the limit of memory alone
+            both.write_text(size)
+        (directory / "memory.limit_in_bytes").write_text(size)
+        if size_bytes is not None and both.exists():
+            both.write_text(size)
+        if size_bytes is not None and swappiness.exists():
+            swappiness.write_text("0")
 
     def out_of_memory(self, group: str) -> int:
         """See Cgroups."""

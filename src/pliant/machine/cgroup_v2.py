@@ -6,17 +6,38 @@ dirtied the pages, so a disk's limit on the deployment's group holds for buffere
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cgroup import Counter, DiskLimit, count, host_of, period_and_quota_us, remove_directory, removed, saving
+from .cgroup import (
+    CgroupError,
+    Counter,
+    DiskLimit,
+    count,
+    host_of,
+    period_and_quota_us,
+    remove_directory,
+    removed,
+    saving,
+)
 
 CONTROLLERS = ("cpu", "cpuset", "memory", "io")
 _COUNTING = ("memory", "io")
 """What a host hands on to its nodes: not "cpu", as to the scheduler a host is one group (see `cgroup`). What CPU time a
 group used is counted without it (cpu.stat)."""
+
+
+def _busy(group: Path) -> str:
+    """Why a group cannot hand on controllers, as in a container whose processes are in its topmost group, and what
+    helps: cgroup-v2.rst, "No Internal Process Constraint"."""
+    move = f"for p in $(cat {group}/cgroup.procs); do echo $p > {group}/init/cgroup.procs; done"
+    return (
+        f"processes run in the control group {group} itself, so that it can have no groups with limits below it; move "
+        f"them into one of their own: mkdir {group}/init; {move}"
+    )
 
 
 @dataclass(frozen=True)
@@ -33,7 +54,12 @@ class CgroupV2:
         wanted = CONTROLLERS if host_of(group) == group else _COUNTING
         lacking = set(wanted) - set(handing_on.read_text().split())
         if lacking:
-            handing_on.write_text(" ".join(f"+{name}" for name in wanted if name in lacking))
+            try:
+                handing_on.write_text(" ".join(f"+{name}" for name in wanted if name in lacking))
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                raise CgroupError(_busy(directory.parent)) from error
         directory.mkdir(exist_ok=True)
 
     def join_files(self, group: str) -> list[str]:

@@ -26,15 +26,26 @@ def probe(mountinfo: str | None = None) -> Cgroups:
         return cgroup_v1.CgroupV1({name: mounts[name] for name in cgroup_v1.CONTROLLERS}, "hybrid" if unified else "v1")
     if unified is not None and len(missing) == len(cgroup_v1.CONTROLLERS):
         return _unified(unified)
-    raise CgroupError(f"cgroup controllers {', '.join(missing)} are not mounted; mount them under /sys/fs/cgroup")
+    lacking = ", ".join(missing)
+    if unified is not None and set(missing) & set(_controllers(unified)):
+        raise CgroupError(
+            f"this kernel has the cgroup controllers {lacking} in the unified layout only, as kernels from 6.11 on "
+            "may, and the others are mounted in the old one; boot with systemd.unified_cgroup_hierarchy=1"
+        )
+    raise CgroupError(f"cgroup controllers {lacking} are not mounted; mount them under /sys/fs/cgroup")
+
+
+def _controllers(root: Path) -> list[str]:
+    """Those that the unified hierarchy has."""
+    try:
+        return (root / "cgroup.controllers").read_text().split()
+    except OSError:
+        return []
 
 
 def _unified(root: Path) -> Cgroups:
     """The unified hierarchy, if it has what hosts need."""
-    try:
-        has = (root / "cgroup.controllers").read_text().split()
-    except OSError:
-        has = []
+    has = _controllers(root)
     if lacking := [name for name in cgroup_v2.CONTROLLERS if name not in has]:
         raise CgroupError(f"cgroup v2 at {root} has no controller {', '.join(lacking)}; enable it in the group above")
     return cgroup_v2.CgroupV2(root)

@@ -21,6 +21,10 @@ from .journal import Journal
 from .process import CommandFailed, environment, run
 
 KIND = "ext4"
+_NODES = tuple(Path(f"/dev/loop{number}") for number in range(64))
+_MAKE_NODES = "there are no loop devices in /dev, as in a container; " + (
+    "make some: for n in $(seq 0 63); do mknod -m 660 /dev/loop$n b 7 $n; done"
+)
 
 
 DIRTY_PART = 0.2
@@ -44,7 +48,10 @@ def make(journal: Journal, sizes: dict[str, int], memory_bytes: int) -> dict[str
         env = environment(journal.id)
         quick = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
         run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", quick, str(image)], timeout_s=120, env=env).check()
-        device = run(["losetup", "--find", "--show", str(image)], timeout_s=60, env=env).check().stdout.strip()
+        attached = run(["losetup", "--find", "--show", str(image)], timeout_s=60, env=env)
+        if attached.exit_status and not _NODES[0].exists():
+            raise CommandFailed(attached.argv, attached.exit_status, "", f"{attached.stderr.strip()}; {_MAKE_NODES}")
+        device = attached.check().stdout.strip()
         flush(device, on=False)
         limit_dirty(device, round(DIRTY_PART * memory_bytes))
         return device

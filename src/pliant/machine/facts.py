@@ -74,6 +74,17 @@ def loading(names: Sequence[str]) -> str:
     return having(*(f"fs-{name}" for name in names))
 
 
+_TAKEN = {"fs.aio-max-nr": "fs.aio-nr"}
+"""A limit of the kernel's own, and where it counts what is taken of it (proc(5))."""
+
+
+def kernel_limit(name: str) -> tuple[int | None, int]:
+    """How much there is of something that the whole kernel has so much of, by its sysctl's name, and how much of it is
+    taken; None where it is not limited."""
+    limit, taken = (_read(f"/proc/sys/{each.replace('.', '/')}").strip() for each in (name, _TAKEN[name]))
+    return int(limit) if limit else None, int(taken or 0)
+
+
 def load_filesystems(names: tuple[str, ...]) -> None:
     """Have the kernel load the modules of file systems that it has as modules; raises CommandFailed."""
     known = _read("/proc/filesystems").split()
@@ -132,11 +143,16 @@ def look() -> Facts:
 
 def version(argv: tuple[str, ...]) -> str:
     """First line of what a program says of its version; "" if it says nothing."""
+    return next(iter(said(argv).splitlines()), "").strip()
+
+
+def said(argv: tuple[str, ...]) -> str:
+    """What a program says of itself; "" if it cannot be run."""
     try:
         done = run(argv, timeout_s=20)
     except CommandFailed:
         return ""
-    return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
+    return done.stdout or done.stderr
 
 
 def _netem() -> bool:

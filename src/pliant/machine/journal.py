@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -20,7 +21,19 @@ from typing import Any
 
 from .process import alive, start_time
 
-STATE = Path("/var/lib/pliant")
+STATE = Path(os.environ.get("PLIANT_STATE") or "/var/lib/pliant")
+"""Where all that deployments write is, and what they were promised: those with another one know nothing of these."""
+
+
+def unusable(state: Path = STATE) -> str:
+    """Why a directory cannot be the one for state, by its name; "" if it can. The name is a part of mounts' options and
+    of words for a shell."""
+    if not state.is_absolute() or re.search(r"[^A-Za-z0-9/._-]", str(state)) or len(state.parts) < 2:
+        return (
+            f'PLIANT_STATE="{state}" cannot be used; name a directory by its whole path, of letters, digits and "._-", '
+            "e.g. /scratch/pliant"
+        )
+    return ""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from typing import Any
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 _CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
-_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 _MNT_DETACH = 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "riscv64": 41, "s390x": 217}
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -50,8 +50,9 @@ class NodeSpec:
     `directory` holds what the node writes (upper layers) and where its root is assembled; it lies on a file system
     that can carry an overlay's upper layer. `layers` are the machine's mount points that the node sees copy-on-write,
     "/" first. `hidden` are directories that the node sees empty, `private` those that it owns and finds empty,
-    `visible` those that it must see although a hidden one covers them. `disk` is {device, target, kind}. `link` is the
-    fabric's end of its link, plugged into `bridge`. `files` are {path, content, mode, owner} to write before it starts.
+    `visible` those that it must see, read-only, although a hidden one covers them. `disk` is {device, target, kind}.
+    `link` is the fabric's end of its link, plugged into `bridge`. `files` are {path, content, mode, owner} to write
+    before it starts.
     """
 
     name: str
@@ -265,7 +266,15 @@ def _layers(spec: NodeSpec, scratch: str) -> str:
     for layer in spec.layers:
         above = upper(spec.directory, layer)
         target, lower = (root, f"{scratch}/common:/") if layer == "/" else (root + layer, layer)
-        _mount(f"pliant-{spec.name}", target, "overlay", 0, f"lowerdir={lower},upperdir={above},workdir={_work(above)}")
+        try:
+            options = f"lowerdir={lower},upperdir={above},workdir={_work(above)}"
+            _mount(f"pliant-{spec.name}", target, "overlay", 0, options)
+        except OSError as error:
+            where = os.path.dirname(os.path.dirname(os.path.dirname(spec.directory)))
+            raise OSError(
+                f"cannot mount an overlay of {layer}: {error.strerror}. If {where} lies on a file system that cannot "
+                "carry one, as overlays (of containers, of live systems) and NFS, name another with PLIANT_STATE"
+            ) from error
     return root
 
 
@@ -287,6 +296,7 @@ def _furnish(spec: NodeSpec) -> None:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             _write(path, "")
         _mount(_OLD + path, path, "", _MS_BIND | _MS_REC)
+        _mount("", path, "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
     _devices()
     _mount("sysfs", "/sys", "sysfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     if spec.disk:

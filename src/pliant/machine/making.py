@@ -14,7 +14,7 @@ from . import cpus, disks, diskshare, launch, metronome, network, view
 from .parts import LiveNode, NodeRequest
 from .process import CommandFailed, environment, run
 from .promised import PROMISE, promised, promised_cpus
-from .running import Running
+from .running import HOSTS, Running
 
 DISK_RATE = 0.985
 """What the kernel is told of a disk's rate: when a disk has been idle, it lets a tenth of a second's worth pass at once
@@ -93,7 +93,7 @@ class Making(Running):
             "# that is down has no groups to join: who waited until it is on would be in it, and in none of them.\n"
             'words=""; [ "$1" = -x ] && { words=y; shift; }\n'
             f'name=$1 node="{self.journal.directory}/enter.d/$1"; shift\n'
-            '[ -n "$words" ] && set -- /bin/sh -c "exec $*"\n'
+            '[ -n "$words" ] && set -- /bin/sh -c "$*"\n'
             'refuse() { echo "$name is down" >&2; exit 255; }\n'
             'join() { read -r pid && [ "$pid" != down ] && '
             'while read -r file; do echo $$ > "$file" || return 1; done; }\n'
@@ -177,11 +177,14 @@ class Making(Running):
         self.journal.note(make="nodes", names=list(specs))
         for name in ("nodes", "logs", "enter.d", "scratch"):
             (base / name).mkdir()
-        hosts = "".join(f"{spec.address} {spec.name}\n" for spec in specs.values())
+        names = {network.GATEWAY: self.group} | {spec.address: spec.name for spec in specs.values()}
+        hosts = "".join(f"{address} {name}\n" for address, name in names.items())
+        hosts = f"127.0.0.1 localhost\n::1 localhost\n{hosts}"
+        (base / HOSTS).write_text(hosts)
         work = {
             "fabric_pid": self.fabric_pid,
             "scratch": f"{base}/scratch",
-            "files": {"/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{hosts}"},
+            "files": {"/etc/hosts": hosts},
             "links": {"/etc/hostname": "/proc/sys/kernel/hostname"},
             "nodes": [asdict(spec) for spec in specs.values()],
         }

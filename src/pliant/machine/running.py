@@ -19,6 +19,12 @@ from .parts import HostFigures, LiveNode
 from .process import CommandFailed, Completed, Watch, environment, run
 from .together import Job, Together, run_together
 
+HOSTS = "hosts"
+"""The file of a deployment that is /etc/hosts in its nodes and on its switch."""
+_RENAME = (
+    'echo "$1" > /proc/sys/kernel/hostname && if [ -e /etc/hosts ]; then mount --bind "$2" /etc/hosts; fi && '
+    'shift 2 && exec "$@"'
+)
 _OUTLIVING: list[subprocess.Popen[bytes]] = []
 """Daemons that were started in a deployment of another process, and go on after this one: Python warns of a process
 that is forgotten while it runs."""
@@ -172,9 +178,18 @@ class Running:
         return subprocess.Popen([self.enter, node, *argv], env=env, start_new_session=True, **streams)
 
     def in_fabric(self, argv: Sequence[str]) -> list[str]:
-        """The same command, run on the switch: outside every node and host, on an address of their network."""
+        """The same command, run on the switch: outside every node and host, on an address of their network.
+
+        There it has a host name of its own and the nodes' /etc/hosts. Were the machine called as a node is, or its
+        /etc/hosts gave it a node's name, MPI would take that node for the machine, and start its ranks right here.
+        """
+        own = ["unshare", "--uts", "--mount", "--propagation", "slave", "--", "/bin/sh", "-c", _RENAME, "fabric"]
+        return [*self._on_switch(), *own, self.group, str(self.journal.directory / HOSTS), *argv]
+
+    def _on_switch(self) -> list[str]:
+        """The beginning of a command line that enters the fabric's group and network before the command runs."""
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        return [*join, "nsenter", f"--net=/proc/{self.fabric_pid}/ns/net", "--", *argv]
+        return [*join, "nsenter", f"--net=/proc/{self.fabric_pid}/ns/net", "--"]
 
     @contextlib.contextmanager
     def telemetry(self, out: Path) -> Iterator[None]:
@@ -192,7 +207,7 @@ class Running:
         self.journal.write("sampler.json", plan)
         program = [sys.executable, "-I", "-S", sampler.__file__, str(self.journal.directory / "sampler.json")]
         log = self.journal.directory / "sampler.log"
-        child = self._start(self.in_fabric(program), log, environment(self.id))
+        child = self._start([*self._on_switch(), *program], log, environment(self.id))
         try:
             until = time.monotonic() + 20
             while not (out.exists() and out.stat().st_size):

@@ -32,15 +32,19 @@ def layers(mountinfo: str) -> tuple[str, ...]:
 
 
 def to_show(paths: Iterable[str], mountinfo: str) -> tuple[str, ...]:
-    """Those of the paths that a node would not see: hidden, or on a file system that is no layer."""
+    """Those of the paths that a node would not see, as they are hidden; and where one lies on a file system that is no
+    layer (a home on NFS, a tree of modules), all of that file system: what is there needs what else is there."""
     seen = set(layers(mountinfo))
     targets = [target for target, _ in mounts(mountinfo)]
     found = []
     for path in paths:
         mount = max((target for target in targets if _below(path, (target,))), key=len, default="/")
-        if _below(path, HIDDEN) or mount not in seen:
+        if _below(path, HIDDEN):
             found.append(path)
-    return tuple(found)
+        elif mount not in seen:
+            found.append(path if mount in _ELSEWHERE else mount)
+    # What is below another one is there with it.
+    return tuple(each for each in dict.fromkeys(found) if not _below(each, set(found) - {each}))
 
 
 def mounts(mountinfo: str) -> list[tuple[str, str]]:

@@ -72,7 +72,8 @@ def summary(analysis: Analysis) -> RenderableType:
     """Headline, one line for each metric (median at each ratio and its state), savings, and what to be careful of."""
     ratios = analysis.ratios
     chunks = [ratios[i : i + _RATIOS_IN_A_ROW] for i in range(0, len(ratios), _RATIOS_IN_A_ROW)]
-    parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(analysis.beyond)]
+    more = " ".join(filter(None, (analysis.each_workload, analysis.beyond)))
+    parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(more)]
     for chunk in chunks:
         parts += ["", _table(analysis, chunk, last=chunk == chunks[-1])]
     parts += [_legend(analysis), *_limits(analysis), "", *_faults(analysis), _savings(analysis), *_study(analysis)]
@@ -117,12 +118,14 @@ def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
     for verdict in analysis.verdicts:
         name = f"{escape(verdict.workload)} {escape(metric_title(verdict.metric))}"
         amount: list[RenderableType] = [_ratio(verdict.holds_up_to), _break(verdict)] if last else []
-        table.add_row(name, escape(verdict.metric.unit), *(_cell(verdict.at(r)) for r in ratios), *amount)
+        cells = [_cell(verdict.at(ratio)) for ratio in ratios]
+        style = None if verdict in analysis.plain or verdict.workload in analysis.info.faults else "dim"
+        table.add_row(name, escape(verdict.metric.unit), *cells, *amount, style=style)
         if analysis.rescales(verdict):
             there = [bound(analysis.rescaled(verdict, row.median), row.median_is) for row in map(verdict.at, ratios)]
             # The marks' place is left free, so that the numbers are below each other.
-            cells = [text if r == BASELINE else f"{text}  " for r, text in zip(ratios, there, strict=True)]
-            table.add_row("  rescaled", escape(verdict.metric.unit), *cells, *["" for _ in amount], style="dim")
+            free = [text if r == BASELINE else f"{text}  " for r, text in zip(ratios, there, strict=True)]
+            table.add_row("  rescaled", escape(verdict.metric.unit), *free, *["" for _ in amount], style="dim")
     return table
 
 
@@ -141,6 +144,8 @@ def _legend(analysis: Analysis) -> Text:
         said += f"  {PASSED_OVER} not needed: looked at, and passed over"
     if any(row.median_is != "exact" for verdict in analysis.verdicts for row in verdict.ratios):
         said += "\n< or > before a median: it is a bound, as trials were stopped"
+    if analysis.info.asked:
+        said += f"\nasked for: {', '.join(analysis.info.asked)}; how far it folds is decided by these"
     if analysis.scaled:
         real = analysis.info.like or "the real host"
         said += f"\nrescaled: from hosts that are {real} divided by {analysis.info.scale:g}, an estimate"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pliant.power_model import PowerModel
 from pliant.trial import Trial
-from pliant.workloads.model import Metric
+from pliant.workloads.model import Metric, asked_for
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class RunInfo:
     """So many points to each side of `max_loss` a ratio may be called either way."""
     start: float | None = None
     """Of a search: the ratio at and below which it began."""
+    asked: Sequence[str] = ()
+    """The metrics by which it is decided how far it folds (`workloads.model.asked_for`); all where there are none."""
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Workload through faults -> `plain`, the same workload without, and `faults`, a sentence for each."""
 
@@ -61,6 +63,15 @@ class RunInfo:
     def has(self, trial: Trial) -> bool:
         """Whether a trial was of this file system."""
         return trial.filesystem in ("", self.name)
+
+    def of(self, workloads: Sequence[str], metrics: Sequence[str]) -> RunInfo:
+        """The same of these workloads and these metrics alone, which may be patterns; all where there are none."""
+        kept = {
+            workload: tuple(each for each in many if asked_for(metrics, workload, each.name))
+            for workload, many in self.metrics.items()
+            if asked_for(workloads, workload, workload)
+        }
+        return replace(self, metrics={workload: many for workload, many in kept.items() if many}, asked=())
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ratios become strings, as JSON's keys must."""
@@ -75,6 +86,7 @@ class RunInfo:
             },
             "power": asdict(self.power),
             "filesystem_options": dict(self.filesystem_options),
+            "asked": list(self.asked),
             "faults": {label: dict(about) for label, about in self.faults.items()},
         }
 
@@ -87,6 +99,7 @@ class RunInfo:
                 **document,
                 "hosts": {float(ratio): count for ratio, count in document["hosts"].items()},
                 "metrics": metrics,
+                "asked": tuple(document.get("asked", ())),
                 "placements": {
                     float(ratio): {host: tuple(nodes) for host, nodes in placement.items()}
                     for ratio, placement in document["placements"].items()

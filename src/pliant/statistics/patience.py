@@ -107,6 +107,16 @@ class Patience:
         worst = self.max_loss + self.zone
         return self._shown(found, 1 / (1 - worst), 1 + worst)
 
+    def all_lost(self) -> dict[str, float]:
+        """How good each metric was at best in a trial that cannot come to its end: as good as one that is stopped.
+        Empty where there is no loss to be shown, or nothing to show it against."""
+        part = 1 - lost(self.max_loss, self.zone)
+        return {
+            metric.name: base * part if metric.better == "higher" else base / part
+            for metric in self.metrics
+            if self.folded and (base := self.baseline.get(metric.name)) is not None
+        }
+
     def _shown(self, found: SoFar, less: float, more: float) -> str:
         """The first bound that is worse than the baseline: `less` times as low, or `more` times as high, in words."""
         for metric in self.metrics:

@@ -168,7 +168,7 @@ def _sentence(finding: _Finding, at: KeyPath, path: KeyPath, model: type[BaseMod
     if rule:
         example = _example(field)
         if isinstance(example, list | tuple) and path and isinstance(path[-1], int):
-            example = example[-1]
+            example = example[-1] if example else None
         return rule(show(finding.value), finding.context, example)
     return f"{show(finding.value)} is refused: {finding.message[:1].lower()}{finding.message[1:]}{_such_as(field)}"
 

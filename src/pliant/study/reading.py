@@ -34,7 +34,7 @@ from pliant.study.tables import (
     checked_name,
 )
 from pliant.study.textfile import read_text
-from pliant.workloads.model import Workload
+from pliant.workloads.model import Workload, asked_for
 
 _KEYS = ("study", "platform", "filesystem", "fold", "workload", "fault", "power", "mpi", "nixos_compose")
 
@@ -69,10 +69,12 @@ def parse(text: str, file: str) -> Study:
     workloads += _through_faults(raw.get("fault", []), workloads, filesystems, about, found)
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
     found.add_all(_across(platform, power, fold))
+    found.add_all(_asked(fold, workloads))
     mpi = _table(MpiTable, {"mpi": {}} | raw, "mpi", found)
     nxc = _table(NixosComposeTable, {"nixos_compose": {}} | raw, "nixos_compose", found)
     if found.problems or not (about and platform and filesystems and fold and power and mpi and nxc):
         raise StudyError(found.problems)
+    left_out = [w for w in workloads if not w.faults and not any(_is_asked(fold, w))]
     return Study(
         file=file,
         text=text,
@@ -83,8 +85,9 @@ def parse(text: str, file: str) -> Study:
         power=power,
         mpi=mpi,
         nixos_compose=nxc,
-        workloads=workloads,
+        workloads=tuple(workload for workload in workloads if workload not in left_out),
         most_nodes=max(len(each.composition.nodes) for each in filesystems),
+        left_out=tuple(workload.label for workload in left_out),
     )
 
 
@@ -160,6 +163,24 @@ def _across(
             power.over(platform.host.power if platform else PowerModel())
     except ValueError as error:
         yield ("power",), str(error)
+
+
+def _is_asked(fold: FoldTable, workload: LabelledWorkload) -> Iterable[bool]:
+    """Of each metric of a workload, whether it is asked for."""
+    return (asked_for(fold.metrics, workload.label, m.name) for m in workload.driver.metrics(workload.options))
+
+
+def _asked(fold: FoldTable | None, workloads: Sequence[LabelledWorkload]) -> Iterable[tuple[KeyPath, str]]:
+    """What of the metrics that are asked for there is not."""
+    plain = [workload for workload in workloads if not workload.faults]
+    names = [(w.label, metric.name) for w in plain for metric in w.driver.metrics(w.options)]
+    for index, pattern in enumerate(fold.metrics if fold and names else ()):
+        if not any(asked_for([pattern], *name) for name in names):
+            known = dict.fromkeys((*(label for label, _ in names), *(metric for _, metric in names)))
+            close = get_close_matches(pattern, known, n=1)
+            hint = f'did you mean "{close[0]}"? ' if close else ""
+            told = f"there are {', '.join(f'{label}.{metric}' for label, metric in names)}"
+            yield ("fold", "metrics", index), f"{show(pattern)} names no metric; {hint}{told}"
 
 
 class _Common(NamedTuple):

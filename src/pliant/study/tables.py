@@ -280,12 +280,18 @@ INDIFFERENCE = 0.05
 
 
 class FoldTable(_Table):
-    """[fold]: the folding ratios, ascending from 1, how nodes are placed, and the loss that is tolerated."""
+    """[fold]: the folding ratios, ascending from 1, how nodes are placed, and the loss that is tolerated.
+
+    `metrics` are those by which it is decided how far the file system folds; all if there are none.
+    """
 
     ratios: tuple[Annotated[float, Field(ge=1)], ...] = Field(min_length=1, max_length=64, examples=[[1, 2, 4]])
     strategy: str = Field("spread", examples=["spread"])
     max_loss: Annotated[Fraction, AfterValidator(_below_all)] = Field(0.1, examples=["10 %"])
     indifference: Share | None = Field(None, examples=["5 %"])
+    metrics: tuple[Annotated[str, StringConstraints(min_length=1, max_length=128)], ...] = Field(
+        (), max_length=64, examples=[["*_bandwidth"]]
+    )
     placement: dict[str, list[list[str]]] = Field(default_factory=dict)
 
     @property

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pliant.telemetry.samples import RESOURCES, Hosts, Promise, Samples, Windows
+from pliant.telemetry.samples import SAMPLED, Hosts, Promise, Samples, Windows
 from pliant.telemetry.usage import WINDOW_S, Active, saturation
 from pliant.trial import Trial
 from pliant.workloads.model import Metric
@@ -242,7 +242,7 @@ class _Operation:
 
         What waits for answers, one after the other, is slowed down by a CPU that is late, however little it uses.
         """
-        others = [self._saturated(host, resource) for host in self.hosts for resource in RESOURCES if resource != "cpu"]
+        others = [self._saturated(host, resource) for host in self.hosts for resource in SAMPLED if resource != "cpu"]
         parts: _Floats = np.max([*self.held_back.values(), 1 - np.max(others, axis=0)], axis=0)
         return parts
 

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 FORMAT = 1
 
 
-RESOURCES = ("cpu", "nic_up", "nic_down", "disk_read", "disk_write")
+SAMPLED = ("cpu", "nic_up", "nic_down", "disk_read", "disk_write")
+"""Resources of a host of which it is sampled how much was used."""
+MEMORY = "memory"
+"""The one that runs out once and for all: it is told of a host where the kernel killed processes for want of it."""
+RESOURCES = (*SAMPLED, MEMORY)
 
 
 NAMES = {
@@ -21,6 +25,7 @@ NAMES = {
     "nic_down": "NIC-down",
     "disk_read": "disk reads",
     "disk_write": "disk writes",
+    MEMORY: "memory",
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pliant.telemetry.samples import RESOURCES, Floats, Hosts, Promise, Samples, Windows
+from pliant.telemetry.samples import MEMORY, RESOURCES, SAMPLED, Floats, Hosts, Promise, Samples, Windows
 
 SATURATED = {"cpu": 0.95, "nic_up": 0.95, "nic_down": 0.95, "disk_read": 0.80, "disk_write": 0.80}
 """Part of the promise from which on a resource is saturated, over `_window_s`.
@@ -142,11 +142,20 @@ def usage(samples: Samples, windows: Windows, placement: Hosts, roles: Mapping[s
     return Usage(phases)
 
 
+def without_memory(phases: Iterable[str], hosts: Mapping[str, Mapping[str, float]]) -> Usage:
+    """What is known of phases in which hosts had no memory left; `hosts` maps each of them to how many processes of
+    each role were killed there."""
+    full = {
+        host: HostUsage({MEMORY: ResourceUse(1.0, 1.0, shares(killed))}, 0, 0.0, 0) for host, killed in hosts.items()
+    }
+    return Usage({phase: PhaseUsage(0.0, 0.0, full) for phase in phases})
+
+
 def _counters(host: str, nodes: Iterable[str]) -> dict[str, tuple[str, Mapping[str, str]]]:
     """Resource -> the column of the host, or "" for the sum of its nodes', and the column of each node."""
     each = {what: {node: f"node/{node}/{what}" for node in nodes} for what in _NODE_COLUMNS.values()}
     own = {"cpu": f"host/{host}/cpu_s", "nic_up": f"host/{host}/up_bytes", "nic_down": f"host/{host}/down_bytes"}
-    return {resource: (own.get(resource, ""), each[_NODE_COLUMNS[resource]]) for resource in RESOURCES}
+    return {resource: (own.get(resource, ""), each[_NODE_COLUMNS[resource]]) for resource in SAMPLED}
 
 
 _NODE_COLUMNS = {

@@ -21,7 +21,10 @@ from pliant.workloads.model import Metric, Phase, Toolbox, of_clients
 Combine = Literal["sum", "mean", "max", "min"]
 
 _COMBINE: Mapping[Combine, Callable[[Sequence[float]], float]] = {"sum": sum, "mean": mean, "max": max, "min": min}
-_NUMBER = re.compile(r"[+-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+"""A comma is a separator of thousands or nothing: whether "12,5" is twelve and a half depends on who printed it."""
+_CUT_BEFORE = re.compile(r"\d(?:[.,]|[eE][+-]?)?$", re.ASCII)
+_CUT_AFTER = re.compile(r"(?:[.,]|[eE][+-]?)?\d", re.ASCII)
 
 _PhaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
 _MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
@@ -184,25 +187,50 @@ class CommandWorkload:
 
 
 def _value(metric: CommandMetric, printed: _Printed) -> float:
-    """The number in what one program printed: where an expression matches more than once, the last."""
+    """The number in what one program printed: the last one that the metric finds. ValueError if that is none."""
     who = f"the program on {printed.client}" if printed.client else "the program"
     if metric.regex is not None:
-        matches = list(re.finditer(metric.regex, printed.text, re.MULTILINE))
-        text = matches[-1]["value" if "value" in matches[-1].re.groupindex else 1] if matches else None
+        text = _matched(metric.regex, printed.text, f"{who} gave for {metric.name}")
     else:
         text = _picked(metric.json_path or "", printed.text)
     number = None if text is None else _NUMBER.fullmatch(text.strip())
     return positive(who, metric.name, number[0].replace(",", "") if number else text, printed.text)
 
 
+def _matched(expression: str, printed: str, who: str) -> str | None:
+    """What the last match of an expression picks; ValueError if that is a piece of a longer number."""
+    matches = list(re.finditer(expression, printed, re.MULTILINE))
+    if not matches:
+        return None
+    last = matches[-1]
+    group: str | int = "value" if "value" in last.re.groupindex else 1
+    begin, end = last.span(group)
+    # What the expression goes on with is its own business: the next field of a line, say.
+    before = begin == last.start() and begin >= 0 and _CUT_BEFORE.search(printed[max(0, begin - 3) : begin])
+    after = end == last.end() and end >= 0 and _CUT_AFTER.match(printed[end : end + 3])
+    if (before or after) and last[group]:
+        around = printed[max(0, begin - 12) : end + 12].split("\n")
+        shown = next((line for line in around if last[group] in line), last[group]).strip()
+        raise ValueError(
+            f'{who} a piece of a number, "{last[group]}" of "{shown}"; let the expression go on beyond it, with the '
+            "unit or a space, and write numbers with a decimal point"
+        )
+    return last[group]
+
+
 def _picked(path: str, printed: str) -> str | None:
-    """What is at a path of the JSON document in a text: all of it, or what begins at a line's first brace."""
+    """What is at a path of the last JSON document in a text that has something there: all of the text may be one, or
+    what begins at a line's first brace."""
+    found: str | None = None
+    at = 0
     for begin in re.finditer(r"^[ \t]*(?=[\[{])", printed, re.MULTILINE):
+        if begin.end() < at:
+            continue  # within a document that was read
         try:
-            document = json.JSONDecoder().raw_decode(printed, begin.end())[0]
+            document, at = json.JSONDecoder().raw_decode(printed, begin.end())
         except ValueError:
             continue
         value = pick(document, path)
         if value is not None:
-            return json.dumps(value) if not isinstance(value, str) else value
-    return None
+            found = json.dumps(value) if not isinstance(value, str) else value
+    return found

@@ -7,15 +7,16 @@ own, https://fio.readthedocs.io/en/latest/fio_doc.html; a job file may take thei
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pliant.units import Duration, Size
 from pliant.workloads._parsing import absolute_path, positive
-from pliant.workloads.jobfile import JobSection, sections
+from pliant.workloads.jobfile import JobSection, sections, without
 from pliant.workloads.model import Metric, Phase, Rehearsal, Running, SoFar, Toolbox, in_one_job, of_clients
 
 Direction = Literal["read", "write"]
@@ -23,17 +24,29 @@ Pattern = Literal["read", "write", "randread", "randwrite", "rw", "readwrite", "
 
 _SYNCHRONOUS = ("sync", "psync", "vsync", "pvsync", "pvsync2", "mmap")
 _SECTOR_BYTES = 512
-_OURS = (
-    *("directory", "output", "output-format", "group_reporting", "create_only"),
-    *("clat_percentiles", "lat_percentiles", "disable_lat", "gtod_reduce"),
-)
-"""Options that say where files are and what is reported: pliant's own business."""
+_ENGINES = (*("sync", "psync", "vsync", "pvsync", "pvsync2", "libaio", "io_uring", "posixaio", "mmap", "splice"),)
+"""Those that read and write files of a mounted file system. Others move no data (filecreate, null, cpuio), or move them
+past the mount (gfapi, rados, sg)."""
+_TAKEN_OUT: Mapping[str, str] = {
+    "directory": "pliant says where each client's files are",
+    "group_reporting": "pliant puts processes together itself",
+    "unified_rw_reporting": "reads and writes are measured each by itself",
+    **dict.fromkeys(
+        ("clat_percentiles", "lat_percentiles", "disable_lat", "gtod_reduce"), "it is the latency that is measured"
+    ),
+}
+"""Options of job files that say where files are and what is reported, and why they are not needed."""
+_OURS = (*_TAKEN_OUT, "output", "output-format", "create_only")
+_OLDEST = (3, 1)
+"""The first fio with percentiles of the whole latency (lat_percentiles)."""
 _PATTERNS: Mapping[str, tuple[Direction, ...]] = {
     **dict.fromkeys(("read", "randread"), ("read",)),
     **dict.fromkeys(("write", "randwrite"), ("write",)),
     **dict.fromkeys(("rw", "readwrite", "randrw"), ("read", "write")),
 }
 _SETTINGS = ("--output-format=json+", "--eta=never", "--lat_percentiles=1", "--clat_percentiles=0")
+_SIZES = ("size", "filesize", "fill_device")
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
 _DEFAULTS = ("--fallocate=none", "--end_fsync=1")
 """Other than fio's own: not every file system allocates beforehand, and what is in a client's cache is not written."""
 _UNITS = {"bandwidth": "MiB/s", "iops": "op/s", "latency": "ms", "latency_p99": "ms"}
@@ -95,6 +108,8 @@ class FioOptions(BaseModel):
             return self
         if self.rw is None:
             raise ValueError('rw is missing; add e.g. rw = "randread", or job_file')
+        if self.ioengine not in _ENGINES:
+            raise ValueError(_other_engine(self.ioengine))
         if self.iodepth > 1 and self.ioengine in _SYNCHRONOUS:
             raise ValueError(
                 f'iodepth {self.iodepth} does nothing with the synchronous ioengine "{self.ioengine}"; '
@@ -127,6 +142,7 @@ class Fio:
     program: ClassVar[str] = "fio"
     packages: ClassVar[tuple[str, ...]] = ("fio",)
     files: ClassVar[Mapping[str, str]] = {"job_file": "jobs"}
+    asks: ClassVar[tuple[str, ...]] = ("--version",)
 
     @staticmethod
     def programs(options: FioOptions) -> tuple[str, ...]:
@@ -136,7 +152,23 @@ class Fio:
     @staticmethod
     def rehearsal(options: FioOptions, tools: Toolbox) -> Rehearsal:
         """fio reading its job file and nothing else."""
-        return Rehearsal((_program(options, tools), "--parse-only", "-"), _text(options))
+        argv = (_program(options, tools), "--parse-only", *_SETTINGS, *_DEFAULTS, "-")
+        return Rehearsal(argv, _text(options))
+
+    @staticmethod
+    def unfit(options: FioOptions, tools: Toolbox) -> str:
+        """Why this fio cannot be used, by its version; "" if it can."""
+        version = re.search(r"fio-(\d+)\.(\d+)", tools.help)
+        if version is None or (int(version[1]), int(version[2])) >= _OLDEST:
+            return ""
+        least = ".".join(map(str, _OLDEST))
+        return f"{version[0]} does not tell the percentiles of latencies; use fio {least} or later"
+
+    @staticmethod
+    def notes(options: FioOptions) -> tuple[str, ...]:
+        """What of a job file is left out, and why."""
+        gone = without(options.jobs, _TAKEN_OUT)[1] if options.jobs is not None else ()
+        return tuple(f"{key} of the job file is left out: {_TAKEN_OUT[key]}" for key in gone)
 
     @staticmethod
     def metrics(options: FioOptions) -> tuple[Metric, ...]:
@@ -167,13 +199,13 @@ class Fio:
 
     @staticmethod
     def parse(options: FioOptions, outputs: Mapping[str, str]) -> dict[str, float]:
-        """The metrics, over all clients; ValueError if one is missing or not above zero."""
+        """The metrics, over all clients; ValueError if one is missing or not above zero, or if anything failed."""
         printed = of_clients(outputs, "run")
-        found = {client: list(_reported(client, output)) for client, output in printed.items()}
+        found = {client: _reported(client, output) for client, output in printed.items()}
         values: dict[str, float] = {}
         for job in _jobs(options):
             for direction in job.directions:
-                sides = [each[direction] for jobs in found.values() for each in jobs if each["jobname"] == job.name]
+                sides = [side for client, jobs in found.items() for side in _sides(client, jobs, job, direction)]
                 for what, value in _merged(sides).items():
                     name = f"{job.prefix}{direction}_{what}"
                     values[name] = positive("fio", name, str(value), "\n".join(printed.values()))
@@ -202,7 +234,7 @@ def _program(options: FioOptions, tools: Toolbox) -> str:
 def _text(options: FioOptions) -> str:
     """The job file that every client's fio is given."""
     if options.jobs is not None:
-        return options.jobs.rstrip("\n") + "\n"
+        return without(options.jobs, _TAKEN_OUT)[0]
     assert options.rw is not None
     values: dict[str, object] = {"rw": options.rw, "bs": options.bs, "size": options.size}
     values |= {"ioengine": options.ioengine, "iodepth": options.iodepth, "numjobs": options.numjobs}
@@ -235,58 +267,101 @@ def _prefixes(names: Sequence[str]) -> dict[str, str]:
     """What the metrics of each job begin with: nothing if there is one job only."""
     if len(names) == 1:
         return {names[0]: ""}
-    prefixes = {name: re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + "_" for name in names}
-    if len(names) != len(set(prefixes.values())) or "_" in prefixes.values():
+    words = {name: re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in names}
+    prefixes = {name: f"{word or f'job{number}'}_" for number, (name, word) in enumerate(words.items(), 1)}
+    if len(names) != len(set(prefixes.values())):
         raise ValueError("the job file's jobs must have different names, to tell their metrics apart; rename them")
     return prefixes
 
 
+def _other_engine(engine: str) -> str:
+    """The sentence for an engine that does not read and write files."""
+    return f"ioengine {engine} moves no data of a mounted file system; write one of {', '.join(_ENGINES)}"
+
+
 def _directions(section: JobSection) -> tuple[Direction, ...]:
     """What a job of a job file does; ValueError for what pliant cannot place or measure."""
-    for key, value in section.options.items():
-        if key in _OURS:
+    options, where = section.options, f"[{section.name}] of the job file"
+    engine = options.get("ioengine", "psync")
+    if engine not in _ENGINES:
+        raise ValueError(f"{where}: {_other_engine(engine)}")
+    for key, value in options.items():
+        if key in _OURS and key not in _TAKEN_OUT:
             raise ValueError(f"the job file sets {key} in [{section.name}], which is pliant's to set; remove it")
-        if key == "filename" and ("/" in value or ":" in value):
-            raise ValueError(f"[{section.name}] of the job file has filename={value}; write a name without a directory")
-    pattern = (section.options.get("rw") or section.options.get("readwrite") or "read").split(":")[0]
+        if variable := _VARIABLE.search(value):
+            raise ValueError(f"{where} has {key}={value}: {variable[0]} is not set in nodes; write its value")
+    name = options.get("filename", "")
+    if name.startswith("/dev/"):
+        raise ValueError(f"{where} has filename={name}, a device, and what is measured is files; remove it")
+    if "/" in name or ":" in name:
+        raise ValueError(f"{where} has filename={name}; write a name without a directory")
+    pattern = options.get("rw", "read").split(":")[0]
+    if "trim" in pattern:
+        raise ValueError(f'{where} has rw="{pattern}", and files are not trimmed; write one of {", ".join(_PATTERNS)}')
     if pattern not in _PATTERNS:
-        raise ValueError(f'[{section.name}] of the job file has rw="{pattern}"; write one of {", ".join(_PATTERNS)}')
-    return _PATTERNS[pattern]
+        raise ValueError(f'{where} has rw="{pattern}"; write one of {", ".join(_PATTERNS)}')
+    if not any(options.get(key, "%")[-1:] != "%" for key in _SIZES):
+        raise ValueError(f"{where} does not say how large its files are; add e.g. size=64m")
+    if options.get("time_based", "0") not in ("0", "false") and "runtime" not in options:
+        raise ValueError(f"{where} has time_based and no end; add e.g. runtime=10")
+    only: Mapping[str, tuple[Direction, ...]] = {"100": ("read",), "0": ("write",)}
+    mixed = len(_PATTERNS[pattern]) > 1
+    return only.get(options.get("rwmixread", ""), _PATTERNS[pattern]) if mixed else _PATTERNS[pattern]
 
 
-def _reported(client: str, output: str) -> Iterator[dict[str, Any]]:
-    """The jobs in fio's JSON, which lines of text may precede; ValueError if there is none."""
+def _reported(client: str, output: str) -> list[dict[str, Any]]:
+    """The jobs in fio's JSON, which lines of text may precede. ValueError if there is none, or if one failed."""
     begin = re.search(r"^\{", output, re.MULTILINE)
     try:
         document = json.JSONDecoder().raw_decode(output, begin.start() if begin else 0)[0]
-        yield from document["jobs"]
+        jobs: list[dict[str, Any]] = [{"jobname": each["jobname"], **each} for each in document["jobs"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"fio on {client} printed no JSON: {error}; its output begins with {output[:200]!r}"
         ) from error
+    for job in jobs:
+        # The second one is there with continue_on_error: what failed then is in no other number.
+        if number := job.get("error") or job.get("first_error"):
+            raise ValueError(f"fio on {client}: job {job['jobname']} failed: {os.strerror(abs(int(number)))}")
+        if count := job.get("total_err"):
+            raise ValueError(f"fio on {client}: {count} reads or writes of job {job['jobname']} failed")
+    return jobs
 
 
-def _merged(sides: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+def _sides(client: str, jobs: Sequence[Mapping[str, Any]], job: _Job, direction: Direction) -> list[dict[str, Any]]:
+    """What the processes of a job on one client did in one direction; ValueError if that is nothing."""
+    sides = [each.get(direction) or {} for each in jobs if each["jobname"] == job.name]
+    if not sides:
+        raise ValueError(f"fio on {client} says nothing of job {job.name}")
+    if not any(side.get("total_ios") for side in sides):
+        raise ValueError(f"job {job.name} of fio did no {direction}s on {client}")
+    return sides
+
+
+def _merged(sides: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """One direction of a job, over all clients and processes; None for what is not there.
 
     All bytes, and all operations, over the time of the slowest. Latencies are those of all operations together: the
     mean of means by their numbers, and the percentile from the sum of fio's histograms, never of percentiles.
     """
-    done = [side for side in sides if side["total_ios"] > 0]
+    done = [side for side in sides if side.get("total_ios")]
     seconds = max((side["runtime"] for side in done), default=0) / 1000
     if not seconds:
         return dict.fromkeys(_UNITS)
-    latencies = [side["lat_ns"] for side in done]
-    count = sum(latency["N"] for latency in latencies)
+    # Releases before 3.18 do not say how many latencies there are: as many as operations.
+    counts = [side["lat_ns"].get("N", side["total_ios"]) for side in done]
     bins: dict[int, int] = {}
-    for latency in latencies:
-        for nanoseconds, number in latency.get("bins", {}).items():
+    for side in done:
+        # The histogram is that of the whole latency wherever it is: up to fio 3.6 it is told beside another.
+        for nanoseconds, number in (side["lat_ns"].get("bins") or side.get("clat_ns", {}).get("bins", {})).items():
             bins[int(nanoseconds)] = bins.get(int(nanoseconds), 0) + number
     p99_ns = _percentile(bins, 0.99)
     return {
         "bandwidth": sum(side["io_bytes"] for side in done) / seconds / 2**20,
         "iops": sum(side["total_ios"] for side in done) / seconds,
-        "latency": sum(latency["mean"] * latency["N"] for latency in latencies) / count / 1e6 if count else None,
+        "latency": sum(side["lat_ns"]["mean"] * count for side, count in zip(done, counts, strict=True))
+        / max(1, sum(counts))
+        / 1e6,
         "latency_p99": None if p99_ns is None else p99_ns / 1e6,
     }
 

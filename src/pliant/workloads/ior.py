@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pliant.units import Duration, Size, format_size
-from pliant.workloads._parsing import absolute_path, kernel, positive, program_size
+from pliant.workloads._parsing import absolute_path, kernel, positive, program_size, went_wrong
 from pliant.workloads.kernels.common import WAIT
 from pliant.workloads.model import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 
@@ -23,6 +23,8 @@ _SEED = "1"
 _WORD_BYTES = 8
 _SECTOR_BYTES = 4096
 _MIB = 1 << 20
+_FORMAT, _DIRECT, _OLD_DIRECT, _STATUS = "summaryFormat", "posix.odirect", "useO_DIRECT", "stoneWallingStatusFile"
+"""Words of IOR's help: what one release has and another has not."""
 _NUMBER = r'"?([^\s",}]+)'
 
 
@@ -73,6 +75,7 @@ class Ior:
     name: ClassVar[str] = "ior"
     Options: ClassVar[type[BaseModel]] = IorOptions
     program: ClassVar[str] = "ior"
+    asks: ClassVar[tuple[str, ...]] = ("-h",)
 
     @staticmethod
     def metrics(options: IorOptions) -> tuple[Metric, ...]:
@@ -88,7 +91,7 @@ class Ior:
         """
         program = options.program or tools.program
         start = (program,) if program else (tools.python, "-I", kernel("ior"), WAIT)
-        common = _arguments(options, directory)
+        common = _arguments(options, directory, tools.help if program else "")
         check_write, check_read = (("-W",), ("-R",)) if options.data_check else ((), ())
         write = ("-w", *check_write, *_deadline(options))
         read = ("-r", *check_read)
@@ -112,10 +115,22 @@ class Ior:
         )
 
     @staticmethod
+    def unfit(options: IorOptions, tools: Toolbox) -> str:
+        """Why a real IOR cannot do this, by what its help says; "" if it can."""
+        old = tools.help and _STATUS not in tools.help
+        if old and options.stonewall is not None:
+            return f"it has no {_STATUS}, which `stonewall` needs; use IOR 3.2 or later, or leave `stonewall` out"
+        if old and options.data_check:
+            # Up to 3.1 -R reads everything twice and compares the two.
+            return "it compares what it reads only with itself; use IOR 3.2 or later, or leave `data_check` out"
+        return ""
+
+    @staticmethod
     def parse(options: IorOptions, outputs: Mapping[str, str]) -> dict[str, float]:
-        """The bandwidths, in MiB/s; ValueError if one is missing or not above zero, or if data read were wrong."""
+        """The bandwidths, in MiB/s; ValueError if one is missing or not above zero, if data read were wrong, or if
+        anything else went wrong."""
         output = "\n".join(outputs.values())
-        _right(output)
+        _right(options, output)
         return {
             f"{operation}_bandwidth": positive("ior", f"{operation}_bandwidth", _bandwidth(operation, output), output)
             for operation in options.operations
@@ -128,7 +143,7 @@ class Ior:
         That is right with a stonewall as well, which moves less. ValueError if data read were wrong.
         """
         output = "\n".join(outputs.values())
-        _right(output)
+        _right(options, output)
         ended = "\n".join(text for phase, text in outputs.items() if phase != running.phase)
         found = {each: _bandwidth(each, ended) for each in options.operations}
         said = {each: text for each, text in found.items() if text is not None} | results(output)
@@ -149,20 +164,20 @@ class Ior:
         return SoFar(metrics, bounds, operation, lasted_s)
 
 
-def _right(output: str) -> None:
-    """ValueError if IOR says that data are not what was written."""
-    wrong = re.search(r"Incorrect data on .*", output)
-    if wrong:
-        raise ValueError(f"ior read other data than were written: {wrong[0].strip()}")
+def _right(options: IorOptions, output: str) -> None:
+    """ValueError if IOR says that data are not what was written, or that it did not do all that it was to do."""
+    if said := went_wrong(output, cut_short=options.stonewall is not None):
+        what = "read other data than were written" if "ncorrect data" in said or "comparison" in said else "failed"
+        raise ValueError(f"ior {what}: {said}")
 
 
-def _arguments(options: IorOptions, directory: str) -> tuple[str, ...]:
-    """The options that the write and the read have in common."""
+def _arguments(options: IorOptions, directory: str, program: str) -> tuple[str, ...]:
+    """The options that the write and the read have in common; `program` is the help of the one that takes them."""
     flags = {
         "-e": options.fsync,
         "-C": options.reorder,
         "-F": options.file_per_process,
-        "--posix.odirect": options.direct_io,
+        "-B" if _OLD_DIRECT in program and _DIRECT not in program else f"--{_DIRECT}": options.direct_io,
     }
     values = {
         "-a": "POSIX",
@@ -170,8 +185,9 @@ def _arguments(options: IorOptions, directory: str) -> tuple[str, ...]:
         "-b": program_size(options.block),
         "-s": str(options.segments),
         "-o": f"{directory}/testFile",
-        "-O": "summaryFormat=JSON",
     }
+    if not program or _FORMAT in program:
+        values["-O"] = f"{_FORMAT}=JSON"
     if options.data_check:
         values["-G"] = _SEED  # both jobs must agree on the data
     valued = (word for pair in values.items() for word in pair)

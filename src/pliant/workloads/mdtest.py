@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pliant.units import Size, format_size
-from pliant.workloads._parsing import absolute_path, kernel, positive, program_size
+from pliant.workloads._parsing import absolute_path, kernel, positive, program_size, went_wrong
 from pliant.workloads.kernels.common import WAIT
 from pliant.workloads.model import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 
@@ -95,8 +95,9 @@ class Mdtest:
 
     @staticmethod
     def parse(options: MdtestOptions, outputs: Mapping[str, str]) -> dict[str, float]:
-        """The rates, in op/s; ValueError if one is missing or not above zero."""
+        """The rates, in op/s; ValueError if one is missing or not above zero, or if an operation failed."""
         output = "\n".join(outputs.values())
+        _right(output)
         return {name: positive("mdtest", name, _rate(row, output), output) for name, row in _rows(options).items()}
 
     @staticmethod
@@ -107,6 +108,7 @@ class Mdtest:
         is under way.
         """
         output = "\n".join(outputs.values())
+        _right(output)
         ended = "\n".join(text for phase, text in outputs.items() if phase != running.phase)
         said = results(output)
         metrics: dict[str, float] = {}
@@ -125,6 +127,12 @@ class Mdtest:
             elif metric.phase == operation and lasted_s:
                 bounds[metric.name] = items / lasted_s
         return SoFar(metrics, bounds, operation, lasted_s)
+
+
+def _right(output: str) -> None:
+    """ValueError if mdtest says that an operation failed: releases from 4 on count it all the same."""
+    if said := went_wrong(output):
+        raise ValueError(f"mdtest did not do all that it was to do: {said}")
 
 
 def _rows(options: MdtestOptions) -> dict[str, str]:

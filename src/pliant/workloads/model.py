@@ -6,8 +6,9 @@ Pure: a workload declares phases, `cluster` runs them: MPI jobs, or a program of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel
@@ -50,17 +51,30 @@ class Metric:
         return min(own, key=lambda name: (name.count("+"), -lengths_s[name]), default=None)
 
 
+def asked_for(patterns: Sequence[str], workload: str, metric: str) -> bool:
+    """Whether a metric of a workload is one of those that are asked for: by its name, by its workload's, or by both
+    with a point between, in each of which * stands for anything. Without patterns all are.
+
+    >>> asked_for(["*_bandwidth", "small.*"], "ior", "read_bandwidth"), asked_for(["small.*"], "ior", "read_bandwidth")
+    (True, False)
+    """
+    names = (metric, workload, f"{workload}.{metric}")
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
 @dataclass(frozen=True)
 class Toolbox:
     """What a workload has to work with: programs of the machine (the same paths inside every node), and its clients.
 
     `program` is the real benchmark if there is one, else None and the built-in kernel is used; `python` runs kernels.
-    `clients` are the names of the nodes that mount the file system, in order.
+    `clients` are the names of the nodes that mount the file system, in order. `help` is what a real program that MPI
+    starts says of its own options; "" if it says nothing.
     """
 
     python: str
     program: str | None = None
     clients: tuple[str, ...] = ()
+    help: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,13 +207,18 @@ def in_one_job(running: Running) -> tuple[str, float]:
 class Workload(Protocol):
     """What a module under `workloads/` (or in the entry point group `pliant.workloads.model`) offers.
 
-    Besides these it may have `programs(options) -> tuple[str, ...]`, programs that must be on the machine for want of a
-    built-in kernel, with `packages`, the Debian packages that have them; `files`, options that name a file beside the
-    study file -> the option that gets its text; and `rehearsal(options, tools) -> Rehearsal`, by which `check` finds
-    out what the real program would refuse. With `so_far(options, outputs, running, tools) -> SoFar` it says what a
-    trial shows that has not come to its end: `outputs` as for `parse`, and with what the `running` phase, an MPI job,
-    has printed up to now, in whole lines. By that a trial is stopped whose loss is shown already. Without it a trial
-    that does not end shows nothing.
+    Besides these it may have
+
+    * `programs(options) -> tuple[str, ...]`, programs that must be on the machine for want of a built-in kernel, with
+      `packages`, the Debian packages that have them;
+    * `files`, options that name a file beside the study file -> the option that gets its text;
+    * `rehearsal(options, tools) -> Rehearsal`, by which `check` finds out what the real program would refuse;
+    * `unfit(options, tools) -> str`, why the real program cannot do this, "" if it can, by what it says (`tools.help`)
+      when it is called with the arguments `asks`;
+    * `notes(options) -> tuple[str, ...]`, what a user should know of these options;
+    * `so_far(options, outputs, running, tools) -> SoFar`, what a trial shows that has not come to its end: `outputs` as
+      for `parse`, and with what the `running` phase, an MPI job, has printed up to now, in whole lines. By that a trial
+      is stopped whose loss is shown already. Without it a trial that does not end shows nothing.
     """
 
     name: ClassVar[str]
