@@ -93,9 +93,7 @@ def test_numbers_with_separators_of_thousands(printed, value):
     assert parse(each(printed), regex=r"([0-9.,e]+) MB/s") == value
 
 
-@pytest.mark.parametrize(
-    "printed", ["12,5 MB/s", "0,85 MB/s", "1,2,3 MB/s", "0,850 MB/s", "1234,567 MB/s", "1.234,5 MB/s"]
-)
+@pytest.mark.parametrize("number", ["12,5", "0,85", "1,2,3", "0,850", "1234,567", "1.234,5"])
 @pytest.mark.parametrize("regex", [r"([0-9.,]+) MB/s", r"([0-9.]+) MB/s", r"(?P<value>\d+)"])
 def test_a_decimal_comma_is_never_taken_for_another_number(number, regex):
     with pytest.raises(ValueError, match=re.escape(number)):
