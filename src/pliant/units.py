@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction as Exact
 from typing import Annotated, TypeVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 __all__ = [
     "BitRate",
@@ -299,6 +299,11 @@ def _quoted(text: str) -> str:
 _T = TypeVar("_T", int, float)
 
 
+def _text(*examples: str) -> WithJsonSchema:
+    """What a JSON Schema says of a quantity: it is written as text."""
+    return WithJsonSchema({"type": "string", "examples": [*examples]}, mode="validation")
+
+
 def _written(parse: Callable[[str], _T], example: str) -> Callable[[object], _T]:
     """A pydantic validator that lets only text with a unit through."""
 
@@ -312,19 +317,19 @@ def _written(parse: Callable[[str], _T], example: str) -> Callable[[object], _T]
     return validate
 
 
-BitRate = Annotated[float, BeforeValidator(_written(parse_bit_rate, "200 Mbit/s"))]
+BitRate = Annotated[float, BeforeValidator(_written(parse_bit_rate, "200 Mbit/s")), _text("200 Mbit/s")]
 """A network rate, in bit/s."""
-ByteRate = Annotated[float, BeforeValidator(_written(parse_byte_rate, "60 MB/s"))]
+ByteRate = Annotated[float, BeforeValidator(_written(parse_byte_rate, "60 MB/s")), _text("60 MB/s")]
 """A disk rate, in byte/s."""
-Size = Annotated[int, BeforeValidator(_written(parse_size, "64 MiB"))]
+Size = Annotated[int, BeforeValidator(_written(parse_size, "64 MiB")), _text("64 MiB")]
 """A size, in bytes."""
-Fraction = Annotated[float, BeforeValidator(_written(parse_fraction, "10 %"))]
+Fraction = Annotated[float, BeforeValidator(_written(parse_fraction, "10 %")), _text("10 %")]
 """A fraction of 1, written as a percentage."""
-Share = Annotated[float, BeforeValidator(_written(parse_share, "5 %"))]
+Share = Annotated[float, BeforeValidator(_written(parse_share, "5 %")), _text("5 %")]
 """A fraction of 1 that may be nothing, written as a percentage."""
-Duration = Annotated[float, BeforeValidator(_written(parse_duration, "20 min"))]
+Duration = Annotated[float, BeforeValidator(_written(parse_duration, "20 min")), _text("20 min")]
 """A duration, in seconds."""
-Power = Annotated[float, BeforeValidator(_written(parse_power, "95 W"))]
+Power = Annotated[float, BeforeValidator(_written(parse_power, "95 W")), _text("95 W")]
 """A power, in watts."""
-CarbonIntensity = Annotated[float, BeforeValidator(_written(parse_carbon_intensity, "56 g/kWh"))]
+CarbonIntensity = Annotated[float, BeforeValidator(_written(parse_carbon_intensity, "56 g/kWh")), _text("56 g/kWh")]
 """What a kilowatt-hour of electricity emits, in grams of CO2 equivalent."""

@@ -54,6 +54,22 @@ def test_help_lists_every_command():
     assert done.stdout == pliant("-h").stdout
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell):
+    done = pliant(env={**os.environ, "_PLIANT_COMPLETE": f"{shell}_source"})
+    assert done.returncode == 0 and "_PLIANT_COMPLETE" in done.stdout
+    words = {"COMP_WORDS": "pliant re", "COMP_CWORD": "re" if shell == "fish" else "1"}
+    done = pliant(env={**os.environ, "_PLIANT_COMPLETE": f"{shell}_complete", **words})
+    assert all(name in done.stdout for name in ("report", "refold", "reset")) and "doctor" not in done.stdout
+
+
+def test_a_state_that_cannot_be_used_is_said_before_anything():
+    for state in ("relative", "/with space", "/a,b", "/"):
+        done = pliant("ps", env={**os.environ, "PLIANT_STATE": state})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f'PLIANT_STATE="{state}" cannot be used') and done.stderr.count("\n") == 1
+
+
 def test_help_is_quick():
     """The goal is 0.2 s; the limit leaves room for a slow machine."""
     spent = []

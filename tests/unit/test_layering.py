@@ -34,6 +34,7 @@ ROOMS = {
     "platforms": "root composition machine facts",
     "cluster": "root composition workloads platforms",
     "campaign": "root composition workloads study telemetry statistics results analysis platforms cluster facts",
+    "notebook": "root telemetry statistics results analysis report",
     "driver": "root composition study platforms cluster campaign",
     "cli": "root composition workloads study telemetry statistics results analysis export report platforms cluster"
     " campaign driver facts",

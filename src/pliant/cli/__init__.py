@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 COMMANDS = {
+    "init": "Write a study to begin with.",
     "check": "Check a study file and show what it would do; touches nothing.",
     "run": "Run a study and judge it.",
     "status": "Show how far a run is, also while it goes on.",
@@ -31,6 +32,7 @@ COMMANDS = {
     "reset": "Return a cluster to what it was after its deployment.",
     "down": "Remove what is up, or what a crash left.",
     "export": "Write a study's cluster as a project of another system.",
+    "schema": "Print the study file's JSON Schema, for editors.",
     "doctor": "Say what this machine can do, and what to install.",
 }
 """Command -> one line for `--help`, so that it is shown without importing any of them."""

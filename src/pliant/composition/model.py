@@ -265,7 +265,10 @@ class BadOptions(ValueError):
 
 
 class Filesystem(Protocol):
-    """What a driver under `filesystems/` (or in the entry point group `pliant.filesystems`) offers."""
+    """What a driver under `filesystems/` (or in the entry point group `pliant.filesystems`) offers.
+
+    Besides these it may have `example`, a small role distribution to begin with: role -> how many nodes.
+    """
 
     name: ClassVar[str]
     Options: ClassVar[type[BaseModel]]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 _LONGEST = 1024
 
@@ -62,9 +62,10 @@ def _mount_option(text: str) -> str:
 
 BY_NAME = BeforeValidator(_whole)
 """Marks a table of options."""
-Switch = Annotated[str, BeforeValidator(_spelt("on", "off")), AfterValidator(_checked)]
-Truth = Annotated[str, BeforeValidator(_spelt("true", "false")), AfterValidator(_checked)]
-Digit = Annotated[str, BeforeValidator(_spelt("1", "0")), AfterValidator(_checked)]
+_ANY = WithJsonSchema({"type": ["string", "number", "boolean"]}, mode="validation")
+Switch = Annotated[str, BeforeValidator(_spelt("on", "off")), AfterValidator(_checked), _ANY]
+Truth = Annotated[str, BeforeValidator(_spelt("true", "false")), AfterValidator(_checked), _ANY]
+Digit = Annotated[str, BeforeValidator(_spelt("1", "0")), AfterValidator(_checked), _ANY]
 """Values, by how true and false are spelt."""
 MountOption = Annotated[str, AfterValidator(_checked), AfterValidator(_mount_option)]
 

@@ -25,7 +25,7 @@ _SERVICES = ("mgmtd", "meta", "storage", "helperd")
 class BeeOptions(BaseModel):
     """`[filesystem.options]` of a study on BeeGFS."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     stripe_targets: int = Field(4, ge=1, le=255, examples=[4])
     """Storage targets that a file is spread over, at most as many as there are."""
@@ -38,6 +38,7 @@ class BeeGFS:
 
     name: ClassVar[str] = "beegfs"
     Options: ClassVar[type[BaseModel]] = BeeOptions
+    example: ClassVar[Mapping[str, int]] = {"management": 1, "metadata": 1, "storage": 4, "client": 2}
 
     @staticmethod
     def roles(options: BeeOptions) -> tuple[Role, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
@@ -45,7 +45,7 @@ _POOL = re.compile(r"replicate +(\d+)|erasure +(\d+) *\+ *(\d+)", re.ASCII)
 class CephOptions(BaseModel):
     """`[filesystem.options]` of a study on CephFS."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     pool: str = Field("replicate 3", examples=["replicate 3"])
     """How file data is kept: `replicate N` (N copies), or `erasure K+M` (K pieces and M more, of which any M may be
@@ -132,6 +132,7 @@ class CephFS:
 
     name: ClassVar[str] = "cephfs"
     Options: ClassVar[type[BaseModel]] = CephOptions
+    example: ClassVar[Mapping[str, int]] = {"monitor": 1, "manager": 1, "metadata": 1, "osd": 3, "client": 2}
 
     @staticmethod
     def roles(options: CephOptions) -> tuple[Role, ...]:

@@ -6,6 +6,7 @@ Sources: the GlusterFS administrator guide (volume types, `gluster` commands), g
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -26,7 +27,7 @@ _VOLUME = re.compile(
 class GlusterOptions(BaseModel):
     """`[filesystem.options]` of a study on GlusterFS."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     volume: str = "distribute"
     """`distribute`; `replicate N` (N copies); `replicate 3 arbiter 1` (of three bricks the third has names and
@@ -104,6 +105,7 @@ class GlusterFS:
 
     name: ClassVar[str] = "glusterfs"
     Options: ClassVar[type[BaseModel]] = GlusterOptions
+    example: ClassVar[Mapping[str, int]] = {"server": 4, "client": 4}
 
     @staticmethod
     def roles(options: GlusterOptions) -> tuple[Role, ...]:

@@ -6,6 +6,7 @@ Sources: mfsmaster.cfg(5), mfschunkserver.cfg(5), mfshdd.cfg(5), mfsexports.cfg(
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +45,7 @@ _OWN = ("DATA_PATH", "WORKING_USER", "WORKING_GROUP", "EXPORTS_FILENAME", "HDD_C
 class MooseOptions(BaseModel):
     """`[filesystem.options]` of a study on MooseFS."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     goal: int = Field(2, ge=1, le=9, examples=[2])
     """Copies of every chunk, each on another chunkserver. MooseFS's own default is 2."""
@@ -63,6 +64,7 @@ class MooseFS:
 
     name: ClassVar[str] = "moosefs"
     Options: ClassVar[type[BaseModel]] = MooseOptions
+    example: ClassVar[Mapping[str, int]] = {"master": 1, "chunkserver": 4, "client": 3}
 
     @staticmethod
     def roles(options: MooseOptions) -> tuple[Role, ...]:

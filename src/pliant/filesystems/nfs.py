@@ -6,6 +6,7 @@ fs/nfsd/nfsctl.c of Linux 6.1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +24,7 @@ _RECORDS = "/var/lib/nfs/nfsdcld"
 class NfsOptions(BaseModel):
     """`[filesystem.options]` of a study on NFS."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     version: Literal["4.0", "4.1", "4.2"] = "4.2"
     """Version of the protocol."""
@@ -45,6 +46,7 @@ class NFS:
 
     name: ClassVar[str] = "nfs"
     Options: ClassVar[type[BaseModel]] = NfsOptions
+    example: ClassVar[Mapping[str, int]] = {"server": 1, "client": 4}
 
     @staticmethod
     def roles(options: NfsOptions) -> tuple[Role, ...]:

@@ -6,6 +6,7 @@ Documentation/filesystems/orangefs.rst and fs/orangefs/devorangefs-req.c of Linu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +25,7 @@ _FIRST, _LAST = 3, 2**63 - 2
 class OrangeOptions(BaseModel):
     """`[filesystem.options]` of a study on OrangeFS."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     sync_metadata: bool = Field(True, examples=[True])
     """Whether metadata is on the disk before a server answers (TroveSyncMeta)."""
@@ -37,6 +38,7 @@ class OrangeFS:
 
     name: ClassVar[str] = "orangefs"
     Options: ClassVar[type[BaseModel]] = OrangeOptions
+    example: ClassVar[Mapping[str, int]] = {"server": 4, "client": 1}
 
     @staticmethod
     def roles(options: OrangeOptions) -> tuple[Role, ...]:

@@ -65,6 +65,14 @@ _PLAIN: dict[str, dict[str, Any]] = {
 """What keeps the time and the program's version out of a file."""
 
 
+def as_svg(figure: Figure, width_mm: int) -> str:
+    """One figure as SVG, so many millimetres wide."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        return _saved(draw(figure, width_mm), "svg").decode()
+
+
 def files(figures: Iterable[Figure]) -> Iterator[tuple[str, bytes]]:
     """File name and content: each figure in each width and format, "88mm/ior-loss.pdf"."""
     import matplotlib

@@ -19,6 +19,7 @@ Format = Literal["csv", "json", "parquet"]
 _NUMBERS = {
     **dict.fromkeys(("number", "hosts", "repetition", "attempt"), int),
     **dict.fromkeys(("ratio", "duration_s", "host_cpu_s", "value", "io_stalled_s", "recovered_s", "bound"), float),
+    **dict.fromkeys(("limited", "stolen", "withheld", "lost"), float),
 }
 
 
@@ -28,10 +29,16 @@ def table(form: Format, trials: Sequence[Trial], infos: Sequence[RunInfo]) -> by
     if form == "json":
         return (json.dumps([trial.to_json() for trial in trials], indent=1) + "\n").encode()
     text = trials_csv(trials, infos)
-    return text.encode() if form == "csv" else _parquet(list(csv.DictReader(StringIO(text))))
+    return text.encode() if form == "csv" else _parquet(columns(trials, infos))
 
 
-def _parquet(rows: list[dict[str, str]]) -> bytes:
+def columns(trials: Sequence[Trial], infos: Sequence[RunInfo]) -> dict[str, list[Any]]:
+    """The same as columns: name -> a value for each row, a number where it is one, None where it is not known."""
+    rows = list(csv.DictReader(StringIO(trials_csv(trials, infos))))
+    return {name: [_typed(name, row[name]) for row in rows] for name in CSV_HEADER}
+
+
+def _parquet(found: dict[str, list[Any]]) -> bytes:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -40,10 +47,9 @@ def _parquet(rows: list[dict[str, str]]) -> bytes:
             'Parquet is written by pyarrow, which is not installed: pip install "pliant[parquet]"'
         ) from error
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
-    columns = {name: [_typed(name, row[name]) for row in rows] for name in CSV_HEADER}
     schema = pa.schema([(name, types[_type(name)]) for name in CSV_HEADER])
     out = BytesIO()
-    parquet.write_table(pa.table(columns, schema=schema), out)
+    parquet.write_table(pa.table(found, schema=schema), out)
     return out.getvalue()
 
 

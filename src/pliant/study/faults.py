@@ -28,14 +28,20 @@ class FaultTable(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    what: What = Field(examples=["crash"])
-    name: Name | None = Field(None, examples=["lost-server"])
-    workload: str | None = Field(None, examples=["ior"])
-    node: str | None = Field(None, examples=["server1"])
-    role: str | None = Field(None, examples=["server"])
-    at: Duration = Field(examples=["2 s"])
-    heal: Duration | None = Field(None, examples=["10 s"])
-    recovery: Duration = Field(120.0, examples=["2 min"])
+    what: What = Field(examples=["crash"], description="crash: the node loses its power; cut: its network")
+    name: Name | None = Field(None, examples=["lost-server"], description="what it is called in results")
+    workload: str | None = Field(
+        None, examples=["ior"], description="the workload it happens in; every one if left out"
+    )
+    node: str | None = Field(None, examples=["server1"], description="the node it happens to")
+    role: str | None = Field(None, examples=["server"], description="the role of which it happens to one node")
+    at: Duration = Field(examples=["2 s"], description="duration after the beginning of the workload")
+    heal: Duration | None = Field(
+        None, examples=["10 s"], description="when it is healed; when the workload has ended if left out"
+    )
+    recovery: Duration = Field(
+        120.0, examples=["2 min"], description="duration within which data is to be there and every node well"
+    )
 
     @property
     def label(self) -> str:

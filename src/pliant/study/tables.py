@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -108,17 +109,38 @@ def _checked_budget(value: object) -> object:
     return value
 
 
+_BUDGET = WithJsonSchema({"type": ["string", "integer"]}, mode="validation")
+
+
 class StudyTable(_Table):
     """[study]: what it is called, how trials are chosen, and how many there may be."""
 
-    name: Name = Field(examples=["glusterfs-quickstart"])
-    description: str = Field("")
-    search: Literal["adaptive", "grid"] = Field("adaptive", examples=["adaptive"])
-    repetitions: int | None = Field(None, ge=1, le=1000, examples=[3])
-    budget: Annotated[int | float | None, BeforeValidator(_checked_budget)] = Field(None, examples=["20 min"])
-    seed: int = Field(1, ge=0, le=2**63 - 1, examples=[1])
-    workflow: Workflow = Field("dev", examples=["dev"])
-    trial_timeout: Duration = Field(600.0, examples=["10 min"])
+    name: Name = Field(examples=["glusterfs-quickstart"], description="what the study is called")
+    description: str = Field("", description="a text for the reader of the report")
+    search: Literal["adaptive", "grid"] = Field(
+        "adaptive",
+        examples=["adaptive"],
+        description="adaptive: what was measured decides what is next; grid: each workload as often at each ratio",
+    )
+    repetitions: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        examples=[3],
+        description="trials of each workload at each ratio; in a search at most so many",
+    )
+    budget: Annotated[int | float | None, BeforeValidator(_checked_budget), _BUDGET] = Field(
+        None, examples=["20 min"], description="when to stop: a duration, or a number of trials"
+    )
+    seed: int = Field(1, ge=0, le=2**63 - 1, examples=[1], description="what is random follows from this number")
+    workflow: Workflow = Field(
+        "dev", examples=["dev"], description="verified: each trial starts from a reset that is proved"
+    )
+    trial_timeout: Duration = Field(
+        600.0,
+        examples=["10 min"],
+        description="duration after which a trial has failed, if it has not shown its loss by then",
+    )
 
     @property
     def adaptive(self) -> bool:
@@ -163,14 +185,32 @@ class HostTable(_Table):
     `memory` is the emulated host's, None where it follows from the real one's. `like` fills in what is left out.
     """
 
-    cores: float = Field(ge=proportions.MIN_CORES, le=1024, examples=[0.2])
-    nic: Annotated[BitRate, _at_least(proportions.MIN_NIC_BIT_S, format_bit_rate)] = Field(examples=["200 Mbit/s"])
-    disk: Annotated[ByteRate, _at_least(proportions.MIN_DISK_BYTE_S, format_byte_rate)] = Field(examples=["60 MB/s"])
-    memory: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] | None = Field(examples=["1 GiB"])
-    disk_size: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] = Field(4 * 2**30, examples=["4 GiB"])
-    latency: Annotated[Duration, AfterValidator(_checked_latency)] | None = Field(None, examples=["0.1 ms"])
-    like: str | None = Field(None, examples=["grid5000/dahu"])
-    scale: Annotated[float | Literal["auto"] | None, BeforeValidator(_checked_scale)] = Field(None, examples=["auto"])
+    cores: float = Field(
+        ge=proportions.MIN_CORES, le=1024, examples=[0.2], description="CPU time, in cores of this machine"
+    )
+    nic: Annotated[BitRate, _at_least(proportions.MIN_NIC_BIT_S, format_bit_rate)] = Field(
+        examples=["200 Mbit/s"], description="network rate, in each direction"
+    )
+    disk: Annotated[ByteRate, _at_least(proportions.MIN_DISK_BYTE_S, format_byte_rate)] = Field(
+        examples=["60 MB/s"], description="disk rate, for reads and as much for writes"
+    )
+    memory: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] | None = Field(
+        examples=["1 GiB"], description="size of the memory"
+    )
+    disk_size: Annotated[Size, _at_least(proportions.MIN_BYTES, format_size)] = Field(
+        4 * 2**30, examples=["4 GiB"], description="size of each node's own disk"
+    )
+    latency: Annotated[Duration, AfterValidator(_checked_latency)] | None = Field(
+        None, examples=["0.1 ms"], description="duration that one crossing of the host's uplink takes longer"
+    )
+    like: str | None = Field(
+        None,
+        examples=["grid5000/dahu"],
+        description="a cluster of the catalogue whose hosts these are; it gives what is left out",
+    )
+    scale: Annotated[float | Literal["auto"] | None, BeforeValidator(_checked_scale)] = Field(
+        None, examples=["auto"], description="what cores, nic and disk are divided by, then those of a real host"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -251,7 +291,7 @@ class HostTable(_Table):
 class PlatformTable(_Table):
     """[platform]: where hosts come from, and what one of them has."""
 
-    kind: Literal["emulated"] = Field(examples=["emulated"])
+    kind: Literal["emulated"] = Field(examples=["emulated"], description="where hosts come from")
     host: HostTable
 
     @field_validator("kind", mode="before")
@@ -270,10 +310,12 @@ class FilesystemTable(_Table):
     `name` is what it is called in results; None is its kind.
     """
 
-    kind: str = Field(examples=["glusterfs"])
-    name: Name | None = Field(None, examples=["glusterfs-replicated"])
-    roles: dict[str, Annotated[int, Field(ge=0, examples=[4])]] = Field(examples=[{"server": 4}])
-    options: dict[str, Any] = Field(default_factory=dict)
+    kind: str = Field(examples=["glusterfs"], description="the file system")
+    name: Name | None = Field(None, examples=["glusterfs-replicated"], description="what it is called in results")
+    roles: dict[str, Annotated[int, Field(ge=0, examples=[4])]] = Field(
+        examples=[{"server": 4}], description="the role distribution: for each role, how many nodes"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="the file system's own options")
 
 
 INDIFFERENCE = 0.05
@@ -285,14 +327,30 @@ class FoldTable(_Table):
     `metrics` are those by which it is decided how far the file system folds; all if there are none.
     """
 
-    ratios: tuple[Annotated[float, Field(ge=1)], ...] = Field(min_length=1, max_length=64, examples=[[1, 2, 4]])
-    strategy: str = Field("spread", examples=["spread"])
-    max_loss: Annotated[Fraction, AfterValidator(_below_all)] = Field(0.1, examples=["10 %"])
-    indifference: Share | None = Field(None, examples=["5 %"])
-    metrics: tuple[Annotated[str, StringConstraints(min_length=1, max_length=128)], ...] = Field(
-        (), max_length=64, examples=[["*_bandwidth"]]
+    ratios: tuple[Annotated[float, Field(ge=1)], ...] = Field(
+        min_length=1,
+        max_length=64,
+        examples=[[1, 2, 4]],
+        description="the folding ratios, nodes per host; 1 among them",
     )
-    placement: dict[str, list[list[str]]] = Field(default_factory=dict)
+    strategy: str = Field("spread", examples=["spread"], description="how nodes are placed")
+    max_loss: Annotated[Fraction, AfterValidator(_below_all)] = Field(
+        0.1, examples=["10 %"], description="the tolerated loss against the baseline"
+    )
+    indifference: Share | None = Field(
+        None,
+        examples=["5 %"],
+        description="a ratio whose loss is no further than this from max_loss may be called either way",
+    )
+    metrics: tuple[Annotated[str, StringConstraints(min_length=1, max_length=128)], ...] = Field(
+        (),
+        max_length=64,
+        examples=[["*_bandwidth"]],
+        description="the metrics by which it is decided how far it folds; all if left out",
+    )
+    placement: dict[str, list[list[str]]] = Field(
+        default_factory=dict, description='for strategy = "explicit": ratio -> a list of nodes for each host'
+    )
 
     @property
     def zone(self) -> float:
@@ -333,9 +391,9 @@ class PowerTable(_Table):
     `carbon` is what its electricity emits; None stands for pliant's default.
     """
 
-    idle: Power | None = Field(None, examples=["95 W"])
-    busy: Power | None = Field(None, examples=["190 W"])
-    carbon: CarbonIntensity | None = Field(None, examples=["56 g/kWh"])
+    idle: Power | None = Field(None, examples=["95 W"], description="power of an idle host")
+    busy: Power | None = Field(None, examples=["190 W"], description="power of a host with every core busy")
+    carbon: CarbonIntensity | None = Field(None, examples=["56 g/kWh"], description="what a kilowatt-hour emits")
 
     def over(self, base: PowerModel) -> PowerModel:
         """`base` with what the study gives; ValueError if a busy host would draw less than an idle one."""
@@ -354,7 +412,11 @@ class PowerTable(_Table):
 class MpiTable(_Table):
     """[mpi]: which MPI launches the workloads; None is the one that pliant comes with."""
 
-    mpiexec: str | None = Field(None, examples=["/usr/bin/mpiexec"])
+    mpiexec: str | None = Field(
+        None,
+        examples=["/usr/bin/mpiexec"],
+        description="absolute path of the mpiexec that real benchmarks were built with",
+    )
 
     @field_validator("mpiexec")
     @classmethod
