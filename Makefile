@@ -16,11 +16,11 @@ demo: setup
 	.venv/bin/pliant run studies/quickstart.toml
 
 test: setup-tests lint
-	$(PYTEST) tests/unit tests/browser --numprocesses auto --dist loadfile
+	$(PYTEST) tests/unit tests/browser --numprocesses 4 --dist loadfile
 	$(PYTEST) tests/real
 
 test-unit: setup-tests
-	$(PYTEST) tests/unit --numprocesses auto --dist loadfile
+	$(PYTEST) tests/unit -m "not simulated" --numprocesses 4 --dist loadfile
 
 test-v2: setup-tests
 	@scripts/test-v2

@@ -117,7 +117,8 @@ def test_a_container_without_loop_devices_is_told_how_to_make_them():
     """A /dev of its own, as a container has: the kernel knows loops, and there are no nodes for them."""
     own = (
         "mount -t tmpfs none /mnt && for f in null zero full random urandom tty fuse loop-control; do "
-        'cp -a /dev/$f /mnt/; done; ln -s /proc/self/fd /mnt/fd; mkdir /mnt/pts /mnt/shm; mount --move /mnt /dev && exec "$@"'
+        "cp -a /dev/$f /mnt/; done; ln -s /proc/self/fd /mnt/fd; mkdir /mnt/pts /mnt/shm; mount --move /mnt /dev && "
+        'exec "$@"'
     )
     done = doctor("unshare", "--mount", "sh", "-c", own, "container")
     (line,) = [line for line in done.stdout.splitlines() if "a node, tried" in line]

@@ -7,7 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from prepared_studies import Machine
+
+# How long an example takes says nothing on a machine that does other things beside.
+settings.register_profile("pliant", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pliant")
 
 
 @pytest.fixture

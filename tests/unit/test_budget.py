@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pliant.machine.deployment import HostFigures
@@ -166,7 +166,6 @@ machines = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400), machines, budgets)
 def test_the_value_that_is_named_fits_and_the_next_larger_does_not(hosts, disks, machine, up):
     huge = {"cores": 1e6, "memory_bytes": 2**60, "disk_bytes": 2**60}

@@ -182,7 +182,7 @@ searched = st.sampled_from([None, 25])
 
 
 @METRICS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     curve=curves,
     hung=st.sets(st.sampled_from(RATIOS[1:]), min_size=1),
@@ -203,7 +203,7 @@ def test_what_is_not_open_is_the_same_wherever_the_true_values_were(metric, curv
 
 
 @METRICS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(curve=curves, capped=some, most=searched)
 def test_what_is_open_never_holds_and_has_no_upper_end(metric, curve, capped, most):
     values = drawn(curve, metric)
@@ -218,7 +218,7 @@ def test_what_is_open_never_holds_and_has_no_upper_end(metric, curve, capped, mo
 
 
 @METRICS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(curve=curves, factor=st.floats(1.0, 1e6), most=searched)
 def test_the_lower_end_is_no_higher_than_that_of_the_true_values(metric, curve, factor, most):
     """The true values have the same noise, and are worse: the bounds claim no more than they do.
@@ -241,7 +241,8 @@ def test_the_lower_end_is_no_higher_than_that_of_the_true_values(metric, curve, 
         assert row.loss_low <= exact.loss_low + slack + 1e-6 * max(1, abs(exact.loss_low))
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.simulated
+@settings(max_examples=60)
 @given(curve=curves)
 def test_their_noise_is_the_larger_of_the_two_and_no_better_known(curve):
     values = series(drawn(curve, BANDWIDTH), every(8.0)).in_time_order()
@@ -258,7 +259,7 @@ def test_their_noise_is_the_larger_of_the_two_and_no_better_known(curve):
     assert one.degrees <= other.degrees * (1 + 1e-9) or here.deviation > together.deviation
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(curve=curves, cap=st.floats(5, 100))
 def test_other_ratios_are_judged_as_if_it_were_not_there(curve, cap):
     """Bounds are hardly apart, and must not make the others seem to have no noise."""

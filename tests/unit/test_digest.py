@@ -57,7 +57,7 @@ def test_digests_come_back(sums):
     assert digest.read_sums(digest.sums_text(sums)) == sums
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.dictionaries(NAMES.filter(lambda name: "/" not in name and name not in (".", "..")), st.binary(max_size=5)))
 def test_digests_are_checked_by_sha256sum(tmp_path_factory, files):
     top = tmp_path_factory.mktemp("sums")

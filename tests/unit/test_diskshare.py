@@ -355,6 +355,7 @@ carries = pytest.mark.parametrize("carry", [False, True], ids=["forgets", "carri
 sizes = pytest.mark.parametrize("request_size", [KIB64, MIB], ids=["64 KiB", "1 MiB"])
 
 
+@pytest.mark.simulated
 @carries
 @sizes
 @pytest.mark.parametrize("count", [2, 3, 4, 8])
@@ -369,6 +370,7 @@ def test_saturating_disks_get_equal_parts_and_together_the_rate(kernel, count, r
     assert sum(course.rates(0, 3)) == pytest.approx(RATE, rel=0.08)
 
 
+@pytest.mark.simulated
 @carries
 @sizes
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
@@ -380,6 +382,7 @@ def test_in_a_steady_state_limits_do_not_change(kernel, count, request_size, car
     assert [time for time in course.changes if time > 8] == []
 
 
+@pytest.mark.simulated
 @carries
 @pytest.mark.parametrize("rate", [2e6, 4e6, 10e6, 20e6])
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
@@ -391,6 +394,7 @@ def test_nor_do_they_when_a_request_takes_longer_than_a_slice(kernel, count, rat
     assert [time for time in course.changes if time > 15] == []
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_one_disk_that_saturates_gets_the_whole_rate_beside_idle_ones(kernel, count):
     passed = simulate(kernel, [Device(idle) for _ in range(count - 1)] + [Device(saturating)]).rates(1, 20)
@@ -398,6 +402,7 @@ def test_one_disk_that_saturates_gets_the_whole_rate_beside_idle_ones(kernel, co
     assert passed[:-1] == [0.0] * (count - 1)
 
 
+@pytest.mark.simulated
 @carries
 @sizes
 def test_a_modest_disk_gets_what_it_wants_and_the_others_share_the_rest(kernel, request_size, carry):
@@ -407,6 +412,7 @@ def test_a_modest_disk_gets_what_it_wants_and_the_others_share_the_rest(kernel, 
     assert passed[1:] == pytest.approx([0.44 * RATE] * 2, rel=0.04)  # 0.11 to 0.125 is kept for the modest one
 
 
+@pytest.mark.simulated
 def test_a_disk_that_wants_more_than_an_equal_part_leaves_the_rest(kernel):
     demands = [saturating, modest(0.08), modest(0.30)]
     passed = simulate(kernel, [Device(demand, KIB64) for demand in demands]).rates(8, 20)
@@ -414,6 +420,7 @@ def test_a_disk_that_wants_more_than_an_equal_part_leaves_the_rest(kernel):
     assert passed[0] == pytest.approx(0.58 * RATE, rel=0.04)
 
 
+@pytest.mark.simulated
 def test_a_disk_that_becomes_idle_leaves_its_part_after_a_second(kernel):
     devices = [Device(saturating, KIB64), Device(lambda now: 4 * RATE if now < 5 else 0.0, KIB64)]
     course = simulate(kernel, devices, 14.0)
@@ -435,6 +442,7 @@ MIXTURES: dict[str, list[Callable[[float], float]]] = {
 }
 
 
+@pytest.mark.simulated
 @carries
 @sizes
 @pytest.mark.parametrize("mixture", MIXTURES)
@@ -444,6 +452,7 @@ def test_in_the_long_run_no_more_passes_than_the_rate(kernel, mixture, request_s
     assert max(sum(course.rates(begin, begin + 4)) for begin in range(4, 20)) <= RATE * 1.08
 
 
+@pytest.mark.simulated
 @carries
 @pytest.mark.parametrize(("rate", "count"), [(1e6, 8), (2e6, 4), (10e6, 8)])
 def test_slow_disks_keep_to_the_rate_although_a_request_takes_longer_than_a_tick(kernel, rate, count, carry):
@@ -456,6 +465,7 @@ def test_slow_disks_keep_to_the_rate_although_a_request_takes_longer_than_a_tick
     assert sum(simulate(kernel, devices, 80.0, rate).rates(20, 80)) == pytest.approx(rate, rel=0.02)
 
 
+@pytest.mark.simulated
 @carries
 @pytest.mark.parametrize(
     ("mixture", "least"),

@@ -96,6 +96,7 @@ def test_many_values_are_no_burden():
     assert known.error == pytest.approx(0.02 * math.sqrt(2 / 2000), rel=0.3)
 
 
+@pytest.mark.simulated
 def test_intervals_cover_under_drift_and_without():
     """Student's intervals of 95 %, on 6 blocks; four standard errors of the simulation."""
     for size in (0.0, 0.02):
@@ -171,6 +172,7 @@ def test_what_a_disturbance_explains_is_no_outlier():
     assert Levels(of, values, disturbed=by).outliers == ()
 
 
+@pytest.mark.simulated
 def test_intervals_cover_with_disturbances():
     """Student's of 95 %, 5 blocks, with slopes that the values hardly tell to ones that they tell well."""
     for slope in (0.0, 0.5, 1.0, 3.0):

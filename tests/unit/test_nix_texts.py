@@ -16,7 +16,7 @@ TEXTS = st.lists(PIECES | st.characters(exclude_characters="\0", exclude_categor
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_ends_its_string(text):
     """Without Nix: no quote and no antiquotation but behind a backslash."""
     inside = nix.string(text)[1:-1]
@@ -49,7 +49,7 @@ HOSTILE = [
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=40))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nix_reads_any_text_as_it_was(nix_instantiate, texts):
     written = nix.expression([nix.Raw(nix.expression({"a": text, "b": nix.Lines(text + "\n")}, " ")) for text in texts])
     meant = [{"a": text, "b": text + "\n"} for text in texts]

@@ -15,6 +15,7 @@ def found(shape: int) -> list[Outcome]:
     return [searched(machine, number) for number, machine in enumerate(machines(SHAPES[shape], 0.05, CURVES))]
 
 
+@pytest.mark.simulated
 def test_verdicts_of_a_search_are_hardly_ever_wrong():
     outcomes = [outcome for shape in range(len(SHAPES)) for outcome in found(shape)]
     assert share([outcome.wrong for outcome in outcomes]) <= 0.05

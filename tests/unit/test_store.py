@@ -68,7 +68,7 @@ def test_a_begun_trial_is_kept_as_running_until_it_ends(tmp_path, store):
 JSON = st.recursive(NUMBERS | TEXT | st.none(), lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.dictionaries(TEXT, NUMBERS),
     st.dictionaries(TEXT, NUMBERS),

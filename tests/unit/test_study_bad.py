@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from study_files import BROKER, EXPLICIT, GOOD, Broker, edited
 
@@ -476,8 +476,6 @@ VALUES = st.recursive(
 )
 
 
-# The first text that is drawn on a fresh checkout makes a table of all characters, which takes a second.
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.sampled_from(["study", "platform", "filesystem", "fold", "workload", "power", "mpi"]), VALUES)
 )

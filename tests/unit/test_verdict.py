@@ -228,6 +228,7 @@ TRUTHS = {
 }
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("sigma", [0.05, 0.10, 0.15])
 @pytest.mark.parametrize("repetitions", [3, 5])
 def test_error_rates_on_curves_with_a_known_truth(sigma, repetitions):
@@ -237,6 +238,7 @@ def test_error_rates_on_curves_with_a_known_truth(sigma, repetitions):
     assert wrong_in_study <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
 
 
+@pytest.mark.simulated
 def test_error_rates_where_noise_grows_with_the_ratio():
     covered, wrong_in_study, studies = simulate(0.05, 5, curves_per_truth=100, growth=(1, 1, 1, 3))
     assert covered >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / (3 * studies))
