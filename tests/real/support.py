@@ -76,9 +76,13 @@ def background(deployment: Deployment, node: str, argv: Sequence[str], log: Path
         process.wait()
 
 
+PATIENCE = float(os.environ.get("PLIANT_TESTS_PATIENCE", "1"))
+"""How many times as long as usual is waited for what has to come: on an emulated CPU all takes longer."""
+
+
 def until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
     """What a condition gives as soon as it is true."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
         time.sleep(0.01)
@@ -165,7 +169,7 @@ class Snapshot:
 def nothing_left(before: Snapshot, timeout_s: float = 10.0) -> None:
     """Assert that everything is as before. The kernel takes a moment to free what nobody uses any more; so does it
     take a moment until what others do on the machine is over."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while left := Snapshot.take().left(before):
         assert time.monotonic() < deadline, f"left on the machine: {json.dumps(left, indent=1)}"
         time.sleep(0.1)
@@ -311,7 +315,13 @@ def pliant(*arguments: object, timeout_s: float = 300.0, **keys: Any) -> subproc
     """Run the command to its end, away from any terminal."""
     argv = [PLIANT, *map(str, arguments)]
     return subprocess.run(
-        argv, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=False, **keys
+        argv,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s * PATIENCE,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        **keys,
     )
 
 
@@ -365,7 +375,7 @@ class Running:
         assert re.search(pattern, self.said), f"ended with {self.process.returncode} without {pattern}:\n{self.said}"
 
     def wait(self, timeout_s: float = 120.0) -> int:
-        status = self.process.wait(timeout_s)
+        status = self.process.wait(timeout_s * PATIENCE)
         self._reader.join(10)
         return status
 

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "21e84c0d252ad033"
+DIGEST = "36c1da755e9afb67"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

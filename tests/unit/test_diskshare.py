@@ -111,7 +111,7 @@ def test_a_disk_is_idle_then_hungry_then_modest_then_idle():
     assert disk.wanted is None
     tenth = round(0.1 * RATE * TICK_S)
     now = watch(disk, now, [tenth])
-    assert disk.wanted == HUNGRY  # until it is known better
+    assert disk.wanted == diskshare.BEGUN  # until it is known better
     now = watch(disk, now, [tenth] * 50)
     assert disk.wanted == pytest.approx(diskshare._SPARE * 0.1 * RATE, rel=0.05)
     now = watch(disk, now, [4 * tenth] * 50)
@@ -137,7 +137,7 @@ def test_it_is_not_judged_by_what_it_did_under_another_limit():
     now = watch(disk, 0.0, [round(0.25 * RATE * TICK_S)] * 10)
     assert disk.set(RATE / 4, now) and not disk.set(RATE / 4 * 1.005, now)
     now = watch(disk, now, [round(0.25 * RATE * TICK_S)] * 39)
-    assert disk.wanted == HUNGRY and disk.since == pytest.approx(10 * TICK_S)
+    assert disk.wanted == HUNGRY and disk.since == pytest.approx(11 * TICK_S)
     watch(disk, now, [round(0.25 * RATE * TICK_S)] * 20)
     assert disk.wanted == HUNGRY
 
@@ -410,6 +410,26 @@ def test_a_modest_disk_gets_what_it_wants_and_the_others_share_the_rest(kernel, 
     passed = simulate(kernel, [Device(demand, request_size, carry) for demand in demands]).rates(10, 20)
     assert passed[0] == pytest.approx(0.1 * RATE, rel=0.03)
     assert passed[1:] == pytest.approx([0.44 * RATE] * 2, rel=0.04)  # 0.11 to 0.125 is kept for the modest one
+
+
+@pytest.mark.simulated
+@carries
+@pytest.mark.parametrize("size", [4096, 100 << 10, 700 << 10], ids=["4 KiB", "100 KiB", "700 KiB"])
+def test_a_write_back_of_a_moment_takes_nothing_from_a_disk_that_is_busy(kernel, size, carry):
+    """As a file system commits its journal every five seconds: that took half of the rate for a second."""
+    devices = [Device(saturating, MIB, carry), Device(bursts_of(size, 5.0, 1.0), 4096, carry)]
+    course = simulate(kernel, devices, 22.0)
+    assert course.rates(2, 22)[0] == pytest.approx(RATE, rel=0.02)
+    assert course.passed[-1][1] >= 4 * size // 4096 * 4096
+
+
+@pytest.mark.simulated
+@sizes
+def test_one_that_begins_in_earnest_has_its_part_in_a_tenth_of_a_second(kernel, request_size):
+    devices = [Device(saturating, request_size), Device(lambda now: 4 * RATE if now > 5 else 0.0, request_size)]
+    course = simulate(kernel, devices, 10.0)
+    assert course.rates(5.5, 6.5) == pytest.approx([RATE / 2] * 2, rel=0.1)
+    assert min(change for change in course.changes if change > 5) <= 5.1 + TICK_S
 
 
 @pytest.mark.simulated

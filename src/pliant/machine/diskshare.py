@@ -42,7 +42,11 @@ it is ahead of a constant limit at times. Taking that back would begin anew fore
 _TAKE_BACK_S = 0.5
 """... in this time, or twice as long as it takes to pass at the rate."""
 
-HUNGRY = float("inf")
+HUNGRY, BEGUN = float("inf"), 0.0
+"""What a disk wants that would use more, and what one is taken to want that has just begun to do something: as long as
+it uses little of its part, a write-back of a moment takes nothing from the others."""
+_BEGINNING_S = 0.05
+"""A disk that has begun is hungry once it has used its part for so long."""
 
 
 def divide(rate: float, wanted: Sequence[float | None]) -> list[float]:
@@ -84,6 +88,7 @@ class _Disk:
         self.wanted: float | None = None
         self.since = now
         self.busy = now
+        self.begun = (now, moved)
         self.request = self.largest = 0
         self.marked = now
         self.history: deque[tuple[float, int]] = deque([(now, moved)])
@@ -101,6 +106,10 @@ class _Disk:
             self.busy = now
             self._measure(moved - before - round(self.limit * (now - last)))
             if self.wanted is None:
+                self.wanted, self.since, self.begun = BEGUN, now, (last, before)
+        if self.wanted == BEGUN and now - self.begun[0] >= _BEGINNING_S:
+            began, at_first = self.begun
+            if moved - at_first >= _HUNGRY * self.limit * (now - began):
                 self.wanted, self.since = HUNGRY, now
         window = self.window
         if now - self.marked >= window:
@@ -129,9 +138,10 @@ class _Disk:
         A window may hold one request more or less: that would be `one`, in bytes/s.
         """
         assert self.wanted is not None
-        if used + one >= _HUNGRY * self.limit or (self.wanted != HUNGRY and used - one > self.wanted):
+        known = self.wanted not in (HUNGRY, BEGUN)
+        if used + one >= _HUNGRY * self.limit or (known and used - one > self.wanted):
             wanted = HUNGRY
-        elif self.wanted == HUNGRY or used + one < self.wanted / _SPARE**2:
+        elif not known or used + one < self.wanted / _SPARE**2:
             wanted = _SPARE * used
         else:
             return
