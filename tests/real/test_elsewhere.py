@@ -11,8 +11,9 @@ import pytest
 import support
 
 from pliant.machine.journal import STATE
+from pliant.machine.trying import try_a_node
 from pliant.platforms.programs import elsewhere, visible
-from pliant.platforms.tryout import lacking, try_a_node
+from pliant.platforms.tryout import lacking
 
 pytestmark = pytest.mark.real
 
@@ -124,3 +125,14 @@ def test_a_container_without_loop_devices_is_told_how_to_make_them():
     (line,) = [line for line in done.stdout.splitlines() if "a node, tried" in line]
     assert done.returncode == 1 and line.startswith("MISSING") and "mknod -m 660 /dev/loop$n b 7 $n" in line
     assert list(STATE.iterdir()) == []
+
+
+def test_with_another_state_what_is_up_is_neither_shown_nor_removed(tmp_path):
+    """There are control groups of it and, where one looks, no journal: but it is nobody's remains."""
+    with support.deployed([support.request("node1", 1)], {"node1": 1}) as deployment:
+        environment = {**os.environ, "PLIANT_STATE": str(tmp_path / "state")}
+        for command in (["ps"], ["down", "--all"]):
+            argv = [support.PLIANT, *command]
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environment)
+            assert (done.returncode, done.stdout) == (0, "nothing is up\n"), done.stderr
+        assert support.out(deployment, "node1", "hostname") == "node1\n"

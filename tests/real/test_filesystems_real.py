@@ -314,7 +314,7 @@ def test_a_trial_in_which_a_host_ran_out_of_memory_has_failed_and_says_so(tmp_pa
 def test_a_study_with_a_file_system_of_its_own_runs_to_its_verdict(tmp_path):
     file = tmp_path / "sshfs.toml"
     text = SSHFS.replace('budget = "10 min"\n', 'search = "grid"\nrepetitions = 1\n', 1)
-    file.write_text(text.replace('block = "16 MiB"', 'block = "4 MiB"').replace("cores = 0.4", "cores = 0.5"))
+    file.write_text(text.replace('block = "16 MiB"', 'block = "4 MiB"'))
     done = support.pliant("run", file, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     verdict = (tmp_path / "run/verdict.json").read_text()

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "36c1da755e9afb67"
+DIGEST = "ecf7049cc290c458"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

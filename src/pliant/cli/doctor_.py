@@ -3,102 +3,109 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pliant.cli.hosts import agents, complain, config_option, hosts_option, on_each
+
 if TYPE_CHECKING:
-    from pliant.composition.model import Filesystem
+    from pliant.cli.findings import Finding
 
 
 @click.command(short_help="Say what this machine can do.")
+@hosts_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(as_json: bool) -> int:
-    """Say what this machine can and cannot do, and how to install what is missing; exit status 1 if it cannot."""
-    findings = _findings()
-    good = all(ok for _, ok, _, needed in findings if needed)
+def command(hosts: tuple[str, ...], ssh_config: Path | None, as_json: bool) -> int:
+    """Say what this machine, or others, can and cannot do, and how to install what is missing.
+
+    Exit status 1 if one cannot emulate clusters, or cannot be reached. Nothing is installed on other machines: the part
+    of pliant that looks and tries is sent to them once (Python 3.9 or newer, root or sudo without a password).
+    """
+    if hosts:
+        return _of_hosts(hosts, ssh_config, as_json)
+    from pliant.cli.findings import findings, only_here
+    from pliant.platforms.agents import here
+    from pliant.platforms.programs import visible
+
+    found = findings(here, only_here(), visible())
     if as_json:
-        print(json.dumps([{"what": w, "ok": ok, "detail": d, "needed": n} for w, ok, d, n in findings], indent=2))
-        return 0 if good else 1
-    for what, ok, detail, needed in findings:
+        print(json.dumps(_as_json(found), indent=2))
+    else:
+        _show(found)
+        print(f"\nthis machine {_conclusion(found)}")
+    return 0 if _good(found) else 1
+
+
+def _of_hosts(hosts: Sequence[str], config: Path | None, as_json: bool) -> int:
+    from pliant.cli.findings import findings, only_there
+    from pliant.platforms.agents import HostError
+
+    with agents(hosts, config) as reached:
+        found = on_each(reached, lambda agent: findings(agent.ask, only_there(agent)))
+    if as_json:
+        said = {
+            host: {"error": str(each)} if isinstance(each, HostError) else {"findings": _as_json(each)}
+            for host, each in found.items()
+        }
+        print(json.dumps(said, indent=2))
+    else:
+        seen = {host: each for host, each in found.items() if not isinstance(each, HostError)}
+        if len(found) == 1:
+            for host, each in seen.items():
+                _show(each)
+                print(f"\n{host} {_conclusion(each)}")
+        else:
+            _show_hosts(seen)
+        complain(found)
+    return 0 if all(not isinstance(each, HostError) and _good(each) for each in found.values()) else 1
+
+
+def _as_json(found: Sequence[Finding]) -> list[dict[str, object]]:
+    return [each._asdict() for each in found]
+
+
+def _good(found: Sequence[Finding]) -> bool:
+    return all(each.ok for each in found if each.needed)
+
+
+def _conclusion(found: Sequence[Finding]) -> str:
+    return "can emulate clusters" if _good(found) else "cannot emulate clusters yet"
+
+
+def _show(found: Sequence[Finding]) -> None:
+    for what, ok, detail, needed in found:
         mark = "ok" if ok else "MISSING" if needed else "no"
         print(f"{mark:<8} {what:<22} {detail}")
-    print("\nthis machine can emulate clusters" if good else "\nthis machine cannot emulate clusters yet")
-    return 0 if good else 1
 
 
-def _layout(layout: str) -> str:
-    return "v2: tried on a virtual machine only; calibration will tell" if layout == "v2" else layout
+def _show_hosts(found: dict[str, list[Finding]]) -> None:
+    """A line for each, then what they lack, and file systems of which they have different versions, each said once."""
+    from pliant.composition.nodeset import fold
 
-
-def _usable(driver: type[Filesystem]) -> tuple[bool, str]:
-    """Whether a file system can be deployed here, and its version or what to do."""
-    from pydantic import ValidationError
-
-    from pliant.composition.placement import nodes_for
-    from pliant.machine import facts
-
-    try:
-        options = driver.Options()
-    except ValidationError:  # it has options without a default
-        return True, "what it needs follows from the study"
-    counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
-    composition = driver.compose(nodes_for(counts), options, 0)
-    if unknown := facts.missing_filesystems(composition.kernel):
-        return False, f"the kernel has no {', '.join(unknown)}: {facts.loading(unknown)}"
-    if facts.missing(composition.programs):
-        return False, f"apt-get install {' '.join(composition.packages)}"
-    return True, facts.version(composition.version) if composition.version else ""
-
-
-def _findings() -> list[tuple[str, bool, str, bool]]:
-    """What was looked at: (what, whether it is fine, detail or remedy, whether pliant cannot do without)."""
-    import shutil
-    import sys
-    from pathlib import Path
-
-    from pliant.machine import facts
-    from pliant.platforms.tryout import try_a_node
-    from pliant.study import registry
-    from pliant.units import format_size
-
-    machine = facts.look()
-    found = [
-        ("system", True, f"{machine.system}, kernel {machine.kernel}", True),
-        (
-            "CPU, memory, disk",
-            True,
-            f"{machine.cores} cores, {format_size(machine.memory_bytes)}, {format_size(machine.free_disk_bytes)} free",
-            True,
-        ),
-        ("root", machine.root, "yes" if machine.root else "run pliant with sudo", True),
-        ("control groups", not machine.cgroups_error, _layout(machine.cgroups) or machine.cgroups_error, True),
-        ("overlayfs", machine.overlay, "for the roots of nodes" if machine.overlay else facts.having("overlay"), True),
-        ("loop devices", machine.loop, "for the disks of nodes" if machine.loop else facts.having("loop"), True),
-        ("FUSE", machine.fuse, "for the mounts of clients" if machine.fuse else facts.having("fuse"), True),
+    width = max((len(host) for host in found), default=0)
+    lacking: dict[Finding, list[str]] = {}
+    versions: dict[str, dict[str, list[str]]] = {}
+    for host, findings in found.items():
+        of = {each.what: each.detail for each in findings if each.ok}
+        mark = "ok" if _good(findings) else "MISSING"
+        tried = f"; a node {of['a node, tried']}" if "a node, tried" in of else ""
+        print(f"{mark:<8} {host:<{width}}  {of['CPU, memory, disk']}; {of['system']}{tried}")
+        for each in findings:
+            if not each.ok:
+                lacking.setdefault(each, []).append(host)
+            elif each.what.startswith("file system "):
+                versions.setdefault(each.what, {}).setdefault(each.detail, []).append(host)
+    rows = [
+        ("MISSING" if each.needed else "no", each.what, fold(hosts), each.detail) for each, hosts in lacking.items()
     ]
-    remedy = f"no `latency`: {facts.having('sch_netem')} (CONFIG_NET_SCH_NETEM)"
-    found.append(("latency of links", machine.netem, "netem" if machine.netem else remedy, False))
-    for program, package in facts.PROGRAMS.items():
-        where = facts.which(program)
-        found.append((program, where is not None, where or f"apt-get install {package}", True))
-    tmux = facts.which("tmux")
-    found.append(("tmux", tmux is not None, tmux or "for `connect` to several nodes: apt-get install tmux", False))
-    mpiexec = Path(sys.executable).parent / "mpiexec"
-    found.append(("mpiexec", mpiexec.exists(), str(mpiexec) if mpiexec.exists() else "pip install mpich", True))
-    if machine.root and all(ok for _, ok, _, needed in found if needed):
-        tried = try_a_node()
-        good = f"made, limited, used and removed in {tried.took_s:.1f} s"
-        found.append(
-            ("a node, tried", not tried.failed, f"{tried.failed}: {tried.said}" if tried.failed else good, True)
-        )
-    for name in registry.filesystem_names():
-        driver = registry.filesystem(name)
-        found.append((f"file system {name}", *_usable(driver), False))
-    for name in registry.workload_names():
-        program = getattr(registry.workload(name), "program", "")
-        where = shutil.which(program) if program else None
-        found.append(
-            (f"workload {name}", True, where or "no real program on PATH: pliant's built-in kernel is used", False)
-        )
-    return found
+    for what, by_version in versions.items():
+        if len(by_version) > 1:
+            rows += [("differs", what, fold(hosts), version) for version, hosts in by_version.items()]
+    if rows:
+        print()
+    for mark, what, which, detail in rows:
+        print(f"{mark:<8} {what:<22} {which}: {detail}")

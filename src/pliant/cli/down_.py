@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from pliant.cli.common import chosen, need_root
+from pliant.cli.hosts import agents, complain, config_option, hosts_option, on_each
+
+if TYPE_CHECKING:
+    from pliant.platforms.agents import Agent
+
+_REMOVE_S = 120.0
+"""What another machine is given to remove a deployment; its maker, if it lives, is given a minute to do it itself."""
 
 
 @click.command(short_help="Remove what is up, or what a crash left.")
 @click.argument("deployment", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every deployment of this machine.")
-def command(deployment: str | None, everything: bool) -> None:
+@click.option("--all", "everything", is_flag=True, help="Every deployment of this machine, or of those.")
+@hosts_option
+@config_option
+def command(deployment: str | None, everything: bool, hosts: tuple[str, ...], ssh_config: Path | None) -> int:
     """Remove DEPLOYMENT (its id; not needed if there is only one): processes, namespaces, loop devices, control groups.
 
     A run that is going on is asked to end first: it keeps what it has measured.
@@ -18,9 +31,13 @@ def command(deployment: str | None, everything: bool) -> None:
     from pliant.errors import UserError
     from pliant.platforms.here import Journal, deployments, orphans, remove
 
-    need_root("removing a deployment")
     if everything and deployment:
         raise UserError("name one deployment or --all, not both")
+    if hosts:
+        if not everything and not deployment:
+            raise UserError("name a deployment, or write --all; `pliant ps --host` shows what is up there")
+        return _of_hosts(hosts, ssh_config, deployment)
+    need_root("removing a deployment")
     without = orphans()
     if everything:
         journals = [*deployments(), *map(Journal, without)]
@@ -33,3 +50,30 @@ def command(deployment: str | None, everything: bool) -> None:
         print(f"{journal.id} removed")
     if not journals:
         print("nothing is up")
+    return 0
+
+
+def _of_hosts(hosts: Sequence[str], config: Path | None, deployment: str | None) -> int:
+    """Remove one deployment, or all, of other machines, from what is written down there."""
+
+    from pliant.composition.nodeset import fold
+    from pliant.errors import UserError
+
+    def remove(agent: Agent) -> list[str]:
+        ids = [each["id"] for each in agent.ask("deployments") if deployment in (None, each["id"])]
+        for each in ids:
+            agent.ask("remove", deployment=each, timeout_s=_REMOVE_S)
+        return ids
+
+    with agents(hosts, config) as reached:
+        found = on_each(reached, remove)
+    for host, ids in found.items():
+        for each in ids if isinstance(ids, list) else []:
+            print(f"{host}: {each} removed")
+    if complain(found):
+        return 1
+    if not any(found.values()):
+        if deployment is not None:
+            raise UserError(f'there is no deployment "{deployment}" on {fold(found)}')
+        print("nothing is up")
+    return 0

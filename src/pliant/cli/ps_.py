@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pliant.cli.hosts import agents, complain, config_option, hosts_option, on_each
 
 if TYPE_CHECKING:
     from pliant.platforms.here import Journal
@@ -21,12 +24,16 @@ _COLUMNS = ("name", "role", "host", "address")
 @click.command(short_help="Show what is up on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--health/--no-health", default=True, help="Ask nodes how they are; by default they are asked.")
-def command(as_json: bool, health: bool) -> None:
+@hosts_option
+@config_option
+def command(as_json: bool, health: bool, hosts: tuple[str, ...], ssh_config: Path | None) -> int:
     """Show the deployments of this machine, their nodes, hosts, addresses and health, and what a crash left.
 
     A deployment is `running` (a command drives it; its nodes are not asked how they are, as that would disturb a
     trial), `up` (left by `pliant up`) or `stale` (its command died: remove it with `pliant down`).
     """
+    if hosts:
+        return _of_hosts(hosts, ssh_config, as_json)
     found = _found(health)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -40,6 +47,27 @@ def command(as_json: bool, health: bool) -> None:
             state = node["state"] if node["state"] != "up" or node["health"] is None else node["health"]
             line = "".join(f"  {node[key]:<{widths[key]}}" for key in _COLUMNS)
             print(f"{line}  {state}{said}".rstrip())
+    return 0
+
+
+def _of_hosts(hosts: Sequence[str], config: Path | None, as_json: bool) -> int:
+    """What is up on other machines, without its nodes."""
+    with agents(hosts, config) as reached:
+        found = on_each(reached, lambda agent: list(agent.ask("deployments")))
+    up = [
+        {"host": host, **each, "since": _moment(each["since_s"])}
+        for host, deployments in found.items()
+        if isinstance(deployments, list)
+        for each in deployments
+    ]
+    if as_json:
+        print(json.dumps(up, indent=2))
+    for each in [] if as_json else up:
+        print(f"{each['host']}  {each['id']}  {each['state']:<8} {each['title']}  since {each['since']}")
+    failed = complain(found)
+    if not up and not as_json and not failed:
+        print("nothing is up")
+    return 1 if failed else 0
 
 
 def _found(health: bool) -> list[dict[str, Any]]:
@@ -71,8 +99,12 @@ def _deployment(journal: Journal, health: bool) -> dict[str, Any]:
         said = _health(journal)
         for node in nodes:
             node["health"], node["said"] = said.get(node["name"], ("unknown", ""))
-    since = datetime.fromtimestamp(owner.created).isoformat(" ", "seconds") if owner else "?"
+    since = _moment(owner.created if owner else None)
     return {"id": journal.id, "state": state, "title": owner.title if owner else "?", "since": since, "nodes": nodes}
+
+
+def _moment(since_s: float | None) -> str:
+    return datetime.fromtimestamp(since_s).isoformat(" ", "seconds") if since_s else "?"
 
 
 def _node(node: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:

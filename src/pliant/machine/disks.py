@@ -57,7 +57,7 @@ def make(journal: Journal, sizes: dict[str, int], memory_bytes: int) -> dict[str
         return device
 
     with ThreadPoolExecutor(4) as pool:
-        return dict(zip(sizes, pool.map(one, sizes), strict=True))
+        return dict(zip(sizes, pool.map(one, sizes)))
 
 
 def limit_dirty(device: str, size_bytes: int | None) -> None:

@@ -217,12 +217,12 @@ class _Host:
         self.last = counts
         changes: dict[str, list[tuple[str, float]]] = {}
         for kind, disks in self.disks.items():
-            for disk, moved in zip(disks, counts[kind], strict=True):
+            for disk, moved in zip(disks, counts[kind]):
                 disk.see(now, moved)
             moved = sum(counts[kind]) - sum(before[kind])
             rate = self.accounts[kind].book(now, moved, max(disk.window for disk in disks) / 2)
             limits = divide(rate, [disk.wanted for disk in disks])
-            for name, disk, limit in zip(self.names, disks, limits, strict=True):
+            for name, disk, limit in zip(self.names, disks, limits):
                 if disk.set(limit, now):
                     changes.setdefault(kind, []).append((name, limit))
         return changes

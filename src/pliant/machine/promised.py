@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 from . import journal
@@ -22,6 +24,24 @@ def running() -> list[journal.Journal]:
         for each in journal.deployments()
         if ((owner := each.owner()) is not None and owner.alive) or _pids(each.id)
     ]
+
+
+def orphans() -> list[str]:
+    """The ids of deployments of which there are control groups and no journal, here or elsewhere; CgroupError."""
+    known = {each.id for each in journal.deployments()}
+    found = {group.removeprefix("pliant-") for group in probe().groups()} - known
+    return sorted(each for each in found if not _of_another_state(each))
+
+
+def _of_another_state(deployment: str) -> bool:
+    """Whether one writes elsewhere than here (PLIANT_STATE): its nodes have their roots there, and so its journal."""
+    for pid in _pids(deployment):
+        with contextlib.suppress(OSError):
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text()
+            for state in re.findall(rf"(/[A-Za-z0-9._/-]+)/{deployment}/", mounts):
+                if journal.Journal(deployment, Path(state)).owner() is not None:
+                    return True
+    return False
 
 
 def promised(apart_from: str = "") -> list[dict[str, Any]]:

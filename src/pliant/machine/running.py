@@ -11,13 +11,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from . import cgroup, disks, sampler, sampling
 from .journal import Journal
 from .parts import HostFigures, LiveNode
 from .process import CommandFailed, Completed, Watch, environment, run
 from .together import Job, Together, run_together
+
+Of = TypeVar("Of", bound="Running")
 
 HOSTS = "hosts"
 """The file of a deployment that is /etc/hosts in its nodes and on its switch."""
@@ -107,7 +109,7 @@ class Running:
         self.journal.write("deployment.json", content)
 
     @classmethod
-    def load(cls, journal: Journal, cgroups: cgroup.Cgroups) -> Self | None:
+    def load(cls: type[Of], journal: Journal, cgroups: cgroup.Cgroups) -> Of | None:
         """A deployment that another process made; None if it was never completely up."""
         content = journal.read("deployment.json")
         if content is None:

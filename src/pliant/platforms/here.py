@@ -5,7 +5,7 @@ from __future__ import annotations
 from pliant.machine import cgroups, remains, teardown
 from pliant.machine.journal import STATE, Journal, deployments, unusable
 from pliant.machine.process import alive, start_time
-from pliant.machine.promised import running
+from pliant.machine.promised import orphans, running
 from pliant.platforms.interface import Traces
 
 __all__ = ["STATE", "Journal", "alive", "deployments", "left", "orphans", "remove", "running", "start_time", "unusable"]
@@ -14,12 +14,6 @@ __all__ = ["STATE", "Journal", "alive", "deployments", "left", "orphans", "remov
 def remove(journal: Journal) -> None:
     """Remove everything of a deployment, from its journal and its id alone. Raises TeardownError, CgroupError."""
     teardown.remove(journal, cgroups.probe())
-
-
-def orphans() -> list[str]:
-    """The ids of deployments of which there are control groups and no journal; CgroupError."""
-    known = {journal.id for journal in deployments()}
-    return sorted({group.removeprefix("pliant-") for group in cgroups.probe().groups()} - known)
 
 
 def left(traces: Traces) -> list[str]:

@@ -1,0 +1,324 @@
+"""The machine layer on other machines: an agent on each host, reached by OpenSSH, over one connection.
+
+The user's own ssh does it, so that ~/.ssh/config, the ssh agent, jump hosts and known hosts hold here as they do for
+`ssh HOST`; nothing is asked (BatchMode), and whoever a host key is new to has to look at it first.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import queue
+import re
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pliant.composition.nodeset import expand, natural_key
+from pliant.errors import PliantError, UserError
+from pliant.machine.agent import BOOTSTRAP, KNOWN, SIGN, bundle
+from pliant.machine.journal import STATE
+from pliant.machine.process import CommandFailed, Completed
+
+CONNECTING_AT_ONCE = 10
+"""How many connections are begun at the same time: sshd drops some once that many wait to be let in (MaxStartups,
+sshd_config(5)), and behind a jump host it is the same one for all."""
+CONNECT_S = 20.0
+"""How long a host is given until its agent answers, without what it takes to send it the first time."""
+ANSWER_S = 60.0
+"""How long it is given to answer: the longest is removing a deployment whose maker has to end first."""
+_CLOCK_ASKED = 3
+"""How often a host is asked what time it is: the fastest answer tells it best."""
+_SLACK_S = 15.0
+"""What an answer may take on its way, beyond the deadline of what was asked."""
+_AS_ROOT = (
+    'if [ "$(id -u)" = 0 ]; then exec "$@"; '
+    'elif command -v sudo-g5k >/dev/null; then exec sudo-g5k "$@"; else exec sudo -n "$@"; fi'
+)
+"""How a program becomes root: by itself, by what Grid'5000 has for it, or by sudo."""
+_HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*", re.ASCII)
+_REMEDIES = {
+    "Permission denied": "`ssh {host}` has to work without a password: load a key into your ssh agent",
+    "Host key verification failed": "say `ssh {host}` once and look at the key that it shows",
+    "Could not resolve hostname": "write it as `ssh` knows it, or name it in ~/.ssh/config",
+    "a password is required": "sudo has to work without one for this user (NOPASSWD in sudoers(5))",
+    "a terminal is required": "sudo has to work without a password for this user (NOPASSWD in sudoers(5))",
+    "python3": "install Python 3.9 or newer there: apt-get install python3",
+}
+"""What is said where a host cannot be reached -> what helps."""
+
+
+class HostError(PliantError):
+    """A host that cannot be reached, or that could not do what it was asked; it is named."""
+
+
+def hosts_of(specs: Sequence[str]) -> tuple[str, ...]:
+    """The hosts that are named, each once: "node[1-8]", "root@node1,node2", or "@FILE" with one on each line, as OAR
+    writes it (repeated lines are one host). UserError."""
+    names: list[str] = []
+    for spec in specs:
+        try:
+            if spec.startswith("@"):
+                names += Path(spec[1:]).read_text(encoding="utf-8").split()
+                continue
+            user, at, rest = spec.rpartition("@")
+            names += [f"{user}{at}{name}" for name in expand(rest)]
+        except OSError as error:
+            raise UserError(f"{spec[1:]}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"--host {spec}: {error}") from error
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise UserError(f'"{name}" is not a name of a host')
+    if not names:
+        raise UserError(f"no host is named in {', '.join(specs)}")
+    return tuple(sorted(set(names), key=natural_key))
+
+
+def here(what: str, **given: Any) -> Any:
+    """Do on this machine what `Agent.ask` has done on another."""
+    return KNOWN[what](**given)
+
+
+class Agent:
+    """One host's agent, over one connection. Several threads may ask it at the same time. A context manager.
+
+    `clock_s` is how far the host's clock is ahead of this one's, give or take `clock_within_s`. Raises HostError if the
+    host cannot be reached, or its agent does not answer within `timeout_s`.
+    """
+
+    def __init__(self, host: str, *, config: Path | None = None, timeout_s: float = CONNECT_S) -> None:
+        self.host = host
+        self.clock_s, self.clock_within_s = 0.0, 0.0
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._signs: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._writing, self._over = threading.Lock(), threading.Event()
+        self._said: list[str] = []
+        digest, packed = bundle()
+        self._ssh = subprocess.Popen(
+            _command(host, config, digest, timeout_s),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for pliant, which ends what it asked for
+        )
+        self._listening = [threading.Thread(target=each, daemon=True) for each in (self._listen, self._overhear)]
+        for thread in self._listening:
+            thread.start()
+        try:
+            self._begin(packed, timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection, and with it the agent and what it was running."""
+        with suppress(OSError):
+            assert self._ssh.stdin is not None
+            self._ssh.stdin.close()
+        try:
+            self._ssh.wait(2)
+        except subprocess.TimeoutExpired:
+            self._ssh.kill()
+            self._ssh.wait()
+        for thread, pipe in zip(self._listening, (self._ssh.stdout, self._ssh.stderr), strict=True):
+            thread.join(2)  # whatever ssh has left in the background (ControlPersist) may hold them open
+            if pipe is not None and not thread.is_alive():
+                pipe.close()
+
+    def ask(self, what: str, *, timeout_s: float = ANSWER_S, **given: Any) -> Any:
+        """Have it do one of what the agent knows (see `machine.agent`); HostError."""
+        return self._exchange(what, given, timeout_s, lambda stream, text: None)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: str = "",
+        heard: Callable[[str, str], None] = lambda stream, text: None,
+    ) -> Completed:
+        """Run a program on the host, as root; `heard` is given what it prints as it comes: "stdout" or "stderr", text.
+
+        Raises HostError, and CommandFailed at the deadline.
+        """
+        printed: dict[str, list[str]] = {"stdout": [], "stderr": []}
+
+        def listen(stream: str, text: str) -> None:
+            printed[stream].append(text)
+            heard(stream, text)
+
+        status = self._exchange("run", {"argv": list(argv), "stdin": stdin}, timeout_s, listen)
+        out, err = ("".join(printed[stream]) for stream in ("stdout", "stderr"))
+        if status is None:
+            raise CommandFailed(argv, None, out, err, self.host)
+        return Completed(tuple(argv), status, out, err, self.host)
+
+    def _begin(self, packed: bytes, timeout_s: float) -> None:
+        """Give the host the agent if it has not got it, and compare clocks."""
+        sign = self._sign(timeout_s)
+        if sign == "send":
+            # A host that stops taking it in would hold this up for ever.
+            patience = threading.Timer(timeout_s, self._ssh.kill)
+            patience.start()
+            try:
+                self._send(b"%d\n%b" % (len(packed), packed))
+                sign = self._sign(timeout_s)
+            finally:
+                patience.cancel()
+        if sign != "ready":
+            raise HostError(f"{self.host}: {sign.removeprefix('failed: ')}")
+        self.clock_within_s, self.clock_s = min(self._clock(timeout_s) for _ in range(_CLOCK_ASKED))
+
+    def _clock(self, timeout_s: float) -> tuple[float, float]:
+        """How far apart the clocks may be beside what is seen, and what is seen: seconds that the host's is ahead."""
+        asked_s = time.time()
+        there_s = self.ask("hello", timeout_s=timeout_s)["time_s"]
+        within_s = (time.time() - asked_s) / 2
+        return within_s, there_s - asked_s - within_s
+
+    def _sign(self, timeout_s: float) -> str:
+        """What the beginning of an agent says of itself."""
+        try:
+            sign = self._signs.get(timeout=timeout_s)
+        except queue.Empty:
+            raise HostError(f"{self.host}: does not answer: waited {timeout_s:.0f} s for its agent") from None
+        if not sign:
+            raise self._lost()
+        return sign
+
+    def _exchange(
+        self, what: str, given: Mapping[str, Any], timeout_s: float, heard: Callable[[str, str], None]
+    ) -> Any:
+        number, answers = next(self._numbers), queue.SimpleQueue[dict[str, Any]]()
+        self._waiting[number] = answers
+        until = time.monotonic() + timeout_s + _SLACK_S
+        try:
+            if self._over.is_set():
+                raise self._lost()
+            self._send_line({"id": number, "do": what, "with": given, "timeout_s": timeout_s})
+            while True:
+                answer = answers.get(timeout=max(0.0, until - time.monotonic()))
+                if "stream" in answer:
+                    heard(answer["stream"], answer["text"])
+                elif "failed" in answer:
+                    raise HostError(f"{self.host}: {answer['failed']}")
+                elif "done" in answer:
+                    return answer["done"]
+                else:
+                    raise self._lost()
+        except queue.Empty:
+            raise HostError(f"{self.host}: did not answer in {timeout_s + _SLACK_S:.0f} s: {what}") from None
+        except BaseException:
+            with suppress(HostError):
+                self._send_line({"cancel": number})
+            raise
+        finally:
+            del self._waiting[number]
+
+    def _send_line(self, what: Mapping[str, Any]) -> None:
+        self._send(json.dumps(what).encode() + b"\n")
+
+    def _send(self, text: bytes) -> None:
+        assert self._ssh.stdin is not None
+        try:
+            with self._writing:
+                self._ssh.stdin.write(text)
+                self._ssh.stdin.flush()
+        except (OSError, ValueError):  # closed: by the other side, or here
+            raise self._lost() from None
+
+    def _listen(self) -> None:
+        """Give each line to whoever waits for it; what a login prints before the agent begins is passed over."""
+        assert self._ssh.stdout is not None
+        for line in self._ssh.stdout:
+            text = line.decode(errors="replace").strip()
+            if text.startswith(SIGN):
+                self._signs.put(text.removeprefix(SIGN))
+                continue
+            with suppress(ValueError):
+                answer = json.loads(text)
+                if isinstance(answer, dict) and (waiting := self._waiting.get(answer.get("id", 0))) is not None:
+                    waiting.put(answer)
+        self._over.set()
+        self._signs.put("")
+        for waiting in list(self._waiting.values()):
+            waiting.put({})
+
+    def _overhear(self) -> None:
+        """Keep the last that ssh and the other side complain of."""
+        assert self._ssh.stderr is not None
+        for line in self._ssh.stderr:
+            self._said = [*self._said, line.decode(errors="replace").strip()][-20:]
+
+    def _lost(self) -> HostError:
+        """Why there is no connection, in the words of ssh, and what helps."""
+        with suppress(subprocess.TimeoutExpired):
+            self._ssh.wait(2)
+        self._listening[1].join(2)
+        said = next((line for line in reversed(self._said) if line), "the connection ended")
+        remedy = next((help_ for words, help_ in _REMEDIES.items() if words in said), "")
+        return HostError(f"{self.host}: {said}{f'; {remedy.format(host=self.host)}' if remedy else ''}")
+
+
+def connect(
+    hosts: Sequence[str],
+    *,
+    config: Path | None = None,
+    timeout_s: float = CONNECT_S,
+    told: Callable[[str], None] = lambda host: None,
+) -> dict[str, Agent | HostError]:
+    """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F."""
+
+    def one(host: str) -> Agent | HostError:
+        try:
+            return Agent(host, config=config, timeout_s=timeout_s)
+        except HostError as error:
+            return error
+        finally:
+            told(host)
+
+    with ThreadPoolExecutor(CONNECTING_AT_ONCE) as pool:
+        return dict(zip(hosts, pool.map(one, hosts), strict=True))
+
+
+def _command(host: str, config: Path | None, digest: str, timeout_s: float) -> list[str]:
+    """How ssh is called; the text for the other side holds whatever shell its user has."""
+    code = base64.b64encode(BOOTSTRAP.encode()).decode()
+    python = f"python3 -I -c \"import base64;exec(base64.b64decode('{code}'))\" {digest} {STATE}"
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": f"{timeout_s:.0f}",
+        "LogLevel": "ERROR",
+        "ServerAliveInterval": "10",
+        "ServerAliveCountMax": "3",
+        "ClearAllForwardings": "yes",
+        "RemoteCommand": "none",
+    }
+    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return [
+        "ssh",
+        "-T",
+        *(["-F", str(config)] if config else []),
+        *given,
+        "--",
+        host,
+        f"sh -c {shlex.quote(_AS_ROOT)} pliant {python}",
+    ]
