@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,17 +19,21 @@ from sshds import PORT, sshds
 
 from pliant.machine.journal import STATE, deployments
 from pliant.machine.process import CommandFailed
-from pliant.platforms.agents import Agent, HostError, connect
+from pliant.platforms.agents import Agent, HostError, close, connect
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
+    kept = Path(f"{STATE}-agents")
+    there = kept.exists()
     with sshds(tmp_path_factory.mktemp("sshds")) as hosts:
         for number in (1, 2, 3):
             hosts.start(number)
         yield hosts
+    if not there:
+        shutil.rmtree(kept)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def pliant(*argv: str) -> subprocess.CompletedProcess[str]:
 
 def error(farm, host: str, **keys: float) -> str:
     with pytest.raises(HostError) as caught:
-        Agent(host, config=farm.config, **keys).close()
+        Agent(host, config=farm.config, **keys).begin()
     return str(caught.value)
 
 
@@ -105,6 +110,7 @@ def test_its_clock_is_compared(agent):
 def test_a_lost_connection_leaves_no_node(farm):
     farm.start(4)
     lost = Agent("node4", config=farm.config)
+    lost.begin()
     before = {each.id for each in deployments()}
     thread = threading.Thread(target=fails, args=(lost.ask, "try"))
     thread.start()
@@ -257,6 +263,4 @@ def test_many_hosts_behind_one_sshd_are_all_reached(farm):
     try:
         assert {name: str(each) for name, each in found.items() if isinstance(each, HostError)} == {}
     finally:
-        for each in found.values():
-            if isinstance(each, Agent):
-                each.close()
+        close(found.values())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pliant.cli.hosts import agents, complain, config_option, hosts_option, on_each
+from pliant.cli.hosts import agents, complain, config_option, hosts_option
 
 if TYPE_CHECKING:
     from pliant.cli.findings import Finding
@@ -42,7 +42,7 @@ def command(hosts: tuple[str, ...], ssh_config: Path | None, as_json: bool) -> i
 
 def _of_hosts(hosts: Sequence[str], config: Path | None, as_json: bool) -> int:
     from pliant.cli.findings import findings, only_there
-    from pliant.platforms.agents import HostError
+    from pliant.platforms.agents import HostError, on_each
 
     with agents(hosts, config) as reached:
         found = on_each(reached, lambda agent: findings(agent.ask, only_there(agent)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pliant.cli.common import chosen, need_root
-from pliant.cli.hosts import agents, complain, config_option, hosts_option, on_each
+from pliant.cli.hosts import agents, complain, config_option, hosts_option
 
 if TYPE_CHECKING:
     from pliant.platforms.agents import Agent
@@ -58,6 +58,7 @@ def _of_hosts(hosts: Sequence[str], config: Path | None, deployment: str | None)
 
     from pliant.composition.nodeset import fold
     from pliant.errors import UserError
+    from pliant.platforms.agents import on_each
 
     def remove(agent: Agent) -> list[str]:
         ids = [each["id"] for each in agent.ask("deployments") if deployment in (None, each["id"])]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from pliant.platforms.agents import Agent, HostError
-
-Result = TypeVar("Result")
 
 hosts_option = click.option(
     "--host",
@@ -33,7 +30,7 @@ config_option = click.option(
 @contextmanager
 def agents(specs: Sequence[str], config: Path | None) -> Iterator[dict[str, Agent | HostError]]:
     """Host -> its agent, or why there is none; they end with the block."""
-    from pliant.platforms.agents import Agent, connect, hosts_of
+    from pliant.platforms.agents import close, connect, hosts_of
 
     hosts = hosts_of(specs)
     shown = sys.stderr.isatty()
@@ -51,8 +48,7 @@ def agents(specs: Sequence[str], config: Path | None) -> Iterator[dict[str, Agen
     try:
         yield found
     finally:
-        with ThreadPoolExecutor(len(found)) as pool:
-            list(pool.map(lambda each: each.close() if isinstance(each, Agent) else None, found.values()))
+        close(found.values())
 
 
 def complain(found: Mapping[str, object]) -> bool:
@@ -63,19 +59,3 @@ def complain(found: Mapping[str, object]) -> bool:
     for each in errors:
         print(each, file=sys.stderr)
     return bool(errors)
-
-
-def on_each(found: Mapping[str, Agent | HostError], do: Callable[[Agent], Result]) -> dict[str, Result | HostError]:
-    """Do something on all hosts at the same time: host -> what came of it, or why nothing did."""
-    from pliant.platforms.agents import HostError
-
-    def one(agent: Agent | HostError) -> Result | HostError:
-        if isinstance(agent, HostError):
-            return agent
-        try:
-            return do(agent)
-        except HostError as error:
-            return error
-
-    with ThreadPoolExecutor(len(found)) as pool:
-        return dict(zip(found, pool.map(one, found.values()), strict=True))

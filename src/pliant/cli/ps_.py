@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pliant.cli.hosts import agents, complain, config_option, hosts_option, on_each
+from pliant.cli.hosts import agents, complain, config_option, hosts_option
 
 if TYPE_CHECKING:
     from pliant.platforms.here import Journal
@@ -52,6 +52,8 @@ def command(as_json: bool, health: bool, hosts: tuple[str, ...], ssh_config: Pat
 
 def _of_hosts(hosts: Sequence[str], config: Path | None, as_json: bool) -> int:
     """What is up on other machines, without its nodes."""
+    from pliant.platforms.agents import on_each
+
     with agents(hosts, config) as reached:
         found = on_each(reached, lambda agent: list(agent.ask("deployments")))
     up = [

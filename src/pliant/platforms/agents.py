@@ -15,12 +15,12 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pliant.composition.nodeset import expand, natural_key
 from pliant.errors import PliantError, UserError
@@ -56,6 +56,9 @@ _REMEDIES = {
 """What is said where a host cannot be reached -> what helps."""
 
 
+Result = TypeVar("Result")
+
+
 class HostError(PliantError):
     """A host that cannot be reached, or that could not do what it was asked; it is named."""
 
@@ -89,23 +92,22 @@ def here(what: str, **given: Any) -> Any:
 
 
 class Agent:
-    """One host's agent, over one connection. Several threads may ask it at the same time. A context manager.
+    """One host's agent, over one connection that is begun here and ready after `begin`, which `with` calls.
 
-    `clock_s` is how far the host's clock is ahead of this one's, give or take `clock_within_s`. Raises HostError if the
-    host cannot be reached, or its agent does not answer within `timeout_s`.
+    Several threads may ask it at the same time. `clock_s` is how far the host's clock is ahead of this one's, give or
+    take `clock_within_s`.
     """
 
     def __init__(self, host: str, *, config: Path | None = None, timeout_s: float = CONNECT_S) -> None:
-        self.host = host
+        self.host, self.timeout_s = host, timeout_s
         self.clock_s, self.clock_within_s = 0.0, 0.0
         self._numbers = itertools.count(1)
         self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._signs: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._writing, self._over = threading.Lock(), threading.Event()
         self._said: list[str] = []
-        digest, packed = bundle()
         self._ssh = subprocess.Popen(
-            _command(host, config, digest, timeout_s),
+            _command(host, config, bundle()[0], timeout_s),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -114,13 +116,9 @@ class Agent:
         self._listening = [threading.Thread(target=each, daemon=True) for each in (self._listen, self._overhear)]
         for thread in self._listening:
             thread.start()
-        try:
-            self._begin(packed, timeout_s)
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
+        self.begin()
         return self
 
     def __exit__(
@@ -171,35 +169,46 @@ class Agent:
             raise CommandFailed(argv, None, out, err, self.host)
         return Completed(tuple(argv), status, out, err, self.host)
 
-    def _begin(self, packed: bytes, timeout_s: float) -> None:
-        """Give the host the agent if it has not got it, and compare clocks."""
-        sign = self._sign(timeout_s)
+    def begin(self) -> None:
+        """Wait for the agent, give it to the host if that has not got it, and compare clocks; closed if that fails.
+
+        Raises HostError if the host cannot be reached, or does not answer within `timeout_s` at each of these.
+        """
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        sign = self._sign()
         if sign == "send":
+            _, packed = bundle()
             # A host that stops taking it in would hold this up for ever.
-            patience = threading.Timer(timeout_s, self._ssh.kill)
+            patience = threading.Timer(self.timeout_s, self._ssh.kill)
             patience.start()
             try:
                 self._send(b"%d\n%b" % (len(packed), packed))
-                sign = self._sign(timeout_s)
+                sign = self._sign()
             finally:
                 patience.cancel()
         if sign != "ready":
             raise HostError(f"{self.host}: {sign.removeprefix('failed: ')}")
-        self.clock_within_s, self.clock_s = min(self._clock(timeout_s) for _ in range(_CLOCK_ASKED))
+        self.clock_within_s, self.clock_s = min(self._clock() for _ in range(_CLOCK_ASKED))
 
-    def _clock(self, timeout_s: float) -> tuple[float, float]:
+    def _clock(self) -> tuple[float, float]:
         """How far apart the clocks may be beside what is seen, and what is seen: seconds that the host's is ahead."""
         asked_s = time.time()
-        there_s = self.ask("hello", timeout_s=timeout_s)["time_s"]
+        there_s = self.ask("hello", timeout_s=self.timeout_s)["time_s"]
         within_s = (time.time() - asked_s) / 2
         return within_s, there_s - asked_s - within_s
 
-    def _sign(self, timeout_s: float) -> str:
+    def _sign(self) -> str:
         """What the beginning of an agent says of itself."""
         try:
-            sign = self._signs.get(timeout=timeout_s)
+            sign = self._signs.get(timeout=self.timeout_s)
         except queue.Empty:
-            raise HostError(f"{self.host}: does not answer: waited {timeout_s:.0f} s for its agent") from None
+            raise HostError(f"{self.host}: does not answer: waited {self.timeout_s:.0f} s for its agent") from None
         if not sign:
             raise self._lost()
         return sign
@@ -287,16 +296,52 @@ def connect(
 ) -> dict[str, Agent | HostError]:
     """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F."""
 
+    begun: list[Agent] = []
+
     def one(host: str) -> Agent | HostError:
+        agent = Agent(host, config=config, timeout_s=timeout_s)
+        begun.append(agent)
         try:
-            return Agent(host, config=config, timeout_s=timeout_s)
+            agent.begin()
         except HostError as error:
             return error
         finally:
             told(host)
+        return agent
 
     with ThreadPoolExecutor(CONNECTING_AT_ONCE) as pool:
-        return dict(zip(hosts, pool.map(one, hosts), strict=True))
+        try:
+            return dict(zip(hosts, pool.map(one, hosts), strict=True))
+        except BaseException:  # Ctrl-C: nobody is waited for any more
+            pool.shutdown(wait=False, cancel_futures=True)
+            close(begun)
+            raise
+
+
+def on_each(agents: Mapping[str, Agent | HostError], do: Callable[[Agent], Result]) -> dict[str, Result | HostError]:
+    """Do something on all hosts at the same time: host -> what came of it, or why nothing did."""
+
+    def one(agent: Agent | HostError) -> Result | HostError:
+        if isinstance(agent, HostError):
+            return agent
+        try:
+            return do(agent)
+        except HostError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, len(agents))) as pool:
+        try:
+            return dict(zip(agents, pool.map(one, agents.values()), strict=True))
+        except BaseException:
+            close(agents.values())
+            raise
+
+
+def close(agents: Iterable[Agent | HostError]) -> None:
+    """End connections, all at the same time."""
+    there = [each for each in agents if isinstance(each, Agent)]
+    with ThreadPoolExecutor(max(1, len(there))) as pool:
+        list(pool.map(Agent.close, there))
 
 
 def _command(host: str, config: Path | None, digest: str, timeout_s: float) -> list[str]:
