@@ -23,7 +23,7 @@ COMMANDS = {
     "unpack": "Make a run of what `pliant archive` wrote.",
     "gc": "Remove from the store what no run needs.",
     "up": "Deploy a study's cluster and leave it up.",
-    "ps": "Show what is up on this machine.",
+    "ps": "Show what is up on this machine, or on others.",
     "exec": "Run a command in nodes.",
     "connect": "Open a shell in a node, or in a pane for each of several.",
     "logs": "Show what the daemons of nodes say.",
@@ -33,7 +33,7 @@ COMMANDS = {
     "down": "Remove what is up, or what a crash left.",
     "export": "Write a study's cluster as a project of another system.",
     "schema": "Print the study file's JSON Schema, for editors.",
-    "doctor": "Say what this machine can do, and what to install.",
+    "doctor": "Say what this machine, or others, can do, and what to install.",
 }
 """Command -> one line for `--help`, so that it is shown without importing any of them."""
 

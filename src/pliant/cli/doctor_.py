@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pliant.cli.findings import Finding
 
 
-@click.command(short_help="Say what this machine can do.")
+@click.command(short_help="Say what machines can do.")
 @hosts_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

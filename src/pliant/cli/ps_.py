@@ -21,7 +21,7 @@ _COLUMNS = ("name", "role", "host", "address")
 """What is shown of a node besides its state."""
 
 
-@click.command(short_help="Show what is up on this machine.")
+@click.command(short_help="Show what is up.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--health/--no-health", default=True, help="Ask nodes how they are; by default they are asked.")
 @hosts_option

@@ -106,13 +106,16 @@ class Agent:
         self._signs: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._writing, self._over = threading.Lock(), threading.Event()
         self._said: list[str] = []
-        self._ssh = subprocess.Popen(
-            _command(host, config, bundle()[0], timeout_s),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for pliant, which ends what it asked for
-        )
+        try:
+            self._ssh = subprocess.Popen(
+                _command(host, config, bundle()[0], timeout_s),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for pliant, which ends what it asked for
+            )
+        except FileNotFoundError:
+            raise UserError("ssh is not there: apt-get install openssh-client") from None
         self._listening = [threading.Thread(target=each, daemon=True) for each in (self._listen, self._overhear)]
         for thread in self._listening:
             thread.start()
