@@ -245,7 +245,7 @@ def test_file_systems_are_compared(run):
 
 
 def test_what_fio_would_refuse_is_refused_by_check(tmp_path):
-    wrong = '[[workload]]\nkind = "fio"\njobs = "[a]\\nrw=read\\nbsz=4k\\n"\n'
+    wrong = '[[workload]]\nkind = "fio"\njobs = "[a]\\nrw=read\\nbsz=4k\\nsize=64m\\n"\n'
     done = pliant("check", study(tmp_path, workloads=wrong))
     assert (done.returncode, done.stdout) == (2, "")
     assert re.match(r"workload fio: .*/fio refuses it: .*bsz", done.stderr)
