@@ -20,7 +20,7 @@ test: setup-tests lint
 	$(PYTEST) tests/real
 
 test-unit: setup-tests
-	$(PYTEST) tests/unit -m "not simulated" --numprocesses 4 --dist loadfile
+	$(PYTEST) tests/unit -m "not simulated" --numprocesses 3 --dist worksteal
 
 test-v2: setup-tests
 	@scripts/test-v2
