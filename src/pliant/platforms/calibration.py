@@ -104,7 +104,7 @@ def calibrate_hosts(
 ) -> list[Delivered]:
     """Measure every host of a deployment that has one node on each (ratio 1), and leave its limits off.
 
-    `disks` maps the nodes that have a disk to where it is mounted. Takes some six seconds. Raises FatalError, naming
+    `disks` maps the nodes that have a disk to where it is mounted. Takes some ten seconds. Raises FatalError, naming
     the limit, if a host delivers more or less than its promise by more than TOLERANCE, ATTEMPTS times.
     """
     nodes = list(deployment.nodes)
