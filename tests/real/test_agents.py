@@ -254,6 +254,15 @@ def test_doctor_tells_of_several_hosts(farm):
     assert {"what": "root", "ok": True, "detail": "yes", "needed": True} in said["node1"]["findings"]
 
 
+def test_ps_says_the_same_of_a_machine_from_there_and_from_here(farm):
+    with support.deployed([support.request("node1", 1)], {"node1": 1}) as deployment:
+        there = json.loads(pliant("ps", "--host", "node1", "--json", "--ssh-config", str(farm.config)).stdout)
+        here = json.loads(pliant("ps", "--json").stdout)
+    wanted = [{key: each[key] for key in ("id", "state", "title", "since")} for each in here]
+    assert [{key: each[key] for key in ("id", "state", "title", "since")} for each in there] == wanted
+    assert (deployment.id, "running") in {(each["id"], each["state"]) for each in here}
+
+
 def test_many_hosts_behind_one_sshd_are_all_reached(farm):
     """As behind a jump host: more connections at a time than an sshd lets in are not begun (MaxStartups)."""
     names = [f"alias{number}" for number in range(40)]

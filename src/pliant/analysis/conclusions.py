@@ -109,6 +109,11 @@ class Analysis:
         return f"By itself, {join(said)}."
 
     @property
+    def more(self) -> str:
+        """What is to be said after the headline; empty if that says it all."""
+        return f"{self.each_workload} {self.beyond}".strip()
+
+    @property
     def beyond(self) -> str:
         """How the metrics fare at the next ratio, in one sentence; empty if there is none."""
         following = [r for r in self.ratios if self.recommended is not None and r > self.recommended]

@@ -77,9 +77,8 @@ def _conclusion(found: Sequence[Finding]) -> str:
 
 
 def _show(found: Sequence[Finding]) -> None:
-    for what, ok, detail, needed in found:
-        mark = "ok" if ok else "MISSING" if needed else "no"
-        print(f"{mark:<8} {what:<22} {detail}")
+    for each in found:
+        print(f"{each.mark:<8} {each.what:<22} {each.detail}")
 
 
 def _show_hosts(found: dict[str, list[Finding]]) -> None:
@@ -99,9 +98,7 @@ def _show_hosts(found: dict[str, list[Finding]]) -> None:
                 lacking.setdefault(each, []).append(host)
             elif each.what.startswith("file system "):
                 versions.setdefault(each.what, {}).setdefault(each.detail, []).append(host)
-    rows = [
-        ("MISSING" if each.needed else "no", each.what, fold(hosts), each.detail) for each, hosts in lacking.items()
-    ]
+    rows = [(each.mark, each.what, fold(hosts), each.detail) for each, hosts in lacking.items()]
     for what, by_version in versions.items():
         if len(by_version) > 1:
             rows += [("differs", what, fold(hosts), version) for version, hosts in by_version.items()]

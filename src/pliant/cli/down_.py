@@ -55,7 +55,6 @@ def command(deployment: str | None, everything: bool, hosts: tuple[str, ...], ss
 
 def _of_hosts(hosts: Sequence[str], config: Path | None, deployment: str | None) -> int:
     """Remove one deployment, or all, of other machines, from what is written down there."""
-
     from pliant.composition.nodeset import fold
     from pliant.errors import UserError
     from pliant.platforms.agents import on_each

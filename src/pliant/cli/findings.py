@@ -17,6 +17,9 @@ from pliant.platforms.agents import Agent
 from pliant.study import registry
 from pliant.units import format_size
 
+CLOCKS_MAY_DIFFER_S = 0.1
+"""What clocks that NTP keeps may be apart over a campus and more; those of one cluster are within a millisecond."""
+
 
 class Finding(NamedTuple):
     """What was looked at, whether it is fine, detail or remedy, and whether pliant cannot do without."""
@@ -25,6 +28,11 @@ class Finding(NamedTuple):
     ok: bool
     detail: str
     needed: bool
+
+    @property
+    def mark(self) -> str:
+        """How it is, in a word."""
+        return "ok" if self.ok else "MISSING" if self.needed else "no"
 
 
 Ask = Callable[..., Any]
@@ -54,10 +62,6 @@ def only_there(agent: Agent) -> list[Finding]:
     if differs := abs(off_s) > within_s + CLOCKS_MAY_DIFFER_S:
         detail = f"{abs(off_s):.3g} s {'ahead of' if off_s > 0 else 'behind'} this machine's: set it by NTP or PTP"
     return [Finding("clock", not differs, detail, False)]
-
-
-CLOCKS_MAY_DIFFER_S = 0.1
-"""What clocks that NTP keeps may be apart over a campus and more; those of one cluster are within a millisecond."""
 
 
 def findings(ask: Ask, own: Sequence[Finding], seen: Sequence[str] = ()) -> list[Finding]:

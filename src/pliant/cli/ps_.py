@@ -74,35 +74,26 @@ def _of_hosts(hosts: Sequence[str], config: Path | None, as_json: bool) -> int:
 
 def _found(health: bool) -> list[dict[str, Any]]:
     from pliant.cli.common import need_root
-    from pliant.platforms.here import STATE, deployments, orphans
-    from pliant.platforms.interface import CgroupError
+    from pliant.platforms.here import STATE, listed
 
     if STATE.exists():
         need_root("looking at deployments")
-    found = [_deployment(journal, health) for journal in deployments()]
-    try:
-        without = orphans()
-    except CgroupError:
-        without = []
-    only = {"state": "stale", "title": "(only control groups)", "since": "?", "nodes": []}
-    return found + [{"id": name, **only} for name in without]
+    return [_deployment(each, health) for each in listed()]
 
 
-def _deployment(journal: Journal, health: bool) -> dict[str, Any]:
+def _deployment(listed: Mapping[str, Any], health: bool) -> dict[str, Any]:
     """One deployment, as it is shown."""
-    owner, content = journal.owner(), journal.read("deployment.json") or {"nodes": [], "placed": {}}
+    from pliant.platforms.here import Journal
+
+    journal = Journal(listed["id"])
+    content = journal.read("deployment.json") or {"nodes": [], "placed": {}}
     nodes = [_node(node, content) for node in content["nodes"]]
-    state = "stale"
-    if owner is not None and owner.alive:
-        state = "running"
-    elif owner is not None and owner.keep and nodes and all(node["alive"] for node in nodes):
-        state = "up"
-    if health and state == "up":
+    if health and listed["state"] == "up":
         said = _health(journal)
         for node in nodes:
             node["health"], node["said"] = said.get(node["name"], ("unknown", ""))
-    since = _moment(owner.created if owner else None)
-    return {"id": journal.id, "state": state, "title": owner.title if owner else "?", "since": since, "nodes": nodes}
+    own = {key: listed[key] for key in ("id", "state", "title")}
+    return {**own, "since": _moment(listed["since_s"]), "nodes": nodes}
 
 
 def _moment(since_s: float | None) -> str:

@@ -31,7 +31,7 @@ from typing import IO, Any
 
 from . import cgroups, facts, promised, teardown, trying
 from .cgroup import CgroupError
-from .journal import STATE, Journal, deployments
+from .journal import STATE, Journal
 from .process import CommandFailed, close_pipes, end_session, environment
 from .teardown import TeardownError
 
@@ -172,8 +172,8 @@ class Agent:
             return status
         finally:
             self._running.pop(number, None)
-            end_session(process)  # type: ignore[arg-type]
-            close_pipes(process)  # type: ignore[arg-type]
+            end_session(process)
+            close_pipes(process)
 
     def _heard(self, number: int, process: subprocess.Popen[bytes], until: float) -> int | None:
         """Tell what a program says until it has ended; None if it has not by then."""
@@ -202,24 +202,12 @@ class Agent:
         process = self._running.get(number)
         if process is not None:
             self._cancelled.add(number)
-            end_session(process)  # type: ignore[arg-type]
+            end_session(process)
 
 
 def _hello() -> dict[str, Any]:
     """Who answers, and what time it is here: seconds since the epoch."""
     return {"pid": os.getpid(), "python": platform.python_version(), "time_s": time.time(), "state": str(STATE)}
-
-
-def _deployments() -> list[dict[str, Any]]:
-    """What is up here: `running` while its maker lives, `stale` after; `since_s` is None where nobody wrote it down."""
-    found = []
-    for journal in deployments():
-        owner = journal.owner()
-        state = "stale" if owner is None else "running" if owner.alive else "up" if owner.keep else "stale"
-        since_s = owner.created if owner else None
-        found.append({"id": journal.id, "title": owner.title if owner else "?", "state": state, "since_s": since_s})
-    only = {"title": "(only control groups)", "state": "stale", "since_s": None}
-    return [*found, *({"id": each, **only} for each in promised.orphans())]
 
 
 def _remove(deployment: str) -> None:
@@ -242,7 +230,7 @@ KNOWN: Mapping[str, Callable[..., Any]] = {
     "having": lambda modules: facts.having(*modules),
     "version": lambda argv: facts.version(tuple(argv)),
     "try": lambda visible=(): dataclasses.asdict(trying.try_a_node(visible)),
-    "deployments": _deployments,
+    "deployments": promised.listed,
     "remove": _remove,
 }
 """What can be asked for besides `run`, and what it is given by keyword."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARK = "PLIANT_ID"
@@ -169,7 +170,7 @@ def _rest(process: subprocess.Popen[str], patience_s: float = 1.0) -> tuple[str,
         return _decoded(error.stdout), _decoded(error.stderr)
 
 
-def close_pipes(process: subprocess.Popen[str]) -> None:
+def close_pipes(process: subprocess.Popen[Any]) -> None:
     """Let go of a program's input and output."""
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
@@ -182,7 +183,7 @@ def _decoded(output: str | bytes | None) -> str:
     return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
 
 
-def end_session(process: subprocess.Popen[str]) -> None:
+def end_session(process: subprocess.Popen[Any]) -> None:
     """Kill a program started with `start_new_session`, and all that is still in its session's process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

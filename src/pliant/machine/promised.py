@@ -11,6 +11,7 @@ from typing import Any
 from . import journal
 from .cgroup import CgroupError
 from .cgroups import probe
+from .process import alive
 
 PROMISE = "promise.json"
 """Where a deployment writes down what it was promised: cores, memory_bytes, disk_bytes, of all its hosts together, and
@@ -31,6 +32,27 @@ def orphans() -> list[str]:
     known = {each.id for each in journal.deployments()}
     found = {group.removeprefix("pliant-") for group in probe().groups()} - known
     return sorted(each for each in found if not _of_another_state(each))
+
+
+def listed() -> list[dict[str, Any]]:
+    """What is up here or was left, oldest first, in plain values: `id`, `title`, `since_s` (since the epoch; None where
+    nobody wrote it down) and `state`: `running` while its maker lives, `up` if that left it so and every node of it
+    lives, else `stale`."""
+    found = []
+    for each in journal.deployments():
+        owner, content = each.owner(), each.read("deployment.json") or {"nodes": []}
+        state = "stale"
+        if owner is not None and owner.alive:
+            state = "running"
+        elif owner is not None and owner.keep and content["nodes"] and all(alive(n["pid"]) for n in content["nodes"]):
+            state = "up"
+        title, since_s = (owner.title, owner.created) if owner else ("?", None)
+        found.append({"id": each.id, "state": state, "title": title, "since_s": since_s})
+    without: list[str] = []
+    with contextlib.suppress(CgroupError):
+        without = orphans()
+    only = {"state": "stale", "title": "(only control groups)", "since_s": None}
+    return [*found, *({"id": each, **only} for each in without)]
 
 
 def _of_another_state(deployment: str) -> bool:

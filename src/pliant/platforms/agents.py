@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pliant.composition.nodeset import expand, natural_key
@@ -34,7 +33,7 @@ sshd_config(5)), and behind a jump host it is the same one for all."""
 CONNECT_S = 20.0
 """How long a host is given until its agent answers, without what it takes to send it the first time."""
 ANSWER_S = 60.0
-"""How long it is given to answer: the longest is removing a deployment whose maker has to end first."""
+"""How long it is given to answer: most takes milliseconds, a node that is tried a second where nothing else runs."""
 _CLOCK_ASKED = 3
 """How often a host is asked what time it is: the fastest answer tells it best."""
 _SLACK_S = 15.0
@@ -124,9 +123,7 @@ class Agent:
         self.begin()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -298,7 +295,6 @@ def connect(
     told: Callable[[str], None] = lambda host: None,
 ) -> dict[str, Agent | HostError]:
     """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F."""
-
     begun: list[Agent] = []
 
     def one(host: str) -> Agent | HostError:

@@ -5,10 +5,22 @@ from __future__ import annotations
 from pliant.machine import cgroups, remains, teardown
 from pliant.machine.journal import STATE, Journal, deployments, unusable
 from pliant.machine.process import alive, start_time
-from pliant.machine.promised import orphans, running
+from pliant.machine.promised import listed, orphans, running
 from pliant.platforms.interface import Traces
 
-__all__ = ["STATE", "Journal", "alive", "deployments", "left", "orphans", "remove", "running", "start_time", "unusable"]
+__all__ = [
+    "STATE",
+    "Journal",
+    "alive",
+    "deployments",
+    "left",
+    "listed",
+    "orphans",
+    "remove",
+    "running",
+    "start_time",
+    "unusable",
+]
 
 
 def remove(journal: Journal) -> None:

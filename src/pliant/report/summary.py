@@ -48,7 +48,7 @@ def _section(analysis: Analysis) -> Iterator[Block]:
 
 def _part(analysis: Analysis) -> Iterator[Block]:
     """One file system."""
-    yield Paragraph(" ".join(filter(None, (analysis.headline, analysis.each_workload, analysis.beyond))))
+    yield Paragraph(f"{analysis.headline} {analysis.more}".rstrip())
     yield Items(tuple(f"{point.about}: {point.answer}. {point.more}" for point in story(analysis)))
     if analysis.notes:
         yield Paragraph("To be known before this is believed:")

@@ -72,8 +72,7 @@ def summary(analysis: Analysis) -> RenderableType:
     """Headline, one line for each metric (median at each ratio and its state), savings, and what to be careful of."""
     ratios = analysis.ratios
     chunks = [ratios[i : i + _RATIOS_IN_A_ROW] for i in range(0, len(ratios), _RATIOS_IN_A_ROW)]
-    more = " ".join(filter(None, (analysis.each_workload, analysis.beyond)))
-    parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(more)]
+    parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(analysis.more)]
     for chunk in chunks:
         parts += ["", _table(analysis, chunk, last=chunk == chunks[-1])]
     parts += [_legend(analysis), *_limits(analysis), "", *_faults(analysis), _savings(analysis), *_study(analysis)]

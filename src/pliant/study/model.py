@@ -73,9 +73,9 @@ class Study:
     nixos_compose: NixosComposeTable
     workloads: tuple[LabelledWorkload, ...]
     most_nodes: int
+    """The nodes of the file system that has most: so many hosts are promised something, whichever is deployed."""
     left_out: tuple[str, ...] = ()
     """The workloads of the file that are not run, as none of their metrics is asked for."""
-    """The nodes of the file system that has most: so many hosts are promised something, whichever is deployed."""
 
     def of(self, filesystem: str) -> Study:
         """The same study of one of its file systems alone; KeyError if none is called that."""

@@ -24,7 +24,7 @@ Pattern = Literal["read", "write", "randread", "randwrite", "rw", "readwrite", "
 
 _SYNCHRONOUS = ("sync", "psync", "vsync", "pvsync", "pvsync2", "mmap")
 _SECTOR_BYTES = 512
-_ENGINES = (*("sync", "psync", "vsync", "pvsync", "pvsync2", "libaio", "io_uring", "posixaio", "mmap", "splice"),)
+_ENGINES = (*_SYNCHRONOUS, "libaio", "io_uring", "posixaio", "splice")
 """Those that read and write files of a mounted file system. Others move no data (filecreate, null, cpuio), or move them
 past the mount (gfapi, rados, sg)."""
 _TAKEN_OUT: Mapping[str, str] = {
