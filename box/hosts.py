@@ -1,0 +1,188 @@
+"""Hosts that are namespaces of this machine: each has a name, a network address and an sshd of its own.
+
+They share the machine's files, processes and kernel; /etc/hosts names all of them. They are on one bridge, on which the
+machine has an address as well, and go with the processes that hold them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+BRIDGE = "pliantbox"
+NETWORK = "10.78"
+"""The first half of all addresses: host N has NETWORK.0.N, the machine NETWORK.255.254, /16."""
+PORT = 22
+_DEADLINE_S = 30.0
+
+
+class Box:
+    """The hosts "node1", "node2", ..., and others by name, while they are there.
+
+    `config` is a file for `ssh -F`, by which they are reached as root with a key of the box's own.
+    """
+
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+        self.directory, self.names = directory, tuple(names)
+        self.addresses: Mapping[str, str] = {name: f"{NETWORK}.0.{n}" for n, name in enumerate(self.names, 1)}
+        self.config = directory / "ssh_config"
+        self.holders: dict[str, subprocess.Popen[bytes]] = {}
+        self.daemons: dict[str, list[subprocess.Popen[bytes]]] = {name: [] for name in self.names}
+
+    def inside(self, name: str, argv: Sequence[str]) -> list[str]:
+        """The same command, run on a host."""
+        return ["nsenter", f"--target={self.holders[name].pid}", "--net", "--uts", "--mount", "--", *argv]
+
+    def run(self, name: str, argv: Sequence[str], *, timeout_s: float = _DEADLINE_S) -> str:
+        """Run a command on a host to its end; what it prints. CalledProcessError, TimeoutExpired."""
+        done = subprocess.run(
+            self.inside(name, argv), check=True, timeout=timeout_s, stdin=subprocess.DEVNULL, capture_output=True
+        )
+        return done.stdout.decode()
+
+    def start(self, name: str, argv: Sequence[str], log: str) -> subprocess.Popen[bytes]:
+        """Start a daemon on a host, in the foreground of its own session; what it says is in `log`."""
+        with (self.directory / f"{name}-{log}.log").open("ab") as file:
+            process = subprocess.Popen(
+                self.inside(name, argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            )
+        self.daemons[name].append(process)
+        return process
+
+    def up(self) -> None:
+        """Make all hosts and start their sshds."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        self._keys()
+        _ip(f"link add {BRIDGE} type bridge", f"addr add {NETWORK}.255.254/16 dev {BRIDGE}", f"link set {BRIDGE} up")
+        for name in self.names:
+            self.holders[name] = subprocess.Popen(
+                ["unshare", "--net", "--uts", "--mount", "--propagation", "slave", "--", "sleep", "infinity"],
+                start_new_session=True,
+            )
+        for number, name in enumerate(self.names, 1):
+            pid = self.holders[name].pid
+            _until(lambda pid=pid: Path(f"/proc/{pid}/comm").read_text().strip() == "sleep", name)
+            _ip(
+                f"link add box{number} type veth peer name eth0 netns {pid}",
+                f"link set box{number} master {BRIDGE} up",
+            )
+            self.run(name, ["hostname", name])
+            self.run(name, ["mount", "--bind", str(self.directory / "hosts"), "/etc/hosts"])
+            self.run(name, ["ip", "link", "set", "lo", "up"])
+            self.run(name, ["ip", "addr", "add", f"{self.addresses[name]}/16", "dev", "eth0"])
+            self.run(name, ["ip", "link", "set", "eth0", "up"])
+            self.start_sshd(name)
+        for name in self.names:
+            _until(lambda name=name: _answers(self.addresses[name]), f"the sshd of {name}")
+
+    def start_sshd(self, name: str) -> None:
+        """Start the sshd of a host."""
+        Path("/run/sshd").mkdir(exist_ok=True)
+        self.start(name, ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.directory / "sshd_config")], "sshd")
+
+    def end(self, name: str) -> None:
+        """A host is switched off: its network goes first, then everything that runs in its namespaces."""
+        number = self.names.index(name) + 1
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _ip(f"link del box{number}")
+        own = f"/proc/{self.holders[name].pid}/ns/uts"
+        with contextlib.suppress(OSError):
+            namespace = os.readlink(own)
+            until = time.monotonic() + _DEADLINE_S
+            while (left := _in_namespace(namespace) - {self.holders[name].pid}) and time.monotonic() < until:
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.02)
+        for process in (*self.daemons[name], self.holders[name]):
+            process.kill()
+            process.wait()
+        self.daemons[name] = []
+
+    def down(self) -> None:
+        """Remove all of it."""
+        for name in list(self.holders):
+            self.end(name)
+        self.holders.clear()
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _ip(f"link del {BRIDGE}")
+
+    def _keys(self) -> None:
+        for name in ("host_key", "key"):
+            if not (self.directory / name).exists():
+                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / name)]
+                subprocess.run(command, check=True, timeout=_DEADLINE_S)
+        lines = [f"{address} {name}" for name, address in self.addresses.items()]
+        (self.directory / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        (self.directory / "authorized_keys").write_text((self.directory / "key.pub").read_text())
+        (self.directory / "sshd_config").write_text(
+            f"Port {PORT}\nHostKey {self.directory}/host_key\nPidFile none\nPasswordAuthentication no\n"
+            f"AuthorizedKeysFile {self.directory}/authorized_keys .ssh/authorized_keys\n"
+            "StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n"
+        )
+        host_key = (self.directory / "host_key.pub").read_text().strip()
+        known = [f"{name},{address} {host_key}\n" for name, address in self.addresses.items()]
+        (self.directory / "known_hosts").write_text("".join(known))
+        own = [
+            f"Host {name}\n  HostName {address}\n  HostKeyAlias {name}\n" for name, address in self.addresses.items()
+        ]
+        (self.directory / "ssh_config").write_text(
+            "".join(own)
+            + f"Host *\n  User root\n  Port {PORT}\n  IdentityFile {self.directory}/key\n"
+            + f"  UserKnownHostsFile {self.directory}/known_hosts\n  StrictHostKeyChecking yes\n"
+        )
+
+
+@contextlib.contextmanager
+def box(directory: Path, names: Sequence[str]) -> Iterator[Box]:
+    """Hosts that are there during the block."""
+    hosts = Box(directory, names)
+    try:
+        hosts.up()
+        yield hosts
+    finally:
+        hosts.down()
+
+
+def _ip(*lines: str) -> None:
+    subprocess.run(
+        ["ip", "-batch", "-"],
+        input="\n".join(lines) + "\n",
+        text=True,
+        check=True,
+        timeout=_DEADLINE_S,
+        capture_output=True,
+    )
+
+
+def _in_namespace(namespace: str) -> set[int]:
+    """The processes in a UTS namespace: "uts:[...]"."""
+    found = set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{entry}/ns/uts") == namespace:
+                found.add(int(entry))
+    return found
+
+
+def _answers(address: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, PORT), 1) as connection:
+        return connection.recv(4) == b"SSH-"
+    return False
+
+
+def _until(there: object, what: str) -> None:
+    """Wait until something is so; TimeoutError."""
+    assert callable(there)
+    until = time.monotonic() + _DEADLINE_S
+    while not there():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what} does not begin")
+        time.sleep(0.01)
