@@ -19,9 +19,9 @@ from pliant.machine import cgroup, cgroups
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.facts import look
 from pliant.machine.journal import Journal, deployments
+from pliant.machine.needing import visible
 from pliant.machine.process import CommandFailed, environment, run
 from pliant.machine.teardown import TeardownError
-from pliant.platforms.programs import visible
 
 from .figures import Figure, Results
 

@@ -15,9 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-BRIDGE = "pliantbox"
-NETWORK = "10.78"
-"""The first half of all addresses: host N has NETWORK.0.N, the machine NETWORK.255.254, /16."""
 PORT = 22
 _DEADLINE_S = 30.0
 
@@ -25,12 +22,14 @@ _DEADLINE_S = 30.0
 class Box:
     """The hosts "node1", "node2", ..., and others by name, while they are there.
 
-    `config` is a file for `ssh -F`, by which they are reached as root with a key of the box's own.
+    `config` is a file for `ssh -F`, by which they are reached as root with a key of the box's own. Host N has the
+    address 10.78.0.N, the machine 10.78.255.254; that is with `which` 0, so that there can be several boxes.
     """
 
-    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+    def __init__(self, directory: Path, names: Sequence[str], which: int = 0) -> None:
         self.directory, self.names = directory, tuple(names)
-        self.addresses: Mapping[str, str] = {name: f"{NETWORK}.0.{n}" for n, name in enumerate(self.names, 1)}
+        self.bridge, self.network = f"pliantbox{which}", f"10.{78 + which}"
+        self.addresses: Mapping[str, str] = {name: f"{self.network}.0.{n}" for n, name in enumerate(self.names, 1)}
         self.config = directory / "ssh_config"
         self.holders: dict[str, subprocess.Popen[bytes]] = {}
         self.daemons: dict[str, list[subprocess.Popen[bytes]]] = {name: [] for name in self.names}
@@ -60,7 +59,11 @@ class Box:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         self._keys()
-        _ip(f"link add {BRIDGE} type bridge", f"addr add {NETWORK}.255.254/16 dev {BRIDGE}", f"link set {BRIDGE} up")
+        _ip(
+            f"link add {self.bridge} type bridge",
+            f"addr add {self.network}.255.254/16 dev {self.bridge}",
+            f"link set {self.bridge} up",
+        )
         for name in self.names:
             self.holders[name] = subprocess.Popen(
                 ["unshare", "--net", "--uts", "--mount", "--propagation", "slave", "--", "sleep", "infinity"],
@@ -70,8 +73,8 @@ class Box:
             pid = self.holders[name].pid
             _until(lambda pid=pid: Path(f"/proc/{pid}/comm").read_text().strip() == "sleep", name)
             _ip(
-                f"link add box{number} type veth peer name eth0 netns {pid}",
-                f"link set box{number} master {BRIDGE} up",
+                f"link add {self.bridge}-{number} type veth peer name eth0 netns {pid}",
+                f"link set {self.bridge}-{number} master {self.bridge} up",
             )
             self.run(name, ["hostname", name])
             self.run(name, ["mount", "--bind", str(self.directory / "hosts"), "/etc/hosts"])
@@ -91,10 +94,10 @@ class Box:
         """A host is switched off: its network goes first, then everything that runs in its namespaces."""
         number = self.names.index(name) + 1
         with contextlib.suppress(subprocess.CalledProcessError):
-            _ip(f"link del box{number}")
+            _ip(f"link del {self.bridge}-{number}")
         own = f"/proc/{self.holders[name].pid}/ns/uts"
         with contextlib.suppress(OSError):
-            namespace = os.readlink(own)
+            namespace = str(Path(own).readlink())
             until = time.monotonic() + _DEADLINE_S
             while (left := _in_namespace(namespace) - {self.holders[name].pid}) and time.monotonic() < until:
                 for pid in left:
@@ -112,7 +115,7 @@ class Box:
             self.end(name)
         self.holders.clear()
         with contextlib.suppress(subprocess.CalledProcessError):
-            _ip(f"link del {BRIDGE}")
+            _ip(f"link del {self.bridge}")
 
     def _keys(self) -> None:
         for name in ("host_key", "key"):
@@ -141,9 +144,9 @@ class Box:
 
 
 @contextlib.contextmanager
-def box(directory: Path, names: Sequence[str]) -> Iterator[Box]:
+def box(directory: Path, names: Sequence[str], which: int = 0) -> Iterator[Box]:
     """Hosts that are there during the block."""
-    hosts = Box(directory, names)
+    hosts = Box(directory, names, which)
     try:
         hosts.up()
         yield hosts
@@ -165,9 +168,9 @@ def _ip(*lines: str) -> None:
 def _in_namespace(namespace: str) -> set[int]:
     """The processes in a UTS namespace: "uts:[...]"."""
     found = set()
-    for entry in filter(str.isdigit, os.listdir("/proc")):
+    for entry in (path.name for path in Path("/proc").glob("[0-9]*")):
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{entry}/ns/uts") == namespace:
+            if str(Path(f"/proc/{entry}/ns/uts").readlink()) == namespace:
                 found.add(int(entry))
     return found
 

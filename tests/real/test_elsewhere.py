@@ -11,8 +11,8 @@ import pytest
 import support
 
 from pliant.machine.journal import STATE
+from pliant.machine.needing import elsewhere, visible
 from pliant.machine.trying import try_a_node
-from pliant.platforms.programs import elsewhere, visible
 from pliant.platforms.tryout import lacking
 
 pytestmark = pytest.mark.real

@@ -105,6 +105,12 @@ class Unmade:
     ) -> subprocess.Popen[bytes]:
         raise AssertionError(f"start {argv}")
 
+    def own(self, node: str, module: str) -> list[str]:
+        return ["own", module]
+
+    def ahead_s(self, node: str) -> tuple[float, float]:
+        return 0.0, 0.0
+
     @property
     def remote_shell(self) -> RemoteShell:
         return RemoteShell("/bin/false", "switch", "10.77.0.0/16")

@@ -149,7 +149,7 @@ SOURCES = (
     "machine/together.py",
     "machine/view.py",
     "platforms/emulated.py",
-    "platforms/programs.py",
+    "machine/needing.py",
     "workloads/*.py",
     "workloads/kernels/*.py",
 )

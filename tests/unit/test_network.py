@@ -50,7 +50,7 @@ def test_the_whole_fabric_of_two_hosts():
     quiet = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
     assert network.fabric(2) == [
         "link set lo up",
-        f"link add switch-0 address {network.MAC} {quiet}",
+        f"link add switch-0 address 02:00:0a:4d:ff:fe {quiet}",
         "addr add 10.77.255.254/16 dev switch-0",
         "link set switch-0 up",
         f"link add host-1 {quiet}",

@@ -15,8 +15,8 @@ from pliant.composition.faults import warnings as fault_warnings
 from pliant.errors import UserError
 from pliant.machine import facts
 from pliant.platforms.budget import fullest, host_figures, overdrawn, promises, width
+from pliant.platforms.here import elsewhere
 from pliant.platforms.interface import CommandFailed, HostFigures, run
-from pliant.platforms.programs import elsewhere
 from pliant.platforms.tryout import lacking
 from pliant.proportions import Host
 from pliant.statistics.adaptive import Adaptive, Question

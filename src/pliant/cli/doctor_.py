@@ -29,7 +29,7 @@ def command(hosts: tuple[str, ...], ssh_config: Path | None, as_json: bool) -> i
         return _of_hosts(hosts, ssh_config, as_json)
     from pliant.cli.findings import findings, only_here
     from pliant.platforms.agents import here
-    from pliant.platforms.programs import visible
+    from pliant.platforms.here import visible
 
     found = findings(here, only_here(), visible())
     if as_json:

@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from pliant.platforms.interface import (
     CommandFailed,
     CommandStopped,
     Completed,
+    Daemon,
     Deployment,
     Gone,
     HostFigures,
@@ -42,7 +42,6 @@ from pliant.platforms.interface import (
     environment,
     run,
 )
-from pliant.platforms.programs import visible
 from pliant.units import format_size
 from pliant.workloads.model import OVER, READY
 
@@ -131,7 +130,7 @@ class Cluster:
         cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs)
         try:
             said("hosts and nodes")
-            deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), visible(programs))
+            deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), programs)
             cluster._carry_out(said)
         except BaseException:
             try:
@@ -197,7 +196,7 @@ class Cluster:
         self.deployment.limit(False)
         try:
             said("remove the nodes")
-            gone = self.deployment.renew(self._requests(), visible(self.programs))
+            gone = self.deployment.renew(self._requests(), self.programs)
             self._carry_out(said)
         finally:
             self.deployment.limit(limits)
@@ -225,8 +224,8 @@ class Cluster:
         """Run a command in a node as root; raises CommandFailed at the deadline."""
         return self.deployment.execute(node, argv, timeout_s=timeout_s, stdin=stdin)
 
-    def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-        """Start a command in a node and leave it running, its output in a file of the machine."""
+    def popen(self, node: str, argv: Sequence[str], log: Path) -> Daemon:
+        """Start a command in a node and leave it running; see `Deployment.log`."""
         return self.deployment.popen(node, argv, log)
 
     def log(self, node: str, name: str) -> Path:

@@ -27,7 +27,7 @@ class Proof:
         found = [f"deployment {each}" for each in known]
         traces = self._traces
         if traces is not None:
-            found += here.left(traces)
+            found += traces.left()
         if found:
             more = f" and {len(found) - 5} more" if found[5:] else ""
             of = f" of {traces.id}" if traces else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Protocol
 
 from pliant.composition.model import Command, Composition, Step, waves
 from pliant.errors import PliantError
-from pliant.platforms.interface import CommandFailed, Completed
+from pliant.platforms.interface import CommandFailed, Completed, Daemon
 
 POLL_S = 0.1
 
@@ -33,7 +32,7 @@ class Nodes(Protocol):
     def execute(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Completed:
         """Run a command in a node."""
 
-    def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    def popen(self, node: str, argv: Sequence[str], log: Path) -> Daemon:
         """Start a command in a node and leave it running."""
 
     def log(self, node: str, name: str) -> Path:
@@ -93,7 +92,7 @@ class Runner:
 
     def _on_node(self, step: Step, node: str, until: float) -> None:
         """A step on one node: its commands, then polling until it is ready."""
-        daemon: subprocess.Popen[bytes] | None = None
+        daemon: Daemon | None = None
         log = self._nodes.log(node, step.name)
         commands = step.runs.get(node, ())
         try:
@@ -113,7 +112,7 @@ class Runner:
         ready: Command,
         node: str,
         until: float,
-        daemon: subprocess.Popen[bytes] | None,
+        daemon: Daemon | None,
         commands: Sequence[Command],
     ) -> None:
         """Ask again and again whether a step is ready; CommandFailed at the deadline, or when its daemon has ended."""

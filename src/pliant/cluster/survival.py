@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from pliant.cluster.cluster import Cluster
 from pliant.platforms.interface import CommandFailed
-from pliant.platforms.programs import WITNESS
 
 FILE_BYTES = 256 * 1024
 """So small that files take no time, so large that some file systems cut them into parts."""
@@ -40,4 +39,5 @@ class Witness:
         return {name: what for name, _, what in (line.partition(" ") for line in said.splitlines())}
 
     def _run(self, node: str, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> str:
-        return self.cluster.execute(node, [*WITNESS, *argv], timeout_s=timeout_s, stdin=stdin).check().stdout
+        witness = self.cluster.deployment.own(node, "witness")
+        return self.cluster.execute(node, [*witness, *argv], timeout_s=timeout_s, stdin=stdin).check().stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
@@ -144,6 +145,18 @@ def look() -> Facts:
 def version(argv: tuple[str, ...]) -> str:
     """First line of what a program says of its version; "" if it says nothing."""
     return next(iter(said(argv).splitlines()), "").strip()
+
+
+def digest(program: str) -> str:
+    """The SHA-256 of a program's file; "" of one that is not there."""
+    try:
+        with Path(which(program) or program).resolve().open("rb") as file:
+            found = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+            return found.hexdigest()
+    except OSError:
+        return ""
 
 
 def said(argv: tuple[str, ...]) -> str:

@@ -21,8 +21,12 @@ from typing import Any
 
 from .process import alive, start_time
 
-STATE = Path(os.environ.get("PLIANT_STATE") or "/var/lib/pliant")
+THERE = Path(os.environ.get("PLIANT_STATE") or "/var/lib/pliant")
 """Where all that deployments write is, and what they were promised: those with another one know nothing of these."""
+STATE = THERE
+if os.geteuid() != 0 and not os.environ.get("PLIANT_STATE"):
+    STATE = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")) / "pliant"
+"""... here. Who is not root has deployments on other machines only, and keeps account of them at home."""
 
 
 def unusable(state: Path = STATE) -> str:
@@ -59,7 +63,7 @@ class Journal:
     """One deployment's journal; appending is the only thing ever done to it."""
 
     def __init__(self, deployment: str, state: Path | None = None) -> None:
-        if deployment in ("", ".", "..") or "/" in deployment:  # the directory of it would be another's, or all of them
+        if not deployment.strip(".") or "/" in deployment:  # the directory of it would be another's, or all of them
             raise ValueError(f'"{deployment}" is not the id of a deployment')
         self.id = deployment
         self.directory = (state or STATE) / deployment
@@ -76,6 +80,15 @@ class Journal:
                 continue
             journal.own(title, keep=keep, run=run)
             return journal
+
+    @classmethod
+    def create_as(cls, deployment: str, title: str) -> Journal:
+        """A new deployment whose id was chosen elsewhere. FileExistsError if there is one."""
+        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal = cls(deployment)
+        journal.directory.mkdir(mode=0o700)
+        journal.own(title, keep=False)
+        return journal
 
     def own(self, title: str, *, keep: bool, run: str = "") -> None:
         """Write down this process as the owner."""

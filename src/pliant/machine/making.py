@@ -84,16 +84,19 @@ class Making(Running):
     def _write_enter(self) -> None:
         """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
         script = self.journal.directory / "enter"
+        far = f"{sys.executable} -I -S {Path(__file__).with_name('far.py')}"
         script.write_text(
             "#!/bin/sh\n"
             "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
             "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
+            "# A node of another host is entered by who started this, if that can be asked.\n"
             "# A refold at the same moment removes the groups that it is about to join: then there are new ones.\n"
             "# A node that loses its power meanwhile is seen only after joining: who is in by then is killed. One\n"
             "# that is down has no groups to join: who waited until it is on would be in it, and in none of them.\n"
             'words=""; [ "$1" = -x ] && { words=y; shift; }\n'
             f'name=$1 node="{self.journal.directory}/enter.d/$1"; shift\n'
             '[ -n "$words" ] && set -- /bin/sh -c "$*"\n'
+            f'[ -e "$node" ] || [ -z "$PLIANT_FAR" ] || exec {far} "$PLIANT_FAR" "$name" "$@"\n'
             'refuse() { echo "$name is down" >&2; exit 255; }\n'
             'join() { read -r pid && [ "$pid" != down ] && '
             'while read -r file; do echo $$ > "$file" || return 1; done; }\n'
@@ -126,7 +129,16 @@ class Making(Running):
         for file, value in network.SETTINGS.items():
             if Path(file).exists():  # a kernel without IPv6 has no need for it
                 run([*inside, "tee", file], timeout_s=10, stdin=value, env=environment(self.id)).check()
-        self._ip(network.fabric(self.hosts))
+        if self.overlay is None:
+            self._ip(network.fabric(self.hosts))
+            return
+        self._ip(network.fabric(self.hosts, self.overlay.switch, self.overlay.mtu))
+        lines = network.tunnel(self.overlay, self.fabric_pid)
+        run(["ip", "-batch", "-"], timeout_s=60, stdin="\n".join(lines) + "\n", env=environment(self.id)).check()
+        plugged, flooded = network.tunnelled(self.overlay)
+        self._ip(plugged)
+        if flooded:
+            self._batch("bridge", flooded)
 
     def _batch(self, program: str, lines: Sequence[str]) -> None:
         """Run lines of `ip` or `tc` in the fabric, in one process."""
@@ -156,6 +168,7 @@ class Making(Running):
                 number=number,
                 address=request.address,
                 prefix=network.PREFIX,
+                mtu=self.overlay.mtu if self.overlay else 0,
                 link=network.link(number),
                 bridge=network.bridge(placement[request.name]),
                 directory=f"{self.journal.directory}/nodes/{request.name}",
@@ -177,7 +190,8 @@ class Making(Running):
         self.journal.note(make="nodes", names=list(specs))
         for name in ("nodes", "logs", "enter.d", "scratch"):
             (base / name).mkdir()
-        names = {network.GATEWAY: self.group} | {spec.address: spec.name for spec in specs.values()}
+        own = {spec.address: spec.name for spec in specs.values()}
+        names = {network.GATEWAY: self.group} | (dict(self.overlay.names) if self.overlay else own)
         hosts = "".join(f"{address} {name}\n" for address, name in names.items())
         hosts = f"127.0.0.1 localhost\n::1 localhost\n{hosts}"
         (base / HOSTS).write_text(hosts)

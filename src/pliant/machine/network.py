@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 
+from .parts import Overlay
+
 SWITCH = "switch-0"
+TUNNEL = "vxlan-0"
 PREFIX = 16
 NETWORK = f"10.77.0.0/{PREFIX}"
 GATEWAY = "10.77.255.254"
-"""Address of the switch itself, from where `mpiexec` reaches the ranks. Nodes get theirs from 10.77.1.1 upwards."""
-MAC = "02:00:0a:4d:ff:fe"
-"""... and its MAC: locally administered, and given so that it stays what it is whatever is plugged in."""
-
+"""Address of the switch itself, from where `mpiexec` reaches the ranks; its MAC follows from it, so that it stays what
+it is whatever is plugged in. Nodes get theirs from 10.77.1.1 upwards."""
 PAYLOAD = 1448 / 1514
 """What of the wire's rate is left for what TCP carries: the rest of each frame is headers (Ethernet, IPv4, TCP with its
 time stamp)."""
@@ -60,26 +61,43 @@ def link(number: int) -> str:
 
 def is_own(name: str) -> bool:
     """Whether a link is called as one of a fabric is."""
-    return name == SWITCH or re.fullmatch("(host|up|down|node)-[0-9]+", name) is not None
+    return name == SWITCH or re.fullmatch("(host|up|down|node|vxlan)-[0-9]+", name) is not None
 
 
-def fabric(hosts: int) -> list[str]:
-    """`ip -batch` lines that make the switch, and each host's bridge and uplink."""
+def fabric(hosts: int, address: str = GATEWAY, mtu: int = 0) -> list[str]:
+    """`ip -batch` lines that make the switch, of that address, and each host's bridge and uplink."""
+    mac = "02:00:0a:" + ":".join(f"{int(part):02x}" for part in address.split(".")[1:])
+    size = f" mtu {mtu}" if mtu else ""
     lines = [
         "link set lo up",
-        f"link add {SWITCH} address {MAC} type bridge {_QUIET_BRIDGE}",
-        f"addr add {GATEWAY}/{PREFIX} dev {SWITCH}",
+        f"link add {SWITCH} address {mac}{size} type bridge {_QUIET_BRIDGE}",
+        f"addr add {address}/{PREFIX} dev {SWITCH}",
         f"link set {SWITCH} up",
     ]
     for host in range(1, hosts + 1):
         lines += [
-            f"link add {bridge(host)} type bridge {_QUIET_BRIDGE}",
-            f"link add {uplink(host)} type veth peer name {downlink(host)}",
+            f"link add {bridge(host)}{size} type bridge {_QUIET_BRIDGE}",
+            f"link add {uplink(host)}{size} type veth peer name {downlink(host)}{size}",
             f"link set {uplink(host)} master {bridge(host)} up",
             f"link set {downlink(host)} master {SWITCH} up",
             f"link set {bridge(host)} up",
         ]
     return lines
+
+
+def tunnel(overlay: Overlay, fabric_pid: int) -> list[str]:
+    """`ip -batch` lines, for the machine's own network, that make the way to other hosts, in the fabric: its packets
+    leave from here, and it goes with the fabric."""
+    about = f"id {overlay.vni} local {overlay.local} dstport {overlay.port} df set"
+    return [f"link add {TUNNEL} netns {fabric_pid} mtu {overlay.mtu} type vxlan {about}"]
+
+
+def tunnelled(overlay: Overlay) -> tuple[list[str], list[str]]:
+    """Lines for `ip -batch` and `bridge -batch`, in the fabric, that plug it in: what is for everybody, or for somebody
+    who has not been heard of, goes to every other host (bridge(8), fdb)."""
+    everybody = "00:00:00:00:00:00"
+    flood = [f"fdb append {everybody} dev {TUNNEL} dst {peer}" for peer in overlay.peers]
+    return [f"link set {TUNNEL} master {SWITCH} up"], flood
 
 
 def attach(links: Mapping[str, int], hosts: int, cut: Collection[str] = ()) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -15,6 +16,21 @@ class HostFigures:
     disk_byte_s: float
     memory_bytes: int
     latency_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """How the nodes of a host reach those of other hosts: packets travel in VXLAN number `vni` from the host's address
+    `local`, UDP port `port`, to those of the other hosts, `peers`. `mtu` is the nodes' own, in bytes; `switch` the
+    address of this host's switch among them, and `names` has those of the nodes of all hosts (address -> name)."""
+
+    vni: int
+    port: int
+    local: str
+    peers: tuple[str, ...]
+    mtu: int
+    switch: str
+    names: Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from . import disks, network
 from .cgroup import Cgroups
@@ -48,6 +49,17 @@ class Traces:
             sum(_text(f"/proc/{pid}/mountinfo").count("\n") for pid in inits),
             tuple(devices),
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "namespaces": sorted(self.namespaces)}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Traces:
+        """What `to_json` made, which may have been through JSON."""
+        processes = {int(pid): started for pid, started in content["processes"].items()}
+        own = {"processes": processes, "namespaces": frozenset(content["namespaces"])}
+        return Traces(**{**content, **own, "disks": tuple(content["disks"])})
 
     @property
     def sentence(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from . import cgroup, disks, sampler, sampling
 from .journal import Journal
-from .parts import HostFigures, LiveNode
+from .parts import HostFigures, LiveNode, Overlay
 from .process import CommandFailed, Completed, Watch, environment, run
 from .together import Job, Together, run_together
 
@@ -51,6 +51,8 @@ class Running:
         self.cut: frozenset[str] = frozenset()
         """Nodes whose link is switched off although they run."""
         self.fabric_pid = 0
+        self.overlay: Overlay | None = None
+        """How its one host reaches others; None where all hosts are on this machine."""
         self._children: list[subprocess.Popen[bytes]] = []
         self._own = True
         self._mine = threading.RLock()
@@ -104,6 +106,7 @@ class Running:
             "down": sorted(self.down),
             "cut": sorted(self.cut),
             "fabric_pid": self.fabric_pid,
+            "overlay": asdict(self.overlay) if self.overlay else None,
             "nodes": [asdict(node) for node in self.nodes.values()],
         }
         self.journal.write("deployment.json", content)
@@ -123,6 +126,7 @@ class Running:
         """Take over what is written down."""
         self.hosts, self.placed, self.fabric_pid = content["hosts"], content["placed"], content["fabric_pid"]
         self.limits, self.down, self.cut = (frozenset(content.get(name, ())) for name in ("limits", "down", "cut"))
+        self.overlay = Overlay(**content["overlay"]) if content.get("overlay") else None
         # What an older pliant deployed is kept nowhere.
         self.kept_on = [tuple(own) for own in content.get("kept_on") or [tuple(os.sched_getaffinity(0))] * self.hosts]
         self.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}

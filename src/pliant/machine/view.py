@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import PurePosixPath
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from .journal import STATE
+from .launch import upper
 
 HIDDEN = ("/tmp", "/var/tmp", "/run", str(STATE))
 """Directories of the machine that a node finds empty: sockets, scratch, and the state of deployments."""
@@ -45,6 +47,23 @@ def to_show(paths: Iterable[str], mountinfo: str) -> tuple[str, ...]:
             found.append(path if mount in _ELSEWHERE else mount)
     # What is below another one is there with it.
     return tuple(each for each in dict.fromkeys(found) if not _below(each, set(found) - {each}))
+
+
+def log_files(directory: Path, node: str, logs: str, written: Sequence[str]) -> Iterator[Path]:
+    """A node's log files as the machine has them: what pliant keeps of its daemons in `logs`, and what is in the node's
+    own files and directories `written`. `directory` is the deployment's."""
+    base = directory / "nodes" / node
+    layers = [where for path in written for where in _in_layers(base, PurePosixPath(path))]
+    for where in (Path(logs), *layers):
+        for found, _, names in os.walk(where):
+            yield from (
+                path for name in sorted(names) if (path := Path(found, name)).is_file() and not path.is_symlink()
+            )
+
+
+def _in_layers(base: Path, path: PurePosixPath) -> list[Path]:
+    """Where the machine may have what a node wrote to a path: in the layer of one of the directories above it."""
+    return [Path(upper(str(base), str(layer)), path.relative_to(layer)) for layer in (path, *path.parents)]
 
 
 def mounts(mountinfo: str) -> list[tuple[str, str]]:

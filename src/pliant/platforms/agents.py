@@ -7,8 +7,7 @@ The user's own ssh does it, so that ~/.ssh/config, the ssh agent, jump hosts and
 from __future__ import annotations
 
 import base64
-import itertools
-import json
+import codecs
 import queue
 import re
 import shlex
@@ -23,8 +22,10 @@ from typing import Any, Self, TypeVar
 
 from pliant.composition.nodeset import expand, natural_key
 from pliant.errors import PliantError, UserError
-from pliant.machine.agent import BOOTSTRAP, KNOWN, SIGN, bundle
-from pliant.machine.journal import STATE
+from pliant.machine.agent import BOOTSTRAP, SIGN, bundle
+from pliant.machine.answers import ANSWERS
+from pliant.machine.conversation import Asked, Call, Conversation, Failed, Lost
+from pliant.machine.journal import THERE
 from pliant.machine.process import CommandFailed, Completed
 
 CONNECTING_AT_ONCE = 10
@@ -62,6 +63,10 @@ class HostError(PliantError):
     """A host that cannot be reached, or that could not do what it was asked; it is named."""
 
 
+class HostLost(HostError):
+    """A host to which there is no connection (any more)."""
+
+
 def hosts_of(specs: Sequence[str]) -> tuple[str, ...]:
     """The hosts that are named, each once: "node[1-8]", "root@node1,node2", or "@FILE" with one on each line, as OAR
     writes it (repeated lines are one host). UserError."""
@@ -87,23 +92,27 @@ def hosts_of(specs: Sequence[str]) -> tuple[str, ...]:
 
 def here(what: str, **given: Any) -> Any:
     """Do on this machine what `Agent.ask` has done on another."""
-    return KNOWN[what](**given)
+    return ANSWERS[what](**given)
 
 
 class Agent:
     """One host's agent, over one connection that is begun here and ready after `begin`, which `with` calls.
 
     Several threads may ask it at the same time. `clock_s` is how far the host's clock is ahead of this one's, give or
-    take `clock_within_s`.
+    take `clock_within_s`, and `monotonic_s` the same of CLOCK_MONOTONIC. `serve` does what the agent asks for.
     """
 
-    def __init__(self, host: str, *, config: Path | None = None, timeout_s: float = CONNECT_S) -> None:
+    def __init__(
+        self,
+        host: str,
+        *,
+        config: Path | None = None,
+        timeout_s: float = CONNECT_S,
+        serve: Callable[[Call], Any] = lambda call: None,
+    ) -> None:
         self.host, self.timeout_s = host, timeout_s
-        self.clock_s, self.clock_within_s = 0.0, 0.0
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self.clock_s, self.clock_within_s, self.monotonic_s = 0.0, 0.0, 0.0
         self._signs: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._writing, self._over = threading.Lock(), threading.Event()
         self._said: list[str] = []
         try:
             self._ssh = subprocess.Popen(
@@ -115,6 +124,8 @@ class Agent:
             )
         except FileNotFoundError:
             raise UserError("ssh is not there: apt-get install openssh-client") from None
+        assert self._ssh.stdin is not None
+        self._conversation = Conversation(self._ssh.stdin, serve, step=1)
         self._listening = [threading.Thread(target=each, daemon=True) for each in (self._listen, self._overhear)]
         for thread in self._listening:
             thread.start()
@@ -125,6 +136,11 @@ class Agent:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._conversation.over.is_set()
 
     def close(self) -> None:
         """End the connection, and with it the agent and what it was running."""
@@ -142,8 +158,8 @@ class Agent:
                 pipe.close()
 
     def ask(self, what: str, *, timeout_s: float = ANSWER_S, **given: Any) -> Any:
-        """Have it do one of what the agent knows (see `machine.agent`); HostError."""
-        return self._exchange(what, given, timeout_s, lambda stream, text: None)
+        """Have it do one of what the agent knows (see `machine.answers` and `machine.serving`); HostError."""
+        return self._exchange(what, given, timeout_s, lambda stream, data: None)
 
     def run(
         self,
@@ -152,22 +168,35 @@ class Agent:
         timeout_s: float,
         stdin: str = "",
         heard: Callable[[str, str], None] = lambda stream, text: None,
+        where: str = "",
+        **given: Any,
     ) -> Completed:
-        """Run a program on the host, as root; `heard` is given what it prints as it comes: "stdout" or "stderr", text.
+        """Run a program on the host, as root, or where `given` says (see `Serving.do_run`); `heard` is given what it
+        prints as it comes: "stdout" or "stderr", text.
 
         Raises HostError, and CommandFailed at the deadline.
         """
-        printed: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        printed: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in printed}
 
-        def listen(stream: str, text: str) -> None:
-            printed[stream].append(text)
-            heard(stream, text)
+        def listen(stream: str, data: bytes) -> None:
+            printed[stream].append(data)
+            if text := decoders[stream].decode(data):
+                heard(stream, text)
 
-        status = self._exchange("run", {"argv": list(argv), "stdin": stdin}, timeout_s, listen)
-        out, err = ("".join(printed[stream]) for stream in ("stdout", "stderr"))
+        asked = {"argv": list(argv), "stdin": stdin, **given}
+        status = self._exchange("run", asked, timeout_s, listen)
+        out, err = (b"".join(printed[stream]).decode(errors="replace") for stream in ("stdout", "stderr"))
         if status is None:
-            raise CommandFailed(argv, None, out, err, self.host)
-        return Completed(tuple(argv), status, out, err, self.host)
+            raise CommandFailed(argv, None, out, err, where or self.host)
+        return Completed(tuple(argv), status, out, err, where or self.host)
+
+    def begin_asking(self, what: str, given: Mapping[str, Any]) -> Asked:
+        """Begin what takes as long as it takes, and is listened to by the caller; HostError."""
+        try:
+            return self._conversation.ask(what, None, given)
+        except Lost:
+            raise self._why() from None
 
     def begin(self) -> None:
         """Wait for the agent, give it to the host if that has not got it, and compare clocks; closed if that fails.
@@ -188,20 +217,28 @@ class Agent:
             patience = threading.Timer(self.timeout_s, self._ssh.kill)
             patience.start()
             try:
-                self._send(b"%d\n%b" % (len(packed), packed))
+                assert self._ssh.stdin is not None
+                self._ssh.stdin.write(b"%d\n%b" % (len(packed), packed))
+                self._ssh.stdin.flush()
                 sign = self._sign()
+            except OSError:
+                raise self._why() from None
             finally:
                 patience.cancel()
         if sign != "ready":
             raise HostError(f"{self.host}: {sign.removeprefix('failed: ')}")
-        self.clock_within_s, self.clock_s = min(self._clock() for _ in range(_CLOCK_ASKED))
+        self.compare_clocks()
 
-    def _clock(self) -> tuple[float, float]:
-        """How far apart the clocks may be beside what is seen, and what is seen: seconds that the host's is ahead."""
-        asked_s = time.time()
-        there_s = self.ask("hello", timeout_s=self.timeout_s)["time_s"]
-        within_s = (time.time() - asked_s) / 2
-        return within_s, there_s - asked_s - within_s
+    def compare_clocks(self) -> None:
+        """Find out how far the host's clocks are from this machine's: the fastest answer tells it best. HostError."""
+        self.clock_within_s, self.clock_s, self.monotonic_s = min(self._clock() for _ in range(_CLOCK_ASKED))
+
+    def _clock(self) -> tuple[float, float, float]:
+        """How far apart the clocks may be beside what is seen, and what is seen: seconds that the host's are ahead."""
+        asked_s, began_s = time.time(), time.monotonic()
+        there = self.ask("hello", timeout_s=self.timeout_s)
+        within_s = (time.monotonic() - began_s) / 2
+        return within_s, there["time_s"] - asked_s - within_s, there["monotonic_s"] - began_s - within_s
 
     def _sign(self) -> str:
         """What the beginning of an agent says of itself."""
@@ -210,66 +247,46 @@ class Agent:
         except queue.Empty:
             raise HostError(f"{self.host}: does not answer: waited {self.timeout_s:.0f} s for its agent") from None
         if not sign:
-            raise self._lost()
+            raise self._why()
         return sign
 
     def _exchange(
-        self, what: str, given: Mapping[str, Any], timeout_s: float, heard: Callable[[str, str], None]
+        self, what: str, given: Mapping[str, Any], timeout_s: float, heard: Callable[[str, bytes], None]
     ) -> Any:
-        number, answers = next(self._numbers), queue.SimpleQueue[dict[str, Any]]()
-        self._waiting[number] = answers
         until = time.monotonic() + timeout_s + _SLACK_S
+        cancel = True
+        asked: Asked | None = None
         try:
-            if self._over.is_set():
-                raise self._lost()
-            self._send_line({"id": number, "do": what, "with": given, "timeout_s": timeout_s})
+            asked = self._conversation.ask(what, timeout_s, given)
             while True:
-                answer = answers.get(timeout=max(0.0, until - time.monotonic()))
-                if "stream" in answer:
-                    heard(answer["stream"], answer["text"])
-                elif "failed" in answer:
-                    raise HostError(f"{self.host}: {answer['failed']}")
-                elif "done" in answer:
+                answer = asked.next(until)
+                if "done" in answer:
+                    cancel = False
                     return answer["done"]
-                else:
-                    raise self._lost()
+                if "stream" in answer:
+                    heard(answer["stream"], base64.b64decode(answer["data"]))
+        except Failed as error:
+            cancel = False
+            raise HostError(f"{self.host}: {error}") from None
+        except Lost:
+            cancel = False
+            raise self._why() from None
         except queue.Empty:
             raise HostError(f"{self.host}: did not answer in {timeout_s + _SLACK_S:.0f} s: {what}") from None
-        except BaseException:
-            with suppress(HostError):
-                self._send_line({"cancel": number})
-            raise
         finally:
-            del self._waiting[number]
-
-    def _send_line(self, what: Mapping[str, Any]) -> None:
-        self._send(json.dumps(what).encode() + b"\n")
-
-    def _send(self, text: bytes) -> None:
-        assert self._ssh.stdin is not None
-        try:
-            with self._writing:
-                self._ssh.stdin.write(text)
-                self._ssh.stdin.flush()
-        except (OSError, ValueError):  # closed: by the other side, or here
-            raise self._lost() from None
+            if asked is not None:
+                asked.end(cancel=cancel)
 
     def _listen(self) -> None:
-        """Give each line to whoever waits for it; what a login prints before the agent begins is passed over."""
+        """Hear what the agent says; what a login prints before it begins is passed over."""
         assert self._ssh.stdout is not None
-        for line in self._ssh.stdout:
-            text = line.decode(errors="replace").strip()
+
+        def odd(text: str) -> None:
             if text.startswith(SIGN):
                 self._signs.put(text.removeprefix(SIGN))
-                continue
-            with suppress(ValueError):
-                answer = json.loads(text)
-                if isinstance(answer, dict) and (waiting := self._waiting.get(answer.get("id", 0))) is not None:
-                    waiting.put(answer)
-        self._over.set()
+
+        self._conversation.listen(self._ssh.stdout, odd)
         self._signs.put("")
-        for waiting in list(self._waiting.values()):
-            waiting.put({})
 
     def _overhear(self) -> None:
         """Keep the last that ssh and the other side complain of."""
@@ -277,14 +294,14 @@ class Agent:
         for line in self._ssh.stderr:
             self._said = [*self._said, line.decode(errors="replace").strip()][-20:]
 
-    def _lost(self) -> HostError:
+    def _why(self) -> HostError:
         """Why there is no connection, in the words of ssh, and what helps."""
         with suppress(subprocess.TimeoutExpired):
             self._ssh.wait(2)
         self._listening[1].join(2)
         said = next((line for line in reversed(self._said) if line), "the connection ended")
         remedy = next((help_ for words, help_ in _REMEDIES.items() if words in said), "")
-        return HostError(f"{self.host}: {said}{f'; {remedy.format(host=self.host)}' if remedy else ''}")
+        return HostLost(f"{self.host}: {said}{f'; {remedy.format(host=self.host)}' if remedy else ''}")
 
 
 def connect(
@@ -293,12 +310,14 @@ def connect(
     config: Path | None = None,
     timeout_s: float = CONNECT_S,
     told: Callable[[str], None] = lambda host: None,
+    serve: Callable[[Call], Any] = lambda call: None,
 ) -> dict[str, Agent | HostError]:
-    """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F."""
+    """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F; `serve` does what
+    agents ask for."""
     begun: list[Agent] = []
 
     def one(host: str) -> Agent | HostError:
-        agent = Agent(host, config=config, timeout_s=timeout_s)
+        agent = Agent(host, config=config, timeout_s=timeout_s, serve=serve)
         begun.append(agent)
         try:
             agent.begin()
@@ -346,7 +365,7 @@ def close(agents: Iterable[Agent | HostError]) -> None:
 def _command(host: str, config: Path | None, digest: str, timeout_s: float) -> list[str]:
     """How ssh is called; the text for the other side holds whatever shell its user has."""
     code = base64.b64encode(BOOTSTRAP.encode()).decode()
-    python = f"python3 -I -c \"import base64;exec(base64.b64decode('{code}'))\" {digest} {STATE}"
+    python = f'python3 -I -c "import base64;exec(base64.b64decode(\'{code}\'))" {digest} {THERE} "$SSH_CONNECTION"'
     options = {
         "BatchMode": "yes",
         "ConnectTimeout": f"{timeout_s:.0f}",
@@ -364,5 +383,10 @@ def _command(host: str, config: Path | None, digest: str, timeout_s: float) -> l
         *given,
         "--",
         host,
-        f"sh -c {shlex.quote(_AS_ROOT)} pliant {python}",
+        as_root(python),
     ]
+
+
+def as_root(words: str) -> str:
+    """What a shell of another machine is given to run a command, in words for a shell, as root."""
+    return f"sh -c {shlex.quote(f'set -- {words}; {_AS_ROOT}')}"

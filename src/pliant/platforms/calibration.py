@@ -7,7 +7,6 @@ and a machine that can keep one promise at a time may not keep all of them.
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -34,6 +33,7 @@ _START_NODE_S = 0.05
 _PATIENCE = (1, 3, 9, 27)
 """... times this, if some started too late."""
 _FILE = ".pliant-calibration"
+_STREAMS: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
 
 @dataclass(frozen=True)
@@ -227,22 +227,29 @@ def _printed(
     """What each of the programs (node, arguments) prints, begun in so many seconds; LATE from one is enough."""
     at = time.time() + lead_s
     running = []
-    for number, (node, (what, *rest)) in enumerate(jobs):
-        argv = [sys.executable, "-I", "-S", calibrate.__file__, what, repr(at), repr(length_s), *rest]
-        log = deployment.directory / f"calibrate-{number}.log"
-        log.unlink(missing_ok=True)
-        running.append((node, deployment.popen(node, argv, log), log))
-    watch(at)
-    until = at + 20 + 10 * length_s
-    failed = ""
-    for node, process, log in running:
-        try:
-            status = process.wait(max(1.0, until - time.time()))
-        except subprocess.TimeoutExpired:
-            raise FatalError(f"calibration did not end on {node}: is this machine overloaded?") from None
-        if status != 0:
-            failed = failed or f"calibration failed on {node}: {log.read_text(errors='replace').strip()[-300:]}"
-    said = [log.read_text(errors="replace").strip() for _, _, log in running]
+    for node, (what, *rest) in jobs:
+        there = repr(at + deployment.ahead_s(node)[0])
+        argv = [*deployment.own(node, "calibrate"), what, there, repr(length_s), *rest]
+        running.append((node, deployment.start(node, argv, **_STREAMS)))
+    failed, said = "", []
+    try:
+        watch(at)
+        until = at + 20 + 10 * length_s
+        for node, process in running:
+            try:
+                out, _ = process.communicate(timeout=max(1.0, until - time.time()))
+            except subprocess.TimeoutExpired:
+                raise FatalError(f"calibration did not end on {node}: is this machine overloaded?") from None
+            said.append(out.decode(errors="replace").strip())
+            if process.returncode != 0:
+                failed = failed or f"calibration failed on {node}: {said[-1][-300:]}"
+    finally:
+        for _, process in running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
     if failed and calibrate.LATE not in said:  # who waits for one that was late fails as well
         raise FatalError(failed)
     return said

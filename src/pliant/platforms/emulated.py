@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
-from pliant.machine import caches, cgroup, cgroups, facts, power
+from pliant.machine import caches, cgroup, cgroups, facts, needing, power, remains
 from pliant.machine import deployment as machine
 from pliant.machine.journal import Journal
-from pliant.machine.launch import upper
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import marked
-from pliant.machine.remains import Traces
-from pliant.platforms.interface import HostFigures, RemoteShell
+from pliant.machine.view import log_files
+from pliant.platforms.interface import Gone, HostFigures, NodeRequest, RemoteShell
+
+
+@dataclass(frozen=True)
+class Traces:
+    """See `interface.Traces`."""
+
+    found: remains.Traces
+
+    @property
+    def id(self) -> str:
+        """See `interface.Traces`."""
+        return self.found.id
+
+    @property
+    def sentence(self) -> str:
+        """See `interface.Traces`."""
+        return self.found.sentence
+
+    def left(self) -> list[str]:
+        """See `interface.Traces`."""
+        return remains.left(self.found, cgroups.probe())
 
 
 class EmulatedDeployment(machine.Deployment):
@@ -22,9 +42,27 @@ class EmulatedDeployment(machine.Deployment):
 
     refolds_live = True
 
+    def up(
+        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, programs: Sequence[str]
+    ) -> None:
+        """See `interface.Deployment`."""
+        super().up(requests, placement, hosts, needing.visible(programs))
+
+    def renew(self, requests: Sequence[NodeRequest], programs: Sequence[str]) -> Gone:
+        """See `interface.Deployment`."""
+        return super().renew(requests, needing.visible(programs))
+
     def traces(self) -> Traces:
         """See `interface.Deployment`."""
-        return Traces.of(self)
+        return Traces(remains.Traces.of(self))
+
+    def own(self, node: str, module: str) -> list[str]:
+        """See `interface.Deployment`."""
+        return needing.own(module)
+
+    def ahead_s(self, node: str) -> tuple[float, float]:
+        """See `interface.Deployment`."""
+        return 0.0, 0.0
 
     def crash(self, node: str) -> None:
         """See `interface.Deployment`."""
@@ -66,15 +104,7 @@ class EmulatedDeployment(machine.Deployment):
 
     def log_files(self, node: str, written: Sequence[str]) -> Iterator[Path]:
         """See `interface.Deployment`."""
-        base = Path(self.journal.directory, "nodes", node)
-        layers = [where for path in written for where in _in_layers(base, PurePosixPath(path))]
-        for where in (Path(self.nodes[node].logs), *layers):
-            for directory, _, names in os.walk(where):
-                yield from (
-                    path
-                    for name in sorted(names)
-                    if (path := Path(directory, name)).is_file() and not path.is_symlink()
-                )
+        return log_files(self.journal.directory, node, self.nodes[node].logs, written)
 
     def drop_caches(self, timeout_s: float = 600.0) -> None:
         """See `interface.Deployment`."""
@@ -113,8 +143,3 @@ class Emulated:
 def opened(journal: Journal) -> EmulatedDeployment | None:
     """A deployment that another process made; None if it was never completely up."""
     return EmulatedDeployment.load(journal, cgroups.probe())
-
-
-def _in_layers(base: Path, path: PurePosixPath) -> list[Path]:
-    """Where the machine may have what a node wrote to a path: in the layer of one of the directories above it."""
-    return [Path(upper(str(base), str(layer)), path.relative_to(layer)) for layer in (path, *path.parents)]

@@ -27,7 +27,6 @@ from pliant.machine.process import (
     environment,
     run,
 )
-from pliant.machine.remains import Traces
 from pliant.machine.sampling import EVERY_S
 from pliant.machine.teardown import Gone, TeardownError
 from pliant.machine.together import Together
@@ -39,6 +38,7 @@ __all__ = [
     "CommandFailed",
     "CommandStopped",
     "Completed",
+    "Daemon",
     "Deployment",
     "Gone",
     "HostFigures",
@@ -67,6 +67,32 @@ class RemoteShell:
     network: str
 
 
+class Daemon(Protocol):
+    """A program that was started in a node and left running."""
+
+    @property
+    def returncode(self) -> int | Any:
+        """How it ended, as `subprocess.Popen` says it; None as long as that is not known."""
+
+    def poll(self) -> int | None:
+        """The same, as it is now."""
+
+
+class Traces(Protocol):
+    """What there was of a deployment, to be looked for once it is removed."""
+
+    @property
+    def id(self) -> str:
+        """The deployment's."""
+
+    @property
+    def sentence(self) -> str:
+        """What was looked for and not found, in words."""
+
+    def left(self) -> list[str]:
+        """What is still there, in words."""
+
+
 class Deployment(Protocol):
     """Nodes on hosts. What is done to it once it is up may be done by several threads and processes at the same time.
 
@@ -88,14 +114,15 @@ class Deployment(Protocol):
     # Making it
 
     def up(
-        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, visible: Sequence[str]
+        self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, programs: Sequence[str]
     ) -> None:
-        """Make the hosts and the nodes. `visible` are files and directories that nodes must see at the same path.
+        """Make the hosts, `hosts` of them where nodes can move later, and the nodes. `programs` are paths of programs
+        that nodes must see, wherever they lie, with what is beside them.
 
         Raises CommandFailed, OSError; what was made until then is there, for `remove`.
         """
 
-    def renew(self, requests: Sequence[NodeRequest], visible: Sequence[str]) -> Gone:
+    def renew(self, requests: Sequence[NodeRequest], programs: Sequence[str]) -> Gone:
         """Remove the nodes with all that they wrote, and make them anew, where they are now. TeardownError,
         CommandFailed."""
 
@@ -157,13 +184,19 @@ class Deployment(Protocol):
     ) -> Together:
         """Run a command in each of several nodes, all from the same moment on; `extra` goes into their environment."""
 
-    def popen(self, node: str, argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-        """Start a command in a node and leave it running, its output in a file of this machine."""
+    def popen(self, node: str, argv: Sequence[str], log: Path) -> Daemon:
+        """Start a command in a node and leave it running, its output in what `log` says."""
 
     def start(
         self, node: str, argv: Sequence[str], extra: Mapping[str, str] | None = None, **streams: Any
     ) -> subprocess.Popen[bytes]:
         """Start a command in a node, its streams as in `subprocess.Popen`; the caller waits for it and ends it."""
+
+    def own(self, node: str, module: str) -> list[str]:
+        """The beginning of a command that runs a program of the machine layer in a node, by its module's name."""
+
+    def ahead_s(self, node: str) -> tuple[float, float]:
+        """How far the clocks of a node's host are ahead of this machine's: that of the day, and CLOCK_MONOTONIC."""
 
     @property
     def remote_shell(self) -> RemoteShell:
@@ -194,7 +227,7 @@ class Deployment(Protocol):
         """How many processes of each node the kernel has killed as its host's memory ran out."""
 
     def log(self, node: str, name: str) -> Path:
-        """The file for what a daemon of a node says."""
+        """The file for what a daemon of a node says, as this machine has it, or will."""
 
     def log_files(self, node: str, written: Sequence[str]) -> Iterator[Path]:
         """A node's log files as this machine has them: what pliant keeps of its daemons, and what is in the node's own

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pliant.machine.trying import FIGURES
 from pliant.platforms.emulated import Emulated, EmulatedDeployment
 from pliant.platforms.interface import NodeRequest
-from pliant.platforms.programs import visible
 
 
 def lacking(programs: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -18,7 +17,7 @@ def lacking(programs: Sequence[str], environment: Mapping[str, str]) -> dict[str
     node = NodeRequest("node1", "10.77.1.1")
     deployment = Emulated().new(FIGURES, title="programs")
     try:
-        deployment.up([node], {node.name: 1}, 1, visible(programs))
+        deployment.up([node], {node.name: 1}, 1, programs)
         found = {program: _lacks(deployment, program, environment) for program in programs}
     finally:
         deployment.remove()

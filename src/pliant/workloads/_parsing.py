@@ -6,14 +6,8 @@ import math
 import re
 from pathlib import Path
 
-_KERNELS = Path(__file__).parent / "kernels"
 _SHOWN = 200
 _UNITS = ((1 << 40, "t"), (1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k"))
-
-
-def kernel(name: str) -> str:
-    """The path of the built-in MPI program of that name."""
-    return str(_KERNELS / f"{name}.py")
 
 
 def positive(workload: str, metric: str, text: str | None, output: str) -> float:

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pliant.units import Duration, Size, format_size
-from pliant.workloads._parsing import absolute_path, kernel, positive, program_size, went_wrong
+from pliant.workloads._parsing import absolute_path, positive, program_size, went_wrong
 from pliant.workloads.kernels.common import WAIT
 from pliant.workloads.model import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 
@@ -90,7 +90,7 @@ class Ior:
         there two jobs as well, so that the read is not cut short by the write's deadline.
         """
         program = options.program or tools.program
-        start = (program,) if program else (tools.python, "-I", kernel("ior"), WAIT)
+        start = (program,) if program else (*tools.kernel("ior"), WAIT)
         common = _arguments(options, directory, tools.help if program else "")
         check_write, check_read = (("-W",), ("-R",)) if options.data_check else ((), ())
         write = ("-w", *check_write, *_deadline(options))

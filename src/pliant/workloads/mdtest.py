@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pliant.units import Size, format_size
-from pliant.workloads._parsing import absolute_path, kernel, positive, program_size, went_wrong
+from pliant.workloads._parsing import absolute_path, positive, program_size, went_wrong
 from pliant.workloads.kernels.common import WAIT
 from pliant.workloads.model import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
 
@@ -83,7 +83,7 @@ class Mdtest:
     def phases(options: MdtestOptions, directory: str, tools: Toolbox) -> tuple[Phase, ...]:
         """The jobs of a trial: create, stat, read and remove, with caches dropped between; one job with the kernel."""
         program = options.program or tools.program
-        start = (program,) if program else (tools.python, "-I", kernel("mdtest"), WAIT)
+        start = (program,) if program else (*tools.kernel("mdtest"), WAIT)
         common = _arguments(options, directory)
         flags = {name: flag for name, flag in _PHASES.items() if options.files or name != "read"}
         ranks = options.ranks_per_client

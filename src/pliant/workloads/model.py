@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel
@@ -66,15 +67,20 @@ def asked_for(patterns: Sequence[str], workload: str, metric: str) -> bool:
 class Toolbox:
     """What a workload has to work with: programs of the machine (the same paths inside every node), and its clients.
 
-    `program` is the real benchmark if there is one, else None and the built-in kernel is used; `python` runs kernels.
-    `clients` are the names of the nodes that mount the file system, in order. `help` is what a real program that MPI
-    starts says of its own options; "" if it says nothing.
+    `program` is the real benchmark if there is one, else None and the built-in kernel is used; `python` runs kernels,
+    which are in `kernels`. `clients` are the names of the nodes that mount the file system, in order. `help` is what a
+    real program that MPI starts says of its own options; "" if it says nothing.
     """
 
     python: str
     program: str | None = None
     clients: tuple[str, ...] = ()
     help: str = ""
+    kernels: str = str(Path(__file__).parent / "kernels")
+
+    def kernel(self, name: str) -> tuple[str, ...]:
+        """The beginning of a command that runs the built-in MPI program of that name."""
+        return self.python, "-I", f"{self.kernels}/{name}.py"
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,36 @@
-"""Programs that are run in nodes by their path, and what nodes must see of the machine for that."""
+"""Programs that are run in nodes by their path, what they need to be run, and those that were brought along."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 import re
+import shutil
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import pliant
-from pliant.machine import witness
-from pliant.machine.process import CommandFailed, run
-from pliant.machine.view import HIDDEN, to_show
+from .journal import STATE
+from .process import CommandFailed, run
+from .view import HIDDEN, to_show
 
-WITNESS = (sys.executable, "-I", "-S", witness.__file__)
-"""Writes files with their checksums, or reads them again."""
+PACKAGE = Path(__file__).resolve().parent
+
+
+def own(module: str) -> list[str]:
+    """How a program of this package, by the name of its module, is run in a node of this machine."""
+    return [sys.executable, "-I", "-S", str(PACKAGE / f"{module}.py")]
 
 
 def visible(programs: Sequence[str] = ()) -> tuple[str, ...]:
-    """What nodes must see wherever it lies: programs, the Python that runs pliant, its libraries, and pliant itself."""
-    package = str(Path(pliant.__file__).resolve().parent)
+    """What nodes must see wherever it lies: programs, the Python that runs this, its libraries, and this package, with
+    what it is a part of."""
+    package = PACKAGE.parent if "." in __name__.rpartition(".")[0] else PACKAGE
     needed = [path for program in programs for path in needs(program)]
-    found = (sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent.parent), package, *needed)
+    found = (sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent.parent), str(package), *needed)
     return tuple(path for path in dict.fromkeys(found) if path not in ("/", "/usr"))
 
 
@@ -64,3 +74,43 @@ def _interpreter(program: str) -> str:
         return ""
     words = first[2:].decode(errors="replace").split() if first.startswith(b"#!") else []
     return words[0] if words and words[0].startswith("/") and words[0] != program else ""
+
+
+# What was brought along
+
+
+def kits() -> Path:
+    """Where archives of programs from elsewhere are unpacked."""
+    return Path(f"{STATE}-agents")
+
+
+def unpack(name: str, data: bytes, last: bool) -> bool:
+    """Take in a part of an archive (tar, compressed) whose name begins with its digest; with the last one it is
+    unpacked, whole or not at all. Whether it is there. ValueError if it is not what was sent; OSError."""
+    if not re.fullmatch("[0-9a-f]{16}", name):
+        raise ValueError(f"{name} is not a digest")
+    place, part = kits() / f"kit-{name}", kits() / f"kit-{name}.{os.getpid()}"
+    if place.is_dir():
+        return True
+    if data:
+        with part.open("ab") as file:
+            file.write(data)
+    if not last or not part.exists():
+        return False
+    try:
+        packed = part.read_bytes()
+        if hashlib.sha256(packed).hexdigest()[:16] != name:
+            raise ValueError("the programs that arrived are not those that were sent")
+        fresh = part.with_suffix(".tree")
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(fresh)
+        try:
+            fresh.rename(place)
+        except OSError:  # another one came first
+            shutil.rmtree(fresh)
+            if not place.is_dir():
+                raise
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+    return True

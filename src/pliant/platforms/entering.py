@@ -1,0 +1,33 @@
+"""Runs a command in a node of another machine with this process's terminal: `python -m ... DIRECTORY NODE COMMAND...`.
+
+DIRECTORY is the deployment's own. By an ssh of its own, whose -t gives the command a terminal there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from pliant.machine.journal import Journal
+from pliant.platforms.agents import as_root
+from pliant.platforms.ssh import hosts_of
+
+
+def main() -> None:
+    """Become that ssh."""
+    directory, node, *argv = sys.argv[1:]
+    journal = Journal(Path(directory).name, Path(directory).parent)
+    hosts, config = hosts_of(journal)
+    number = journal.read("deployment.json")["placed"][node]
+    where = journal.read("hosts.json")["state"]
+    terminal = f"TERM={os.environ.get('TERM', 'dumb')}"
+    inside = ["env", terminal, f"{where}/{journal.id}-{number}/enter", node, *argv]
+    given = ["-F", str(config)] if config else []
+    command = ["ssh", "-t", *given, "-o", "LogLevel=ERROR", "--", hosts[number - 1], as_root(shlex.join(inside))]
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Hosts that are reached by ssh, all at the same time, one connection each, which is made again where it was lost."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pliant.composition.nodeset import fold
+from pliant.machine.conversation import Call
+from pliant.platforms.agents import CONNECT_S, CONNECTING_AT_ONCE, Agent, HostError, HostLost, close, connect
+
+BEAT_S = 20.0
+"""How often hosts are told that somebody still has to do with what is on them: a lease is many times as long."""
+
+Result = TypeVar("Result")
+
+
+class Fleet:
+    """Some hosts and their agents. `serve` does what agents ask for; it is set by who works with them."""
+
+    def __init__(self, hosts: Sequence[str], *, config: Path | None = None) -> None:
+        self.hosts, self.config = tuple(hosts), config
+        self.serve: Callable[[Call], Any] = lambda call: None
+        self.leased: dict[str, set[str]] = {host: set() for host in hosts}
+        """Host -> the deployments there that are to stay."""
+        self._agents: dict[str, Agent] = {}
+        self._again = {host: threading.Lock() for host in hosts}
+        self._over = threading.Event()
+        self._clocks = dict.fromkeys(hosts, (0.0, 0.0))
+
+    def connect(self, told: Callable[[str], None] = lambda host: None) -> None:
+        """Reach all of them; `told` of each as it is known. HostError names those that cannot be reached, and why."""
+        found = connect(self.hosts, config=self.config, told=told, serve=lambda call: self.serve(call))
+        self._agents = {host: each for host, each in found.items() if isinstance(each, Agent)}
+        errors = [each for each in found.values() if isinstance(each, HostError)]
+        if errors:
+            self.close()
+            raise HostError(_together(errors))
+        atexit.register(self.close)
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._over.set()
+        atexit.unregister(self.close)
+        close(self._agents.values())
+        self._agents.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def agent(self, host: str) -> Agent:
+        """A host's agent; HostError if it cannot be reached any more."""
+        with self._again[host]:
+            agent = self._agents.get(host)
+            if agent is None or agent.lost:
+                if self._over.is_set():
+                    raise HostLost(f"{host}: the connection was ended")
+                if agent is not None:
+                    agent.close()
+                agent = Agent(host, config=self.config, timeout_s=CONNECT_S, serve=lambda call: self.serve(call))
+                agent.begin()
+                self._agents[host] = agent
+            return agent
+
+    def ask(self, host: str, what: str, **given: Any) -> Any:
+        """Have a host's agent do something that does no harm if it is done twice: once more after a lost connection.
+        HostError."""
+        try:
+            return self.agent(host).ask(what, **given)
+        except HostLost:
+            return self.agent(host).ask(what, **given)
+
+    def each(self, do: Callable[[str], Result], hosts: Sequence[str] | None = None) -> dict[str, Result]:
+        """Do something for all hosts, or for some, at the same time: host -> what came of it. HostError names those
+        that could not; whatever else is raised comes from the first of them."""
+        which = self.hosts if hosts is None else tuple(hosts)
+        with ThreadPoolExecutor(max(1, len(which))) as pool:
+            running = {host: pool.submit(do, host) for host in which}
+            errors = [error for each in running.values() if isinstance(error := each.exception(), HostError)]
+            if errors:
+                raise type(errors[0])(_together(errors))
+            return {host: each.result() for host, each in running.items()}
+
+    def ahead_s(self, host: str) -> tuple[float, float]:
+        """How far a host's clocks are ahead of this machine's, when that was compared last: of the day, and
+        CLOCK_MONOTONIC."""
+        agent = self._agents.get(host)
+        if agent is not None:
+            self._clocks[host] = (agent.clock_s, agent.monotonic_s)
+        return self._clocks[host]
+
+    def provide(self, name: str, packed: bytes) -> Mapping[str, bool]:
+        """Give all hosts an archive of programs, those that have not got it; whether each had. HostError, OSError."""
+
+        def one(host: str) -> bool:
+            if self.ask(host, "unpack", name=name, data="", last=False):
+                return True
+            agent = self.agent(host)
+            for begin in range(0, len(packed), _PART_BYTES):
+                part = packed[begin : begin + _PART_BYTES]
+                last = begin + _PART_BYTES >= len(packed)
+                agent.ask("unpack", name=name, data=base64.b64encode(part).decode(), last=last)
+            return False
+
+        with ThreadPoolExecutor(CONNECTING_AT_ONCE) as pool:
+            return dict(zip(self.hosts, pool.map(one, self.hosts), strict=True))
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_S):
+            for host, deployments in self.leased.items():
+                if deployments:
+                    with suppress(HostError):  # who works with it is told
+                        self.ask(host, "alive", deployments=sorted(deployments))
+
+
+def _together(errors: Sequence[HostError]) -> str:
+    """What is wrong with hosts, the same of several said once."""
+    said: dict[str, list[str]] = {}
+    for error in errors:
+        host, _, why = str(error).partition(": ")
+        said.setdefault(why.replace(f"`ssh {host}`", "`ssh HOST`"), []).append(host)
+    return "; ".join(f"{fold(hosts)}: {why}" for why, hosts in said.items())
+
+
+_PART_BYTES = 1 << 20
