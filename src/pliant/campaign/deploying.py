@@ -8,7 +8,6 @@ from pathlib import Path
 from pliant.campaign import workplace
 from pliant.campaign.preparation import Prepared
 from pliant.cluster.cluster import Cluster
-from pliant.platforms.emulated import Emulated
 
 
 def bring_up(
@@ -26,11 +25,11 @@ def bring_up(
     """
     study = prepared.study
     cluster = Cluster.deploy(
-        Emulated(),
+        prepared.place.platform,
         study.composition,
         prepared.figures,
         study.placements[ratio],
-        disk_bytes=study.platform.host.disk_size,
+        disk_bytes=study.platform.disk_size,
         title=study.name,
         programs=sorted(prepared.programs),
         keep=keep,

@@ -10,7 +10,6 @@ from typing import Any
 import pliant
 from pliant.campaign.determinants import Determined
 from pliant.campaign.preparation import Prepared
-from pliant.machine import facts
 from pliant.results.run_info import RunInfo
 from pliant.study.model import Study
 from pliant.trial import Workflow
@@ -66,7 +65,7 @@ def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
         filesystem_options=study.options.model_dump(mode="json"),
         asked=study.fold.metrics,
         scale=prepared.scale,
-        like=study.platform.host.like or "",
+        like=(study.platform.host.like if study.platform.host else None) or "",
         real_figures=prepared.real_figures,
         disk_caveat=prepared.disk_caveat,
         label=prepared.filesystem,
@@ -84,6 +83,7 @@ def facts_of(prepared: Sequence[Prepared]) -> dict[str, str]:
     return {
         "pliant": pliant.__version__,
         **dict(_versions(prepared)),
+        **_hosts(prepared[0]),
         "kernel": machine.kernel,
         "system": machine.system,
         "CPU": f"{machine.cores} x {machine.cpu}",
@@ -96,12 +96,21 @@ def facts_of(prepared: Sequence[Prepared]) -> dict[str, str]:
     }
 
 
+def _hosts(prepared: Prepared) -> dict[str, str]:
+    """Which machines the hosts of a run were, in their order."""
+    return (
+        {"hosts": ", ".join(f"host{n} {name}" for n, name in enumerate(prepared.place.hosts, 1))}
+        if (prepared.place.hosts)
+        else {}
+    )
+
+
 def _versions(prepared: Sequence[Prepared]) -> Iterator[tuple[str, str]]:
     """What each file system, and its packages, say of their versions."""
     for each in prepared:
         what = "file system" if len(prepared) == 1 else f"file system {each.filesystem}"
         version = each.study.composition.version
-        yield what, facts.version(version) if version else ""
+        yield what, each.place.machines.version(version) if version else ""
         yield from ((f"package {name}", number) for name, number in each.versions.items())
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from pliant.campaign.preparation import Prepared, programs_of
 from pliant.digest import canonical, key, sha256
-from pliant.machine import facts
+from pliant.machine.facts import Facts
+from pliant.platforms.machines import Machines
 from pliant.results.artefacts import file_digest
 from pliant.statistics.search import Todo
 from pliant.study.model import LabelledWorkload
@@ -34,7 +35,7 @@ class Determined:
     trial with others."""
 
     def __init__(self, prepared: Prepared, workflow: str, fresh: str = "") -> None:
-        study = prepared.study
+        study, machines = prepared.study, prepared.place.machines
         self._prepared = prepared
         self.common: Mapping[str, Any] = {
             "measuring": MEASURING,
@@ -42,17 +43,18 @@ class Determined:
             "fresh": fresh,
             "machine": _machine(prepared.machine),
             "host": asdict(prepared.figures),
-            "disk size": study.platform.host.disk_size,
+            "disk size": study.platform.disk_size,
             "file system": {
                 "kind": study.filesystem.kind,
                 "roles": dict(study.filesystem.roles),
                 "options": study.options.model_dump(mode="json"),
                 # Only its digest: files may hold secrets.
                 "composition": sha256(canonical([plain(getattr(study.composition, n)) for n in _OF_COMPOSITION])),
-                "version": facts.version(study.composition.version) if study.composition.version else "",
+                "version": machines.version(study.composition.version) if study.composition.version else "",
                 "packages": dict(prepared.versions),
-                "programs": _programs(study.composition.programs),
+                "programs": _programs(study.composition.programs, machines),
             },
+            **({"hosts": list(prepared.place.hosts)} if prepared.place.machines.remote else {}),
             "seed": study.about.seed,
             "trial timeout": study.about.trial_timeout,
         }
@@ -82,7 +84,7 @@ class Determined:
             "options": workload.options.model_dump(mode="json"),
             "faults": [asdict(fault) for fault in self._prepared.faults(label)],
             "recovery": [table.recovery for table in workload.faults],
-            "programs": _programs(programs),
+            "programs": _programs(programs, self._prepared.place.machines),
             "mpi": mpi.version if mpi else "",
         }
 
@@ -112,7 +114,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _machine(machine: facts.Facts) -> dict[str, Any]:
+def _machine(machine: Facts) -> dict[str, Any]:
     return {
         "kernel": machine.kernel,
         "system": machine.system,
@@ -123,9 +125,9 @@ def _machine(machine: facts.Facts) -> dict[str, Any]:
     }
 
 
-def _programs(names: Sequence[str]) -> dict[str, str]:
+def _programs(names: Sequence[str], machines: Machines) -> dict[str, str]:
     """Program -> digest of its file; "" for what is not there."""
-    return {name: _digest(facts.which(name) or name) for name in dict.fromkeys(names)}
+    return machines.digests(list(dict.fromkeys(names))) if names else {}
 
 
 @cache

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from pliant.campaign import rundir
@@ -24,7 +25,7 @@ from pliant.cluster.cluster import Cluster, NotIntact, numbers
 from pliant.cluster.proof import Proof
 from pliant.errors import FatalError, TrialError
 from pliant.platforms import fairness
-from pliant.platforms.calibration import TOLERANCE, calibrate_hosts
+from pliant.platforms.calibration import TOLERANCE, calibrate_hosts, survey_hosts
 from pliant.platforms.interface import CommandFailed, TeardownError
 from pliant.results.artefacts import Artefacts
 from pliant.results.store import Store
@@ -153,14 +154,26 @@ class _Runner:
             self.start_anew(todo)
             return
         turn = (todo.filesystem, todo.turn if self.several else 0)
-        if turn == self.turn and self.cluster is not None:
+        if turn == self.turn and self.cluster is not None and self.fits(todo.ratio):
             return
         self.close()
         self.turn, self.prepared = turn, self.filesystems[todo.filesystem]
-        self.deploy()
         if todo.filesystem not in self.calibrated:
+            self.deploy(BASELINE)
             self.calibrate()
             self.calibrated.add(todo.filesystem)
+            if self.fits(todo.ratio):
+                return
+            self.close()
+        self.deploy(todo.ratio)
+        self.calibrate_folded(todo)
+
+    def fits(self, ratio: float) -> bool:
+        """Whether the cluster that is up is folded as a ratio wants it, or can be while it runs."""
+        deployment = self.cluster.deployment if self.cluster is not None else None
+        return deployment is not None and (
+            deployment.refolds_live or deployment.placed == numbers(self.study.placements[ratio])
+        )
 
     def start_anew(self, todo: Todo) -> None:
         """Remove the cluster, prove that nothing of it is left, and deploy it anew. FatalError for a doubt."""
@@ -168,7 +181,7 @@ class _Runner:
         try:
             self.close()
             if todo.filesystem not in self.calibrated:
-                self.deploy()
+                self.deploy(BASELINE)
                 self.calibrate()
                 self.calibrated.add(todo.filesystem)
                 self.close()
@@ -176,19 +189,26 @@ class _Runner:
             raise FatalError(f"the reset is in doubt, so nothing is measured: {error}") from error
         self.listener.doing("prove that nothing is left")
         gone = self.proof.nothing_left()
-        self.deploy()
+        self.deploy(todo.ratio)
+        self.calibrate_folded(todo)
         assert self.cluster is not None
         self.proved = (*gone, self.proof.new(self.cluster))
 
-    def deploy(self) -> None:
+    def deploy(self, ratio: float) -> None:
+        """Deploy the cluster: at the baseline where it can be folded while it runs, so that a trial finds it the same
+        whichever ratio came first."""
         self.listener.doing("deploy")
         started = time.monotonic()
         logs = self.directory / "logs"
         said = lambda step: self.listener.doing(f"deploy: {step}")  # noqa: E731
-        self.cluster = bring_up(self.prepared, 1.0, logs=logs, said=said, run=self.directory)
+        ratio = BASELINE if self.prepared.place.platform.refolds_live else ratio
+        self.cluster = bring_up(self.prepared, ratio, logs=logs, said=said, run=self.directory)
         took_s = time.monotonic() - started
         self.timing.expected.deployments_s.append(took_s)
         what = f"{len(self.study.nodes)} nodes{f' of {self.prepared.filesystem}' if self.several else ''}"
+        if not self.prepared.place.platform.refolds_live:
+            hosts = len(self.study.placements[ratio].hosts)
+            what = f"{what} on {hosts} host{'' if hosts == 1 else 's'}"
         self.listener.note(f"deployed {what} as {self.cluster.id} in {took_s:.1f} s")
 
     def calibrate(self) -> None:
@@ -196,18 +216,61 @@ class _Runner:
         assert self.cluster is not None
         composition, started = self.study.composition, time.monotonic()
         disks = {n.name: disk for n in self.study.nodes if (disk := composition.role(n.role).disk) is not None}
+        if self.study.platform.host is None:
+            self.survey(disks)
+            return
         with self.cluster.undisturbed():
             said = [each.sentence for each in calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)]
-            folded = self.study.placements[max(self.study.placements)]
-            if len(folded.hosts) < len(self.study.nodes):
-                self.listener.doing("calibrate: how nodes share a CPU")
-                said.append(fairness.measure(self.cluster.deployment, numbers(folded)).sentence)
-        fact = f"calibration of {self.prepared.filesystem}" if self.several else "calibration"
-        self.store.set_fact(fact, "; ".join(said))
+            fair = self.fair() if self.fits(max(self.study.placements)) else []
+        self.store.set_fact(self.fact("calibration"), "; ".join([*said, *fair]))
         self.listener.note(
             f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
-            + f", all at once, and its nodes share it fairly, as measured in {time.monotonic() - started:.1f} s"
+            + f", all at once{', and its nodes share it fairly' if fair else ''}, as measured in "
+            f"{time.monotonic() - started:.1f} s"
         )
+
+    def fact(self, name: str) -> str:
+        """What a fact of the file system whose turn it is is called."""
+        return f"{name} of {self.prepared.filesystem}" if self.several else name
+
+    def fair(self) -> list[str]:
+        """Measure how a host's nodes share its CPU at the largest ratio, in a sentence, if any host has several."""
+        assert self.cluster is not None
+        folded = self.study.placements[max(self.study.placements)]
+        if len(folded.hosts) == len(self.study.nodes):
+            return []
+        self.listener.doing("calibrate: how nodes share a CPU")
+        return [fairness.measure(self.cluster.deployment, numbers(folded)).sentence]
+
+    def calibrate_folded(self, todo: Todo) -> None:
+        """The same where it could not be measured at the baseline, as nodes do not move: when they are first there."""
+        name = f"{todo.filesystem}, folded"
+        wanted = self.study.platform.host is not None and todo.ratio == max(self.study.placements)
+        if self.prepared.place.platform.refolds_live or not wanted or name in self.calibrated:
+            return
+        assert self.cluster is not None
+        with self.cluster.undisturbed():
+            fair = self.fair()
+        self.calibrated.add(name)
+        self.store.set_fact(self.fact("fairness"), "; ".join(fair))
+
+    def survey(self, disks: Mapping[str, str]) -> None:
+        """Measure what real hosts deliver, of which nobody has promised anything, and say where they are unlike."""
+        assert self.cluster is not None
+        with self.cluster.undisturbed():
+            found = survey_hosts(self.cluster.deployment, disks, self.listener.doing)
+        self.store.set_fact(self.fact("hosts deliver"), "; ".join(each.range for each in found))
+        for each in found:
+            if each.off:
+                self.listener.note(f"hosts are unlike: {each.unlike}; limits in [platform.host] make them alike")
+        usual = {each.resource: each.promised for each in found}
+        figures = replace(
+            self.prepared.figures,
+            nic_bit_s=usual.get("nic", 0.0),
+            disk_byte_s=min(usual.get("disk_write", 0.0), usual.get("disk_read", 0.0)),
+        )
+        self.prepared = replace(self.prepared, figures=figures)
+        self.filesystems[self.prepared.filesystem] = self.prepared
 
     def close(self) -> None:
         cluster, self.cluster = self.cluster, None
@@ -376,7 +439,7 @@ class _Runner:
         if self.workflow == "verified":
             return  # every trial is on a new one
         self.close()
-        self.deploy()
+        self.deploy(trial.ratio)
 
     def estimate(self, left: Sequence[Todo]) -> float:
         """Seconds that the trials that are left will take, from those that have ended, or until the budget is spent."""
@@ -385,7 +448,12 @@ class _Runner:
     def deployments(self, left: Sequence[Todo]) -> int:
         """How often the trials that are left have a cluster deployed for them."""
         turns = {(each.filesystem, each.turn) for each in left} - {self.turn} if self.several else ()
-        return len(left) if self.workflow == "verified" else len(turns)
+        if self.workflow == "verified":
+            return len(left)
+        if not self.prepared.place.platform.refolds_live:
+            places = [(each.filesystem, each.turn if self.several else 0, each.ratio) for each in left]
+            return sum(one != other for one, other in pairwise(places)) + bool(places)
+        return len(turns)
 
 
 def broken_off(trial: Trial) -> bool:

@@ -273,8 +273,8 @@ class Measurement:
         figures, placement = self.prepared.figures, self.prepared.study.placements[trial.ratio]
         promise = Promise(
             figures.cores,
-            figures.nic_bit_s,
-            figures.disk_byte_s,
+            figures.nic_bit_s or None,
+            figures.disk_byte_s or None,
             figures.memory_bytes,
             self.cluster.deployment.period_s,
         )
@@ -285,7 +285,7 @@ class Measurement:
         used = usage(samples, windows, hosts, roles, promise)
         workload = self.prepared.study.workload(trial.workload)
         metrics = [m for m in workload.driver.metrics(workload.options) if m.name in {*trial.metrics, *trial.bounds}]
-        known = disturbance.disturbances(samples, windows, hosts, promise, self.prepared.machine.cores)
+        known = disturbance.disturbances(samples, windows, hosts, promise, self.prepared.cores(trial.ratio))
         bearable = disturbance.bearable(self.prepared.study.fold.zone)
         found = {
             metric: each.to_json(bearable) for metric, each in disturbance.by_metric(metrics, known, windows).items()

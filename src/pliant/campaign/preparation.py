@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
+from pliant.campaign.places import Place
 from pliant.cluster import mpi as mpi_
 from pliant.composition.faults import Fault
 from pliant.composition.faults import warnings as fault_warnings
+from pliant.composition.nodeset import fold
 from pliant.errors import UserError
-from pliant.machine import facts
+from pliant.machine.facts import PROGRAMS, Facts
 from pliant.platforms.budget import fullest, host_figures, overdrawn, promises, width
 from pliant.platforms.here import elsewhere
-from pliant.platforms.interface import CommandFailed, HostFigures, run
+from pliant.platforms.interface import CommandFailed, HostFigures
+from pliant.platforms.machines import Machines, least
 from pliant.platforms.tryout import lacking
 from pliant.proportions import Host
 from pliant.statistics.adaptive import Adaptive, Question
@@ -25,6 +26,7 @@ from pliant.statistics.search import Schedule, Search, Within, schedule
 from pliant.study.faults import chosen
 from pliant.study.model import LabelledWorkload, Study
 from pliant.study.problems import Problem, StudyError
+from pliant.units import format_size
 from pliant.workloads.model import Metric, Phase, Toolbox, asked_for
 
 
@@ -34,7 +36,7 @@ class Prepared:
 
     study: Study
     figures: HostFigures
-    machine: facts.Facts
+    machine: Facts
     tools: Mapping[str, Toolbox]
     mpi: Mapping[str, mpi_.Mpi]
     warnings: tuple[str, ...]
@@ -46,6 +48,8 @@ class Prepared:
     """The study with all of its file systems; None if it has this one only."""
     last: float | None = None
     """The smallest ratio at which a metric broke in the last run of the study, if that is known."""
+    place: Place = field(default_factory=Place)
+    """Where it runs. `machine` has what each of its machines has at least."""
 
     @property
     def filesystem(self) -> str:
@@ -62,7 +66,8 @@ class Prepared:
         """The programs of this machine that workloads run in nodes, or are started by, by their paths."""
         named = [each for workload in self.study.workloads for each in programs_of(workload)]
         own = [tools.program for tools in self.tools.values() if tools.program]
-        found = [*own, *filter(None, map(facts.which, named)), *(mpi.mpiexec for mpi in self.mpi.values())]
+        where = map(self.place.machines.which, named)
+        found = [*own, *filter(None, where), *(mpi.mpiexec for mpi in self.mpi.values())]
         return tuple(dict.fromkeys(found))
 
     @property
@@ -70,7 +75,8 @@ class Prepared:
         """What the programs that have no built-in kernel say of their versions, for a run's facts."""
         found = {label: self.tools[label].program for label in self.study.labels}
         needed = {label: path for label, path in found.items() if path and programs_of(self.study.workload(label))}
-        return {f"program of {label}": facts.version((path, "--version")) for label, path in needed.items()}
+        asked = self.place.machines.version
+        return {f"program of {label}": asked((path, "--version")) for label, path in needed.items()}
 
     def program(self, label: str) -> str:
         """What produces a workload's numbers: the path of the real benchmark, or the built-in kernel's name."""
@@ -105,6 +111,8 @@ class Prepared:
     def expected_break(self) -> float | None:
         """The smallest ratio at which NICs and disks leave clients too little; None if they do at none."""
         study, figures = self.study, self.figures
+        if not (figures.nic_bit_s and figures.disk_byte_s):  # nobody knows what real hosts have until it is measured
+            return None
         clients = [node.name for node in study.composition.clients]
         servers = [node.name for node in study.nodes if study.composition.role(node.role).disk]
         rates = {
@@ -126,18 +134,26 @@ class Prepared:
     @property
     def host_figures(self) -> str:
         """What a host has, in words."""
+        if self.study.platform.host is None:
+            return f"as it is: {self.figures.cores:g} cores, {format_size(self.figures.memory_bytes)} of memory"
         return _host(self.figures).words
 
     @property
     def real_figures(self) -> str:
         """What the real host has that the emulated one is a scaled one of, in words; "" if it is of none."""
         host = self.study.platform.host
-        return ": ".join(filter(None, (host.like, host.real.words))) if host.scaled else ""
+        return ": ".join(filter(None, (host.like, host.real.words))) if host is not None and host.scaled else ""
 
     @property
     def disk_caveat(self) -> str:
         """What must be known of the real host's disk rate; "" if it is that of its very disk, or the study's own."""
-        return self.study.platform.host.disk_caveat
+        host = self.study.platform.host
+        return "" if host is None else host.disk_caveat
+
+    def cores(self, ratio: float) -> int:
+        """The CPUs of the machines that carry hosts at a ratio, all together."""
+        hosts = len(self.study.placements[ratio].hosts) if self.place.machines.remote else 1
+        return self.machine.cores * hosts
 
 
 def search_of(prepared: Sequence[Prepared]) -> Search:
@@ -177,53 +193,81 @@ def _host(figures: HostFigures) -> Host:
     return Host(figures.cores, figures.nic_bit_s, figures.disk_byte_s, figures.memory_bytes)
 
 
-def figures_of(study: Study, machine: facts.Facts) -> tuple[HostFigures, float]:
-    """What a host of the study's platform has on this machine, and its scale. Raises StudyError."""
+def figures_of(study: Study, machine: Facts) -> tuple[HostFigures, float]:
+    """What a host of the study's platform has on this machine, or on each of such machines, and its scale. Raises
+    StudyError."""
+    if study.platform.host is None:
+        return HostFigures(machine.cores, 0.0, 0.0, machine.memory_bytes), 1.0
     try:
-        return host_figures(study.platform.host, study.most_nodes, machine)
+        return host_figures(study.platform.host, 1 if study.platform.real else study.most_nodes, machine)
     except ValueError as error:
         raise StudyError([Problem(study.file, "platform.host.scale", str(error))]) from None
 
 
-def prepare(study: Study) -> tuple[Prepared, ...]:
+def prepare(study: Study, place: Place | None = None) -> tuple[Prepared, ...]:
     """Everything that can be known before anything is touched, for each file system: budgets, programs, MPI.
 
     One file system is deployed at a time, so that each has the whole budget. Raises UserError, StudyError.
     """
-    machine = facts.look()
-    found = (_prepare(study.of(each.label), machine) for each in study.filesystems)
+    place = place or Place()
+    known = place.machines.facts
+    found = (_prepare(study.of(each.label), place, known) for each in study.filesystems)
     return tuple(replace(each, whole=study) for each in found)
 
 
-def _prepare(study: Study, machine: facts.Facts) -> Prepared:
+def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared:
+    machine, machines = least(known), place.machines
     figures, scale = figures_of(study, machine)
-    nodes = study.nodes
-    disks = sum(study.composition.role(node.role).disk is not None for node in nodes)
-    host = study.platform.host
-    real = host.real if host.scaled else None
-    problems = overdrawn(figures, len(nodes), disks, host.disk_size, machine, promises(), real)
-    if figures.latency_s and not machine.netem and not facts.missing(("tc", "unshare")):
-        remedy = f"{facts.having('sch_netem')} (CONFIG_NET_SCH_NETEM), or leave `latency` out"
-        problems.append(("platform.host.latency", f"this machine's kernel cannot delay packets (netem): {remedy}"))
-    if problems:
+    if problems := _overdrawn(study, figures, place, machine):
         raise StudyError([Problem(study.file, key, sentence) for key, sentence in problems])
     if machine.cgroups_error:
-        raise UserError(f"hosts cannot be emulated here: {machine.cgroups_error}")
-    _need_kernel(study)
-    _need_programs(study)
+        where = next(name for name, each in known.items() if each.cgroups_error)
+        raise UserError(f"hosts cannot be emulated on {where}: {machine.cgroups_error}")
+    _need_kernel(study, machines)
+    _need_programs(study, machines)
     clients = tuple(node.name for node in study.composition.clients)
-    tools = {workload.label: _tools(workload, clients) for workload in study.workloads}
-    versions = facts.package_versions(study.composition.packages)
-    prepared = Prepared(study, figures, machine, tools, {}, _warnings(study, figures, machine), scale, versions)
+    tools = {workload.label: _tools(workload, clients, machines) for workload in study.workloads}
+    versions = machines.package_versions(study.composition.packages)
+    warnings = (*_warnings(study, figures, machine), *_unlike(known))
+    prepared = Prepared(study, figures, machine, tools, {}, warnings, scale, versions, place=place)
     for workload in study.workloads:
-        _rehearse(workload, tools[workload.label])
+        _rehearse(workload, tools[workload.label], machines)
     mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
     return replace(prepared, mpi=mpis)
+
+
+def _overdrawn(study: Study, figures: HostFigures, place: Place, machine: Facts) -> list[tuple[str, str]]:
+    """What is promised beyond what the machines have: of all hosts on this one, or of one on each of others."""
+    nodes, host, machines = study.nodes, study.platform.host, place.machines
+    with_disk = {node.name for node in nodes if study.composition.role(node.role).disk is not None}
+    hosts, disks, up = len(nodes), len(with_disk), promises()
+    if machines.remote:
+        most = max(len(with_disk.intersection(each)) for p in study.placements.values() for each in p.hosts)
+        hosts, disks, up = 1, most, []
+    real = host.real if host is not None and host.scaled else None
+    problems = overdrawn(figures, hosts, disks, study.platform.disk_size, machine, up, real)
+    if figures.latency_s and not machine.netem and not machines.missing(("tc", "unshare")):
+        remedy = f"{machines.having('sch_netem')} (CONFIG_NET_SCH_NETEM), or leave `latency` out"
+        problems.append(("platform.host.latency", f"this machine's kernel cannot delay packets (netem): {remedy}"))
+    return problems
+
+
+def _unlike(known: Mapping[str, Facts]) -> Iterator[str]:
+    """In what machines differ that are to carry hosts alike."""
+    for what, word in (("kernel", "kernel"), ("cpu", "CPU"), ("cores", "CPUs"), ("memory_bytes", "GiB of memory")):
+        values: dict[object, list[str]] = {}
+        for name, each in known.items():
+            value = getattr(each, what)
+            values.setdefault(round(value / 2**30) if what == "memory_bytes" else value, []).append(name)
+        if len(values) > 1:
+            yield f"hosts differ in {word}: {'; '.join(f'{fold(names)}: {value}' for value, names in values.items())}"
 
 
 def try_programs(prepared: Sequence[Prepared]) -> None:
     """See in a node that the programs which lie elsewhere than the machine's own have there what they need. Touches
     nothing where there are none; needs root. Raises UserError, and what making a node does."""
+    if any(each.place.machines.remote for each in prepared):  # what is brought along was tried there
+        return
     programs = elsewhere(tuple(dict.fromkeys(program for each in prepared for program in each.programs)))
     environment = {
         name: value for each in prepared for mpi in each.mpi.values() for name, value in mpi.environment.items()
@@ -234,16 +278,16 @@ def try_programs(prepared: Sequence[Prepared]) -> None:
         raise UserError(f"in nodes, which see copies of this machine's disks, programs lack what they need: {said}")
 
 
-def _need_kernel(study: Study) -> None:
+def _need_kernel(study: Study, machines: Machines) -> None:
     """UserError if this machine's kernel cannot be what the file system's nodes need; they all share it."""
     composition = study.composition
-    if unknown := facts.missing_filesystems(composition.kernel):
+    if unknown := machines.missing_filesystems(composition.kernel):
         raise UserError(
             f"{study.filesystem.kind} requires {' and '.join(unknown)} of the kernel, which this machine's has not: "
-            f"{facts.loading(unknown)}"
+            f"{machines.having(*(f'fs-{name}' for name in unknown))}"
         )
     for name, wanted in composition.kernel_limits.items():
-        most, used = facts.kernel_limit(name)
+        most, used = machines.kernel_limit(name)
         if most is not None and wanted > most - used:
             raise UserError(
                 f"the nodes of {study.filesystem.kind} take {wanted} of {name}, of which this machine's kernel has "
@@ -257,18 +301,21 @@ def _need_kernel(study: Study) -> None:
             )
 
 
-def _need_programs(study: Study) -> None:
+def _need_programs(study: Study, machines: Machines) -> None:
     """UserError, with how to install them, if programs of the machine, the file system or a workload are not there."""
-    absent, lacking = facts.missing(tuple(facts.PROGRAMS)), facts.missing(study.composition.programs)
-    packages = {facts.PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
+    absent, lacking = machines.missing(tuple(PROGRAMS)), machines.missing(study.composition.programs)
+    packages = {PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
     for workload in study.workloads:
-        unfound = facts.missing(programs_of(workload))
-        lacking += unfound
+        unfound = machines.missing(programs_of(workload))
+        lacking |= unfound
         packages |= set(getattr(workload.driver, "packages", ()) if unfound else ())
     if absent or lacking:
-        names = ", ".join(dict.fromkeys([*absent, *lacking]))
+        by_place: dict[str, list[str]] = {}
+        for name, where in (absent | lacking).items():
+            by_place.setdefault(", ".join(where), []).append(name)
+        told = "; ".join(f"missing on {where}: {', '.join(names)}" for where, names in by_place.items())
         remedy = f"install with: apt-get install {' '.join(sorted(packages))}" if packages else "install what has them"
-        raise UserError(f"missing on this machine: {names}; {remedy}")
+        raise UserError(f"{told}; {remedy}")
 
 
 def programs_of(workload: LabelledWorkload) -> tuple[str, ...]:
@@ -277,14 +324,14 @@ def programs_of(workload: LabelledWorkload) -> tuple[str, ...]:
     return () if programs is None else tuple(programs(workload.options))
 
 
-def _rehearse(workload: LabelledWorkload, tools: Toolbox) -> None:
+def _rehearse(workload: LabelledWorkload, tools: Toolbox, machines: Machines) -> None:
     """Let a workload's real program look at what it will be given, if it can; UserError with what it refuses."""
     rehearsal = getattr(workload.driver, "rehearsal", None)
     tried = None if rehearsal is None else rehearsal(workload.options, tools)
     if tried is None:
         return
     try:
-        run(tried.argv, timeout_s=20, stdin=tried.stdin).check()
+        machines.run(tried.argv, timeout_s=20, stdin=tried.stdin).check()
     except CommandFailed as error:
         said = " | ".join((error.stderr.strip() or error.stdout.strip()).splitlines()[:4])
         raise UserError(f"workload {workload.label}: {tried.argv[0]} refuses it: {said or error}") from error
@@ -293,40 +340,45 @@ def _rehearse(workload: LabelledWorkload, tools: Toolbox) -> None:
 def _mpi(prepared: Prepared, label: str) -> mpi_.Mpi | None:
     """What starts a workload's MPI jobs; None if it has none. Raises UserError."""
     programs = dict.fromkeys(phase.argv[0] for phase in prepared.phases(label) if not phase.each)
-    asked = prepared.study.mpi.mpiexec
-    paths = [None if program == sys.executable else facts.which(program) or program for program in programs]
-    found = [mpi_.find(asked, path) for path in paths]
+    asked, machines, python = prepared.study.mpi.mpiexec, prepared.place.machines, prepared.tools[label].python
+    paths = [None if program == python else machines.which(program) or program for program in programs]
+    found = [mpi_.find(asked, path, machines) for path in paths]
     if any(mpi != found[0] for mpi in found):
         raise UserError(f"workload {label}: {' and '.join(programs)} were built with different MPIs; use one of them")
     return found[0] if found else None
 
 
-def _tools(workload: LabelledWorkload, clients: tuple[str, ...]) -> Toolbox:
+def _tools(workload: LabelledWorkload, clients: tuple[str, ...], machines: Machines) -> Toolbox:
     """What a workload has to work with; UserError if its real program cannot do what the study wants."""
-    program, unfit = _program(workload), getattr(workload.driver, "unfit", None)
+    program, unfit = _program(workload, machines), getattr(workload.driver, "unfit", None)
+    if program is None and getattr(workload.driver, "program", None):
+        own = machines.own
+        tools = Toolbox(own.python, program, clients)
+        return tools if own.kernels is None else replace(tools, kernels=own.kernels)
     if program is None or unfit is None:
-        return Toolbox(python=sys.executable, program=program, clients=clients)
-    said = facts.said((program, *getattr(workload.driver, "asks", ())))
-    tools = Toolbox(sys.executable, program, clients, said)
+        return Toolbox(python="", program=program, clients=clients)
+    said = machines.said((program, *getattr(workload.driver, "asks", ())))
+    tools = Toolbox("", program, clients, said)
     if why := unfit(workload.options, tools):
         raise UserError(f"workload {workload.label}: {program}: {why}")
     return tools
 
 
-def _program(workload: LabelledWorkload) -> str | None:
+def _program(workload: LabelledWorkload, machines: Machines) -> str | None:
     """The real benchmark that a workload names or that is on the user's PATH; None for the built-in kernel."""
     named: str | None = getattr(workload.options, "program", None)
     if named is not None:
-        if shutil.which(named) is None:
+        if machines.named(named) is None:
             raise UserError(f"workload {workload.label}: {named} is not a program; install it, or leave `program` out")
         return named
     name = getattr(workload.driver, "program", "")
-    return shutil.which(name) if name else None
+    return machines.named(name) if name else None
 
 
-def _warnings(study: Study, figures: HostFigures, machine: facts.Facts) -> tuple[str, ...]:
+def _warnings(study: Study, figures: HostFigures, machine: Facts) -> tuple[str, ...]:
     found = list(study.composition.warnings)
-    share = fullest(len(study.nodes), figures.cores, dict.fromkeys(range(machine.cores), 0.0))
+    hosts = 0 if study.platform.real else len(study.nodes)
+    share = fullest(hosts, figures.cores, dict.fromkeys(range(machine.cores), 0.0)) if hosts else 0.0
     if share > 0.95:
         found.append(
             f"one of this machine's CPUs is promised to hosts by {share:.0%}, which leaves little for the kernel's own "

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pliant.campaign.determinants import differences
 from pliant.errors import UserError
-from pliant.platforms import here
+from pliant.platforms import here, opening
 from pliant.platforms.here import alive, start_time
 from pliant.results.artefacts import remove_tree
 from pliant.results.store import DATABASE, Store, holds_run
@@ -142,7 +142,7 @@ def remove_deployments(directories: Iterable[Path]) -> None:
     for journal in here.deployments():
         owner = journal.owner()
         if owner is not None and owner.run in runs and not owner.alive:
-            here.remove(journal)
+            opening.remove(journal)
 
 
 def newest(base: Iterable[Path]) -> list[Path]:

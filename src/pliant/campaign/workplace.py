@@ -14,7 +14,7 @@ from pliant.cluster.cluster import Cluster
 from pliant.composition import nodeset
 from pliant.composition.model import Node
 from pliant.errors import UserError
-from pliant.platforms import emulated
+from pliant.platforms import opening
 from pliant.platforms.here import Journal
 from pliant.platforms.interface import Deployment
 from pliant.study.model import Study
@@ -63,7 +63,7 @@ def write_down(cluster: Cluster, study: Study) -> None:
 
 def opened(journal: Journal) -> Workplace:
     """The cluster of a deployment, with its study. UserError if it is not (yet) up, or its study is none any more."""
-    deployment = emulated.opened(journal)
+    deployment = opening.opened(journal)
     about = None if deployment is None else deployment.kept(_ABOUT)
     if deployment is None or about is None:
         raise UserError(f"the deployment {journal.id} is not up (yet); see `pliant ps`")
@@ -73,7 +73,7 @@ def opened(journal: Journal) -> Workplace:
     except (OSError, StudyError, KeyError) as error:
         said = f"the study of the deployment {journal.id} cannot be read again; `pliant down {journal.id}` removes it"
         raise UserError(f"{said}: {error}") from error
-    disk_bytes, programs = study.platform.host.disk_size, known["programs"]
+    disk_bytes, programs = study.platform.disk_size, known["programs"]
     return Workplace(study, Cluster(deployment, study.composition, disk_bytes=disk_bytes, programs=programs))
 
 

@@ -32,15 +32,23 @@ def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> 
     Programs that lie elsewhere than this machine's own, a home on NFS, say, are looked for in a node that is made for
     that and removed again, if this is called as root.
     """
+    from pliant.campaign import places
     from pliant.campaign.preparation import prepare, try_programs
     from pliant.study.reading import load
 
     if deployment is not None:
         _compare(load(study), deployment)
         return
-    prepared = prepare(load(study))
-    if os.geteuid() == 0:
-        try_programs(prepared)
+    checked = load(study)
+    with places.opened(checked) as place:
+        prepared = prepare(checked, place)
+        if os.geteuid() == 0:
+            try_programs(prepared)
+        _tell(prepared, plan, as_json)
+
+
+def _tell(prepared: Sequence[Prepared], plan: bool, as_json: bool) -> None:
+    """Say what the study would do."""
     if as_json:
         documents = [_document(each) for each in prepared]
         whole = {"study": documents[0]["study"], "trials": documents[0]["trials"], "filesystems": documents}
@@ -72,15 +80,15 @@ def _compare(study: Study, deployment: Path) -> None:
 def _document(prepared: Prepared) -> dict[str, Any]:
     from pliant.cli import plan
 
-    study = prepared.study
+    study, host = prepared.study, prepared.study.platform.host
     return {
         "study": study.name,
         "filesystem": study.filesystem.kind,
         "label": prepared.filesystem,
         "host": asdict(prepared.figures),
         "scale": prepared.scale,
-        "like": study.platform.host.like or "",
-        "real_host": asdict(study.platform.host.real) if study.platform.host.scaled else None,
+        "like": (host.like if host else None) or "",
+        "real_host": asdict(host.real) if host and host.scaled else None,
         "disk_caveat": prepared.disk_caveat,
         "trials": prepared.all_of_it.total_trials,
         "search": study.about.search,
@@ -116,14 +124,17 @@ def _row(name: str, text: str) -> None:
 
 def _show(prepared: Sequence[Prepared]) -> None:
     """What all file systems have in common, and what each has."""
+    from pliant.composition.nodeset import fold
     from pliant.units import format_fraction
 
-    first, study = prepared[0], prepared[0].all_of_it
+    first, study, host = prepared[0], prepared[0].all_of_it, prepared[0].study.platform.host
     print(f"{study.file}: {study.name} is a good study")
+    if first.place.hosts:
+        _row("hosts", f"{fold(first.place.hosts)}, by ssh: {first.machine.system}, kernel {first.machine.kernel}")
     for each in prepared:
         _row("file system", _counts(each))
-    if study.platform.host.scaled:
-        auto = study.platform.host.wanted_scale == "auto"
+    if host is not None and host.scaled:
+        auto = host.wanted_scale == "auto"
         chosen = " (auto: the largest hosts that fit this machine)" if auto else ""
         _row("real host", first.real_figures)
         if first.disk_caveat:
@@ -208,7 +219,7 @@ def _disks(prepared: Prepared) -> str:
         for role in study.composition.roles
         if role.disk and any(node.role == role.name for node in study.nodes)
     ]
-    size = format_size(study.platform.host.disk_size)
+    size = format_size(study.platform.disk_size)
     elsewhere = f"exported to NixOS Compose: a {study.nixos_compose.disk}, or Grid'5000's partition for users' data"
     return f"{', '.join(where)}; {size} each, a file with its own ext4 ({elsewhere})" if where else ""
 
@@ -217,6 +228,9 @@ def _promised(prepared: Prepared) -> str:
     from pliant.units import format_size
 
     machine, figures, hosts = prepared.machine, prepared.figures, len(prepared.study.nodes)
+    if prepared.place.machines.remote:
+        memory = f"{format_size(figures.memory_bytes)} of {format_size(machine.memory_bytes)} memory"
+        return f"{figures.cores:g} of {machine.cores} CPUs, {memory}, to the host on each machine"
     memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"
     return f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {hosts} hosts at ratio 1"
 

@@ -49,7 +49,8 @@ def command(
     from pliant.study.reading import load
 
     checked = load(study)
-    need_root("running a study")
+    if not checked.platform.real:
+        need_root("running a study")
     if workflow == "both":
         from pliant.cli import both
 
@@ -64,7 +65,7 @@ def command(
 
 def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, quiet: bool, events: bool) -> Path:
     """Run a study in one workflow, and return the directory of its results; PliantError if there are none."""
-    from pliant.campaign import engine, rundir
+    from pliant.campaign import engine, places, rundir
     from pliant.campaign.last_breaks import last_breaks
     from pliant.campaign.opening import unfinished
     from pliant.campaign.preparation import prepare, try_programs
@@ -75,11 +76,11 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
     there = [output] if output else list(Path("runs").glob(f"{checked.name}-*"))
     rundir.remove_deployments(there)  # what a crash left would still have its share of the machine
     broke = last_breaks(output.parent if output else Path("runs"), checked.name, output)
-    prepared = [replace(each, last=broke.get(each.filesystem)) for each in prepare(checked)]
-    directory = output or unfinished(prepared, workflow, fresh, there) or _default(checked.name)
-    rundir.check_free(directory)
     store = Artefacts(place(os.environ))
-    with display(quiet=quiet, events=events) as told:
+    with display(quiet=quiet, events=events) as told, places.opened(checked, told.doing) as there_:
+        prepared = [replace(each, last=broke.get(each.filesystem)) for each in prepare(checked, there_)]
+        directory = output or unfinished(prepared, workflow, fresh, there) or _default(checked.name)
+        rundir.check_free(directory)
         for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
             told.note(f"note: {warning}")
         try:

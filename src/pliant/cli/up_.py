@@ -16,6 +16,7 @@ from pliant.cli.common import need_root, study_argument
 @click.option("--no-limits", is_flag=True, help="Leave CPU, NIC and disk of the hosts unlimited.")
 def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) -> None:
     """Deploy the cluster of STUDY, limit its hosts as the study says, and leave it up. Prints its id."""
+    from pliant.campaign import places
     from pliant.campaign.deploying import bring_up
     from pliant.campaign.preparation import prepare
     from pliant.cli.display import display
@@ -25,9 +26,10 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
     checked = load(study).chosen(filesystem)
     if ratio not in checked.placements:
         raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
-    need_root("deploying a cluster")
-    (prepared,) = prepare(checked)
-    with display() as told:
+    if not checked.platform.real:
+        need_root("deploying a cluster")
+    with display() as told, places.opened(checked, told.doing) as place:
+        (prepared,) = prepare(checked, place)
         cluster = bring_up(prepared, ratio, keep=True, said=told.doing)
         try:
             cluster.limit(not no_limits)

@@ -6,16 +6,14 @@ right and are not. So the two are matched here, before anything is deployed.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import UserError
-from pliant.platforms.interface import NOT_FOUND, CommandFailed, RemoteShell, environment, run
+from pliant.platforms.interface import NOT_FOUND, CommandFailed, RemoteShell
+from pliant.platforms.machines import Machines
 from pliant.workloads.mpi import Flavour, Wiring, flavour_of, launch_argv
 
 _LIBRARIES: tuple[tuple[str, Flavour], ...] = (
@@ -49,23 +47,24 @@ class Mpi:
         return launch_argv(self.flavour, self.mpiexec, launcher, hosts, wiring, ranks_per_host, argv)
 
 
-def find(asked: str | None, program: str | None) -> Mpi:
-    """The mpiexec for `program`. `asked` is the one that the study names for its real programs, if it does.
+def find(asked: str | None, program: str | None, machines: Machines) -> Mpi:
+    """The mpiexec for `program` on the machines that carry hosts. `asked` is the one that the study names for its real
+    programs, if it does.
 
     A built-in kernel (None) always gets the one that pliant comes with, which its mpi4py was built for. Raises
     UserError if there is none that fits.
     """
     if program is None:
-        return _described(str(Path(sys.executable).parent / "mpiexec"))
-    linked, library = _linked(program)
+        return _described(machines.own.mpiexec, machines)
+    linked, library = _linked(program, machines)
     beside = [str(Path(program).resolve().parent / "mpiexec")]
     if library is not None:
         beside.append(str(library.parent.parent / "bin" / "mpiexec"))
-    candidates = [asked] if asked else [*beside, *map(shutil.which, _NAMES)]
+    candidates = [asked] if asked else [*beside, *map(machines.named, _NAMES)]
     for candidate in filter(None, candidates):
-        if asked or os.access(candidate, os.X_OK):
+        if asked or machines.named(candidate):
             try:
-                mpi = _described(candidate)
+                mpi = _described(candidate, machines)
             except UserError:
                 if asked:
                     raise
@@ -77,10 +76,10 @@ def find(asked: str | None, program: str | None) -> Mpi:
     raise UserError(f"{program} was built with {linked or 'an MPI'}, and no mpiexec of it was found; {_REMEDY}")
 
 
-def _linked(program: str) -> tuple[Flavour | None, Path | None]:
+def _linked(program: str, machines: Machines) -> tuple[Flavour | None, Path | None]:
     """The MPI that a program is linked with and where its library is; None if it does not say (a script, or static)."""
     try:
-        libraries = run(["ldd", program], timeout_s=20).stdout
+        libraries = machines.run(["ldd", program], timeout_s=20).stdout
     except CommandFailed:
         return None, None
     flavour = next((flavour for name, flavour in _LIBRARIES if name in libraries), None)
@@ -88,11 +87,11 @@ def _linked(program: str) -> tuple[Flavour | None, Path | None]:
     return flavour, Path(place[1]) if place else None
 
 
-def _described(mpiexec: str) -> Mpi:
+def _described(mpiexec: str, machines: Machines) -> Mpi:
     """An mpiexec and what it says of itself; UserError if it is none that pliant knows."""
-    libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    libraries = dict(machines.libraries)
     try:
-        said = run([mpiexec, "--version"], timeout_s=20, env=environment(extra=libraries)).check().stdout
+        said = machines.run([mpiexec, "--version"], timeout_s=20).check().stdout
         flavour = flavour_of(said)
     except CommandFailed as error:
         if error.exit_status == NOT_FOUND:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pliant.campaign import workplace
+from pliant.campaign import places, workplace
 from pliant.campaign.workplace import Workplace
 from pliant.cluster.cluster import Cluster, Health
 from pliant.driver.node import Driven, Failed
@@ -179,7 +179,8 @@ def deploy(
     checked = load(Path(study)).chosen(filesystem)
     if ratio not in checked.placements:
         raise UserError(f"ratio {ratio:g} is not one of the study's: {workplace.ratios(checked)}")
-    (prepared,) = prepare(checked)
-    with bring_up(prepared, ratio, said=lambda step: said(f"deploy: {step}")) as cluster:
-        cluster.limit(True)
-        yield Driver(Workplace(checked, cluster), said)
+    with places.opened(checked) as place:
+        (prepared,) = prepare(checked, place)
+        with bring_up(prepared, ratio, said=lambda step: said(f"deploy: {step}")) as cluster:
+            cluster.limit(True)
+            yield Driver(Workplace(checked, cluster), said)

@@ -173,7 +173,7 @@ def _flake(study: Study, nixos: NixOS, flavour: str) -> str:
 
 
 def _setup(study: Study) -> str:
-    whole = study.platform.host.disk_size // 2**20
+    whole = study.platform.disk_size // 2**20
     # What a file system was told of its disk at the study's size does not fit a smaller one.
     half = tuple(replace(node, disk_bytes=node.disk_bytes // 2) for node in study.nodes)
     told = study.driver.compose(half, study.options, study.about.seed).steps != study.composition.steps

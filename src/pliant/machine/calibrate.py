@@ -1,6 +1,7 @@
 """Asks a host for all that it has of one thing, from inside a node, and prints how much it got. A program of its own.
 
     python3 -I -S calibrate.py cpu AT LENGTH             cores
+    python3 -I -S calibrate.py work AT LENGTH            rounds of a loop in a second, the same everywhere
     python3 -I -S calibrate.py wake AT LENGTH            seconds that one waits for a CPU: median, 90 %, longest
     python3 -I -S calibrate.py receive AT LENGTH         bit/s of payload from one `send`
     python3 -I -S calibrate.py send AT LENGTH ADDRESS
@@ -25,6 +26,7 @@ PORT = 5201
 LATE = "late"
 WARM_UP_S = 0.4
 _FILE_BYTES = 64 << 20
+_WORK = 2000
 WAKE_SLEEP_S = 0.005
 WAKE_WORK_S = 0.0001
 _REQUEST_S = 0.02
@@ -46,6 +48,18 @@ def cpu(at: float, length: float) -> float:
     while time.time() < end:
         pass
     return (time.process_time() - used) / (time.perf_counter() - begin)
+
+
+def work(at: float, length: float) -> float:
+    """Rounds of fixed work that a process does in a second."""
+    _wait(at)
+    time.sleep(WARM_UP_S)
+    rounds, begin = 0, time.perf_counter()
+    while time.perf_counter() < begin + length:
+        for _ in range(_WORK):
+            pass
+        rounds += 1
+    return rounds / (time.perf_counter() - begin)
 
 
 def wake(at: float, length: float) -> str:
@@ -136,6 +150,8 @@ def main(what: str, at: str, length: str, *rest: str) -> int:
     got: float | str
     if what == "cpu":
         got = cpu(moment, seconds)
+    elif what == "work":
+        got = work(moment, seconds)
     elif what == "wake":
         got = wake(moment, seconds)
     elif what == "receive":

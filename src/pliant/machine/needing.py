@@ -101,7 +101,7 @@ def unpack(name: str, data: bytes, last: bool) -> bool:
         packed = part.read_bytes()
         if hashlib.sha256(packed).hexdigest()[:16] != name:
             raise ValueError("the programs that arrived are not those that were sent")
-        fresh = part.with_suffix(".tree")
+        fresh = Path(f"{part}.tree")
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(fresh)
         try:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class HostFigures:
-    """What one emulated host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes, and
-    the seconds that a crossing of its uplink takes longer."""
+    """What one host has: CPUs' worth of time, bit/s each way, bytes/s of reads and of writes, bytes, and the seconds
+    that a crossing of its uplink takes longer. What of a real one is not known is 0."""
 
     cores: float
     nic_bit_s: float

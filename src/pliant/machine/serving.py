@@ -289,13 +289,13 @@ class Serving:
 
     # The page cache
 
-    def do_drop_caches(self, timeout_s: float) -> None:
+    def do_drop_caches(self, patience_s: float) -> None:
         """Write back and empty it."""
-        caches.drop(timeout_s)
+        caches.drop(patience_s)
 
-    def do_undisturbed(self, name: str, timeout_s: float) -> None:
+    def do_undisturbed(self, name: str, patience_s: float) -> None:
         """Let nobody empty it from now on, under a name."""
-        self._keep(name).enter_context(caches.undisturbed(timeout_s))
+        self._keep(name).enter_context(caches.undisturbed(patience_s))
 
     def do_let_go(self, name: str) -> None:
         """End what goes by that name."""

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from pliant.errors import FatalError
@@ -32,6 +33,8 @@ _START_S = 0.3
 _START_NODE_S = 0.05
 _PATIENCE = (1, 3, 9, 27)
 """... times this, if some started too late."""
+_ANY_DISK_BYTE_S = 400e6
+"""The rate of a disk of which nothing is known, by which requests are chosen."""
 _FILE = ".pliant-calibration"
 _STREAMS: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
@@ -59,6 +62,20 @@ class Delivered:
         low, high = min(self.hosts.values()), max(self.hosts.values())
         name, show, _ = _WORDS[self.resource]
         return f"{name} {show(low)} to {show(high)} of {show(self.promised)}"
+
+    @property
+    def range(self) -> str:
+        """In words, of what nobody promised: "NIC 941 Mbit/s", "CPU 1.00 to 1.02"."""
+        name, show, _ = _WORDS[self.resource]
+        ends = dict.fromkeys(show(each) for each in (min(self.hosts.values()), max(self.hosts.values())))
+        return f"{name.rstrip(',')} {' to '.join(ends)}"
+
+    @property
+    def unlike(self) -> str:
+        """In words, which host differs most from what is usual."""
+        name, show, _ = _WORDS[self.resource]
+        host = max(self.off, key=lambda each: abs(self.off[each]))
+        return f"{name.rstrip(',')} of {host} is {show(self.hosts[host])}, where {show(self.promised)} is usual"
 
     @property
     def complaint(self) -> str:
@@ -96,6 +113,7 @@ _WORDS: dict[str, tuple[str, Callable[[float], str], str]] = {
     "nic": ("NIC", _bits, "nic"),
     "disk_write": ("disk, writing,", _bytes, "disk"),
     "disk_read": ("disk, reading,", _bytes, "disk"),
+    "work": ("work of a CPU", lambda value: f"{value:.3g} rounds/s", "cores"),
 }
 
 
@@ -133,6 +151,31 @@ def calibrate_hosts(
     return found
 
 
+def survey_hosts(
+    deployment: Deployment, disks: Mapping[str, str], said: Callable[[str], None] = lambda what: None
+) -> list[Delivered]:
+    """Measure hosts that are what they are, one node on each, all at once: what each delivers, and as `promised` what
+    is usual, the median. `disks` as in `calibrate_hosts`. Raises FatalError if that cannot be measured."""
+    nodes = list(deployment.nodes)
+    measures: dict[str, Callable[[], Mapping[str, float]]] = {
+        "work": lambda: _by_host(deployment, _together(deployment, {node: ["work"] for node in nodes}))
+    }
+    if len(nodes) > 1:
+        measures["nic"] = lambda: _streams(deployment, nodes, _LENGTH_S)
+    for what in ("write", "read") if disks else ():
+        measures[f"disk_{what}"] = lambda what=what: _files(deployment, disks, what, _ANY_DISK_BYTE_S)  # type: ignore[misc]
+    found = []
+    try:
+        for resource, measure in measures.items():
+            said(f"look at hosts: {_WORDS[resource][0].rstrip(',')}")
+            hosts = measure()
+            found.append(Delivered(resource, median(hosts.values()), hosts))
+    finally:
+        for node, mount in disks.items():
+            deployment.execute(node, ["rm", "-f", f"{mount}/{_FILE}"], timeout_s=60)
+    return found
+
+
 def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
     """What each host used while a process on it never waits: the daemons of its nodes take their part of it as well."""
     rates: dict[str, float] = {}
@@ -157,6 +200,11 @@ def _nic(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
     the wire's rate.
     """
     length_s = min(5.0, max(_LENGTH_S, _NIC_BITS / deployment.figures.nic_bit_s))
+    return Delivered("nic", deployment.figures.nic_bit_s, _streams(deployment, nodes, length_s))
+
+
+def _streams(deployment: Deployment, nodes: Sequence[str], length_s: float) -> dict[str, float]:
+    """What streams between pairs of hosts carry, in bit/s of the wire."""
     pairs = list(zip(nodes[::2], nodes[1::2], strict=False))
     rounds = [pairs, [(receiver, sender) for sender, receiver in pairs]]
     if len(nodes) % 2:
@@ -168,13 +216,24 @@ def _nic(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
         for sender, receiver in each:
             between = f"{_host(deployment, sender)} to {_host(deployment, receiver)}"
             streams[between] = got[receiver] / PAYLOAD
-    return Delivered("nic", deployment.figures.nic_bit_s, streams)
+    return streams
 
 
 def _disk(deployment: Deployment, disks: Mapping[str, str], what: str) -> Delivered:
     rate = deployment.figures.disk_byte_s
-    got = _together(deployment, {node: [what, f"{mount}/{_FILE}", str(rate)] for node, mount in disks.items()})
-    return Delivered(f"disk_{what}", rate, {_host(deployment, node): value for node, value in got.items()})
+    return Delivered(f"disk_{what}", rate, _files(deployment, disks, what, rate))
+
+
+def _files(deployment: Deployment, disks: Mapping[str, str], what: str, rate: float) -> dict[str, float]:
+    """What writing or reading a file on a disk of each host gives, in bytes/s, in requests that suit a rate."""
+    return _by_host(
+        deployment,
+        _together(deployment, {node: [what, f"{mount}/{_FILE}", str(rate)] for node, mount in disks.items()}),
+    )
+
+
+def _by_host(deployment: Deployment, nodes: Mapping[str, float]) -> dict[str, float]:
+    return {_host(deployment, node): value for node, value in nodes.items()}
 
 
 def _host(deployment: Deployment, node: str) -> str:

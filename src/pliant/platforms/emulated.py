@@ -131,6 +131,8 @@ class EmulatedDeployment(machine.Deployment):
 class Emulated:
     """This machine, cut into hosts."""
 
+    refolds_live = True
+
     def new(
         self, figures: HostFigures, *, title: str, modules: Sequence[str] = (), keep: bool = False, run: str = ""
     ) -> EmulatedDeployment:

@@ -258,6 +258,10 @@ class Deployment(Protocol):
 class Platform(Protocol):
     """Where hosts come from."""
 
+    @property
+    def refolds_live(self) -> bool:
+        """Whether nodes can move to other hosts while they run; else each placement is a deployment."""
+
     def new(
         self, figures: HostFigures, *, title: str, modules: Sequence[str] = (), keep: bool = False, run: str = ""
     ) -> Deployment:

@@ -563,13 +563,15 @@ class SshDeployment:
 
     def drop_caches(self, timeout_s: float = 600.0) -> None:
         """See `interface.Deployment`."""
-        self._each(lambda host: self.fleet.ask(host, "drop_caches", timeout_s=timeout_s))
+        self._each(lambda host: self.fleet.ask(host, "drop_caches", patience_s=timeout_s, timeout_s=timeout_s))
 
     @contextlib.contextmanager
     def undisturbed(self, timeout_s: float = 600.0) -> Iterator[None]:
         """See `interface.Deployment`."""
         name = secrets.token_hex(4)
-        self._each(lambda host: self.fleet.ask(host, "undisturbed", name=name, timeout_s=timeout_s))
+        self._each(
+            lambda host: self.fleet.ask(host, "undisturbed", name=name, patience_s=timeout_s, timeout_s=timeout_s)
+        )
         try:
             yield
         finally:
@@ -595,6 +597,8 @@ class Ssh:
     """Hosts that ssh reaches. Without limits each is what it is. `network` (CIDR) is that of the hosts by which they
     reach each other, if it is not that by which they were reached; `kit` is where programs that were brought along
     are, on all of them."""
+
+    refolds_live = False
 
     def __init__(self, fleet: Fleet, *, limited: bool, network: str | None = None, kit: str = "") -> None:
         self.fleet, self.limited, self.network, self.kit = fleet, limited, network, kit

@@ -144,7 +144,7 @@ class Study:
     @property
     def power_model(self) -> PowerModel:
         """The watts of one host: the study's own, else those of the real cluster it names, else pliant's default."""
-        return self.power.over(self.platform.host.power)
+        return self.power.over(PowerModel() if self.platform.host is None else self.platform.host.power)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def parse(text: str, file: str) -> Study:
     platform = _table(PlatformTable, raw, "platform", found)
     of_fold = _Findings(file)
     fold = _table(FoldTable, raw, "fold", of_fold)
-    common = _Common(about.seed if about else 0, platform.host.disk_size if platform else 0, fold)
+    common = _Common(about.seed if about else 0, platform.disk_size if platform else 0, fold)
     filesystems = _filesystems(raw, common, found)
     found.problems += of_fold.problems
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
@@ -156,11 +156,13 @@ def _across(
     """What is wrong with keys that are right by themselves."""
     if fold and fold.zone_problem:
         yield ("fold", "indifference"), fold.zone_problem
-    if platform and platform.host.scale_problem:
+    for key, sentence in platform.problems if platform else ():
+        yield ("platform", key), sentence
+    if platform and platform.host and platform.host.scale_problem:
         yield ("platform", "host", "scale"), platform.host.scale_problem
     try:
         if power:
-            power.over(platform.host.power if platform else PowerModel())
+            power.over(platform.host.power if platform and platform.host else PowerModel())
     except ValueError as error:
         yield ("power",), str(error)
 

@@ -1,0 +1,96 @@
+"""Where a study runs: its platform, and the machines that are asked beforehand whether they can carry it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pliant.composition.nodeset import fold
+from pliant.errors import UserError
+from pliant.platforms import agents
+from pliant.platforms.emulated import Emulated
+from pliant.platforms.fleet import Fleet
+from pliant.platforms.interface import Platform
+from pliant.platforms.kit import Kit
+from pliant.platforms.machines import Here, Machines, There
+from pliant.platforms.ssh import Ssh
+from pliant.study.model import Study
+
+_KERNELS = Path(__file__).parents[1] / "workloads" / "kernels"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A platform, and its machines; `hosts` are their names, none where they are slices of this one."""
+
+    platform: Platform = field(default_factory=Emulated)
+    machines: Machines = field(default_factory=Here)
+    hosts: tuple[str, ...] = ()
+
+
+def needed(study: Study) -> int:
+    """How many hosts a study takes at the most."""
+    return max(len(placement.hosts) for each in study.filesystems for placement in each.placements.values())
+
+
+@contextmanager
+def opened(study: Study, told: Callable[[str], None] = lambda text: None) -> Iterator[Place]:
+    """The place of a study, while it is worked in. Raises UserError, HostError."""
+    if not study.platform.real:
+        yield Place()
+        return
+    with reached(study, agents.hosts_of(beside(study, study.platform.hosts)), told) as place:
+        yield place
+
+
+def beside(study: Study, specs: Sequence[str]) -> list[str]:
+    """The hosts as a study names them, files of them being beside it."""
+    top = Path(study.file).absolute().parent
+    return [f"@{top / spec[1:]}" if spec.startswith("@") else spec for spec in specs]
+
+
+def ssh_config(study: Study) -> Path | None:
+    """What ssh reads for a study, if it says so. UserError if that is not there."""
+    if study.platform.ssh_config is None:
+        return None
+    path = Path(study.file).absolute().parent / Path(study.platform.ssh_config).expanduser()
+    if not path.is_file():
+        raise UserError(f"{study.file}: platform.ssh_config: {path} is not a file")
+    return path
+
+
+@contextmanager
+def reached(study: Study, hosts: Sequence[str], told: Callable[[str], None]) -> Iterator[Place]:
+    """The place of a study on hosts that ssh reaches. Raises UserError, HostError."""
+    count = needed(study)
+    if len(hosts) < count:
+        raise UserError(
+            f"{study.file}: the study takes {count} hosts at ratio 1, and there {_are(len(hosts))}: {fold(hosts)}; "
+            f"name more of them, or fold a smaller cluster"
+        )
+    hosts = tuple(hosts)[:count]
+    fleet = Fleet(hosts, config=ssh_config(study))
+    reached_: list[str] = []
+
+    def one(host: str) -> None:
+        reached_.append(host)
+        told(f"reach {len(reached_)} of {len(hosts)} hosts")
+
+    with fleet:
+        told(f"reach {len(hosts)} hosts")
+        fleet.connect(one)
+        platform = Ssh(fleet, limited=study.platform.host is not None, network=study.platform.network)
+        platform.look()
+        machines = There(fleet, Kit(_KERNELS, _cache()), platform.state)
+        yield Place(platform, machines, hosts)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pliant"
+
+
+def _are(count: int) -> str:
+    return f"is {count}" if count == 1 else f"are {count}"

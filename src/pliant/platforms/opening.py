@@ -1,0 +1,32 @@
+"""A deployment that another process made, opened or removed from what is written down of it, wherever its hosts are."""
+
+from __future__ import annotations
+
+from pliant.machine.journal import Journal
+from pliant.platforms import emulated, here, ssh
+from pliant.platforms.emulated import EmulatedDeployment
+from pliant.platforms.fleet import Fleet
+from pliant.platforms.ssh import Ssh, SshDeployment
+
+AnyDeployment = EmulatedDeployment | SshDeployment
+
+
+def opened(journal: Journal) -> AnyDeployment | None:
+    """The deployment; None if it was never completely up. Raises HostError if its hosts cannot be reached."""
+    if not ssh.is_remote(journal):
+        return emulated.opened(journal)
+    content = journal.read("hosts.json")
+    hosts, config = ssh.hosts_of(journal)
+    fleet = Fleet(hosts, config=config)
+    fleet.connect()
+    platform = Ssh(fleet, limited=content["limited"])
+    platform.look()
+    return platform.opened(journal)
+
+
+def remove(journal: Journal) -> None:
+    """Remove everything of a deployment, from its journal and its id alone. Raises TeardownError, CgroupError."""
+    if ssh.is_remote(journal):
+        ssh.remove(journal)
+    else:
+        here.remove(journal)
