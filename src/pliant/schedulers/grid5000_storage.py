@@ -71,11 +71,11 @@ def tmp_partition(host: str, blocks: Mapping[str, Any]) -> str:
         paths = ", ".join(str(each.get("path")) for each in labelled)
         which = f"{paths} are" if labelled else "no partition is"
         raise UserError(
-            f"{host}: {which} labelled {TMP_LABEL}, which is the one for users' data; reserve a disk, or name one of the "
-            'host\'s own, e.g. "disk1"'
+            f"{host}: {which} labelled {TMP_LABEL}, the one for users' data; reserve a disk, or name one that the host "
+            'has, e.g. "disk1"'
         )
     (found,) = labelled
-    if mounted := [place for place in _mounts(found) if place not in _FREE_MOUNTS]:
+    if mounted := _mounted_below(found):
         raise UserError(f"{host}: {found.get('path')} is labelled {TMP_LABEL}, and mounted on {', '.join(mounted)}")
     return str(found["path"])
 
@@ -88,10 +88,9 @@ def in_use(blocks: Mapping[str, Any], device: str) -> str:
     found = next((each for each in _devices(blocks) if each.get("path") == device), None)
     if found is None:
         return f"there is no {device}"
+    if mounted := _mounted_below(found):
+        return f"{device} is in use: mounted on {', '.join(mounted)}"
     parts = list(_devices({"blockdevices": [found]}))
-    mounts = [place for each in parts for place in _mounts(each) if place not in _FREE_MOUNTS]
-    if mounts:
-        return f"{device} is in use: mounted on {', '.join(sorted(mounts))}"
     labels = {_upper(each, key) for each in parts for key in ("label", "partlabel")} & {"PROD", "DEPLOY", "SWAP", "EFI"}
     return f"{device} has the testbed's own partitions {', '.join(sorted(labels))}" if labels else ""
 
@@ -132,6 +131,12 @@ def _devices(blocks: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for each in blocks.get("blockdevices") or ():
         yield each
         yield from _devices({"blockdevices": each.get("children")})
+
+
+def _mounted_below(device: Mapping[str, Any]) -> list[str]:
+    """Where a device or something on it is mounted, but for what data may take the place of."""
+    parts = _devices({"blockdevices": [device]})
+    return sorted(place for each in parts for place in _mounts(each) if place not in _FREE_MOUNTS)
 
 
 def _upper(device: Mapping[str, Any], key: str) -> str:
