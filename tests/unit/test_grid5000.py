@@ -234,7 +234,7 @@ def test_walltime_is_not_asked_for_twice(testbed, nancy):
     assert caught.value.perhaps_done and testbed.counted("POST", f"{JOBS}/1000/walltime") == 1
 
 
-@pytest.mark.parametrize("fault", [None, says(403, "Job already killed"), says(404, "Not Found"), closed])
+@pytest.mark.parametrize("fault", [None, says(403, "Job already killed"), says(404, "Not Found"), says(400), closed])
 def test_a_job_is_released_whatever_state_it_is_in(testbed, nancy, fault):
     testbed.job(state="running" if fault is None else "error")
     testbed.faults = [fault]
@@ -429,6 +429,11 @@ def test_a_file_of_bytes(tmp_path):
         grid5000_credentials.find(str(file))
 
 
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        grid5000_credentials.find(str(tmp_path))
+
+
 def test_without_a_file_the_keyring_is_asked(tmp_path, monkeypatch):
     class KeyringError(Exception):
         pass
@@ -522,6 +527,11 @@ def test_a_cached_state_is_waited_out(testbed, api):
     testbed.deployed = lambda body: [stale, stale, stale, ended(body, "terminated")]
     testbed.faults = [None, says(500), closed]
     assert on(api).hosts == HOSTS
+
+
+def test_an_api_that_is_away_for_a_while_ends_no_deployment(testbed, base):
+    testbed.faults = [None, says(503), says(503), closed]
+    assert on(quick(base, pause_s=60)).hosts == HOSTS
 
 
 def test_a_deployment_whose_answer_is_lost_is_found(testbed, api):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import os
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,8 +65,7 @@ def of_file(path: Path) -> Credentials:
     """The credentials in a file that only its user may read."""
     try:
         with path.open(encoding="utf-8") as opened:
-            mode = path.stat().st_mode & 0o777
-            if mode & 0o077:
+            if os.fstat(opened.fileno()).st_mode & 0o077:
                 raise UserError(f"{path} has a password in it and others may read it: chmod 600 {path}")
             text = opened.read()
     except OSError as error:
