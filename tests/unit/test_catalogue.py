@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from pliant.study import catalogue
-from pliant.study.catalogue import KINDS, Cluster, clusters
+from pliant.study.catalogue import KINDS, Cluster, clusters, retired
 from pliant.study.tables import HostTable
 
 ROOT = Path(__file__).parents[2]
+GONE = {"retired", "akin", "source"}
 KEYS = {"nodes", "cpu", "cores", "nic", "memory", "disks", "data_disk", "source", "disk_rates", "watts"}
 CEILINGS = {"SATA at 6 Gbit/s": 600e6, "SAS at 12 Gbit/s": 1200e6}
 EVERY = [pytest.param(each, id=name) for name, each in clusters().items()]
@@ -29,7 +30,7 @@ def test_every_entry_is_complete_and_positive(cluster: Cluster):
     assert 1e9 <= cluster.nic_bit_s <= 4e11
     assert 2**30 <= cluster.memory_bytes <= 2**43
     assert cluster.disks and all(disk.kind in KINDS and disk.model for disk in cluster.disks)
-    assert all(100e9 <= disk.size_bytes <= 32e12 for disk in cluster.disks)
+    assert all(70e9 <= disk.size_bytes <= 32e12 for disk in cluster.disks)
     assert sum(disk.data for disk in cluster.disks) == 1 and cluster.data_disk.data
     assert re.search(
         r"reference-repository, \w+/" + cluster.name.partition("/")[2] + r", commit [0-9a-f]{7}\b", cluster.source
@@ -84,7 +85,9 @@ def test_the_caveats_in_words():
 def test_the_files_have_no_key_that_is_not_read():
     for file in resources.files("pliant.study").joinpath("clusters").iterdir():
         for table in tomllib.loads(file.read_text()).values():
-            assert set(table) <= KEYS
+            assert set(table) <= KEYS or set(table) == GONE
+            if "retired" in table:
+                continue
             assert all(set(disk) == {"kind", "size", "model"} for disk in table["disks"])
             assert set(table.get("disk_rates", {})) in (
                 set(),
@@ -115,12 +118,23 @@ def test_a_known_one():
         ("dahu", 'write "grid5000/dahu"'),
         ("DAHU", 'write "grid5000/dahu"'),
         ("", "write one of"),
+        ("grid5000/paravance", 'was retired by its testbed (last described on 2024-12-05); write "grid5000/parasilo"'),
+        ("Grisou", '"grid5000/grisou" was retired by its testbed'),
         ("cloudlab/m400", "is not a cluster of the catalogue"),
     ],
 )
 def test_a_name_that_is_none(name, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         catalogue.cluster(name)
+
+
+def test_what_is_no_more_has_one_like_it():
+    assert set(retired()) == {"grid5000/grisou", "grid5000/paravance"}
+    for gone in retired().values():
+        assert gone.name not in clusters() and gone.akin in clusters()
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", gone.last) and "reference-repository" in gone.source
+        like = clusters()[gone.akin]
+        assert like.cpu in gone.source and f"{like.memory_bytes >> 30} GiB" in gone.source
 
 
 @pytest.mark.parametrize("name", clusters())

@@ -85,6 +85,7 @@ PLATFORM = [
         "platform.host.like",
         'did you mean "grid5000/gros"?',
     ),
+    ('cores = 0.2 => like = "grid5000/grisou"', "platform.host.like", 'write "grid5000/parasilo", which has the same'),
     ('cores = 0.2 => like = "dahu"', "platform.host.like", 'is not a cluster of the catalogue; write "grid5000/dahu"'),
     ("cores = 0.2 => like = 5", "platform.host.like", '5 is not a text; write e.g. "grid5000/dahu"'),
     (

@@ -1,7 +1,8 @@
 """Hosts of real clusters, by name: "grid5000/dahu". Pure: it reads files of its own package only.
 
 Each file in `clusters/` is one testbed and each table in it one cluster; every figure has its source there. To
-add a cluster is to add a table: tests/unit/test_catalogue.py says what it needs.
+add a cluster is to add a table: tests/unit/test_catalogue.py says what it needs, and `reference` makes the figures of
+one from a testbed's own description. A cluster that its testbed has retired leaves a table that says so.
 """
 
 from __future__ import annotations
@@ -80,16 +81,27 @@ class Cluster:
         return next(disk for disk in self.disks if disk.data)
 
 
+@dataclass(frozen=True)
+class Retired:
+    """A cluster that is no more: the day of its last description, and a cluster with the same CPUs, memory and NIC."""
+
+    name: str
+    last: str
+    akin: str
+    source: str
+
+
 @cache
 def clusters() -> Mapping[str, Cluster]:
     """Every cluster by its full name, in the order of the files."""
-    found: dict[str, Cluster] = {}
-    for file in sorted(resources.files("pliant.study").joinpath("clusters").iterdir(), key=lambda each: each.name):
-        if file.name.endswith(".toml"):
-            testbed = file.name.removesuffix(".toml")
-            tables = tomllib.loads(file.read_text(encoding="utf-8"))
-            found |= {f"{testbed}/{name}": _cluster(f"{testbed}/{name}", table) for name, table in tables.items()}
-    return found
+    return {name: from_table(name, table) for name, table in _tables().items() if "retired" not in table}
+
+
+@cache
+def retired() -> Mapping[str, Retired]:
+    """What a study may still name, by its full name, though its testbed has it no more."""
+    gone = {name: table for name, table in _tables().items() if "retired" in table}
+    return {name: Retired(name, each["retired"], each["akin"], each["source"]) for name, each in gone.items()}
 
 
 def cluster(name: str) -> Cluster:
@@ -98,13 +110,35 @@ def cluster(name: str) -> Cluster:
     if name in known:
         return known[name]
     # "dahu" alone is no misspelling that difflib would find.
-    full = next((each for each in known if each.partition("/")[2] == name.lower()), None)
-    if full is not None:
+    full = next((each for each in (*known, *retired()) if name.lower() in (each, each.partition("/")[2])), None)
+    if full in known and "/" not in name:
         raise ValueError(f'"{name}" is not a cluster of the catalogue; write "{full}"')
+    if full is not None and full in retired():
+        raise ValueError(_gone(retired()[full]))
     raise ValueError(unknown_name(name, "a cluster of the catalogue", known))
 
 
-def _cluster(name: str, table: Mapping[str, Any]) -> Cluster:
+def _gone(cluster: Retired) -> str:
+    """The sentence for a study that names a cluster which is no more."""
+    return (
+        f'"{cluster.name}" was retired by its testbed (last described on {cluster.last}); write "{cluster.akin}", '
+        "which has the same CPUs, memory and NIC, or the figures themselves: cores, nic, disk and a scale"
+    )
+
+
+@cache
+def _tables() -> Mapping[str, Mapping[str, Any]]:
+    """Every table of every file, by its full name."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(resources.files("pliant.study").joinpath("clusters").iterdir(), key=lambda each: each.name):
+        if file.name.endswith(".toml"):
+            testbed = file.name.removesuffix(".toml")
+            tables = tomllib.loads(file.read_text(encoding="utf-8"))
+            found |= {f"{testbed}/{name}": table for name, table in tables.items()}
+    return found
+
+
+def from_table(name: str, table: Mapping[str, Any]) -> Cluster:
     """One table of a file; KeyError or ValueError for what is not one."""
     watts, rates = table.get("watts", {}), table.get("disk_rates", {})
     return Cluster(
