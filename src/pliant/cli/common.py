@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pliant.errors import UserError
-from pliant.platforms.here import STATE, Journal, deployments, running
+from pliant.platforms.here import STATE, Journal, deployments, is_elsewhere, running
 
 study_argument = click.argument("study", type=click.Path(path_type=Path, readable=False))  # `load` says it better
 
@@ -25,9 +25,11 @@ def chosen(deployment: str | None, how: str = "name one with --id") -> Journal:
 
     `how` says how to name one.
     """
-    found = deployments()
+    # What another machine has here as one of its hosts is chosen by whoever names it.
+    found = [journal for journal in deployments() if "-" not in journal.id]
     if deployment is None:
-        found = running() or found
+        up = [journal.id for journal in running()]
+        found = [journal for journal in found if journal.id in up or is_elsewhere(journal)] or found
         if len(found) == 1:
             return found[0]
         said = (
@@ -36,10 +38,20 @@ def chosen(deployment: str | None, how: str = "name one with --id") -> Journal:
             else "no deployment is up; start one with `pliant up STUDY`"
         )
         raise UserError(said)
-    if not re.fullmatch("[0-9a-f]+", deployment) or not (STATE / deployment).is_dir():
+    if not re.fullmatch("[0-9a-f]+(-[0-9]+)?", deployment) or not (STATE / deployment).is_dir():
         known = ", ".join(j.id for j in found) or "none"
         raise UserError(f'there is no deployment "{deployment}"; up: {known}')
     return Journal(deployment)
+
+
+def usable(deployment: str | None, what: str, how: str = "name one with --id") -> Journal:
+    """The deployment that is `chosen`, of which this user can do something ("running a command"). UserError."""
+    if os.geteuid() != 0 and not deployments():
+        need_root(what)
+    journal = chosen(deployment, how)
+    if not is_elsewhere(journal):
+        need_root(what)
+    return journal
 
 
 def need_kept(journal: Journal, what: str) -> Journal:

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from pliant.cli.common import chosen, need_root
+from pliant.cli.common import usable
 
 
 @click.command(short_help="Open a shell in a node, or in a pane for each of several.")
@@ -24,11 +24,10 @@ def command(nodes: str, deployment: str | None, detach: bool) -> None:
     from pliant.campaign.workplace import nodes_of, selected
     from pliant.composition.nodeset import fold
     from pliant.errors import UserError
-    from pliant.platforms import emulated, sessions
+    from pliant.platforms import opening, sessions
     from pliant.platforms.interface import environment
 
-    need_root("opening a shell in a node")
-    loaded = emulated.opened(chosen(deployment))
+    loaded = opening.opened(usable(deployment, "opening a shell in a node"))
     if loaded is None:
         raise UserError("the deployment is not up (yet); see `pliant ps`")
     names = selected(nodes, nodes_of(loaded))
@@ -39,6 +38,7 @@ def command(nodes: str, deployment: str | None, detach: bool) -> None:
         raise UserError("there is no terminal here to show a shell in; use `pliant exec`, or --detach")
     if len(names) == 1 and not detach:
         env = environment(loaded.id, {"PLIANT_NODE": names[0], "TERM": os.environ.get("TERM", "dumb")})
+        env = {**os.environ, **env} if not loaded.refolds_live else env  # ssh is the user's own
         os.execve(loaded.enter, [loaded.enter, names[0], *sessions.SHELL], env)
     if shutil.which("tmux") is None:
         raise UserError("several nodes at once need tmux; install it with: apt-get install tmux")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pliant.cli.common import chosen, need_root
+from pliant.cli.common import need_root, usable
 from pliant.errors import PliantError, UserError
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ def command(
     code = _compiled(script)
     if deployment and study:
         raise UserError("name a cluster that is up with --id or a study to deploy with --study, not both")
-    need_root("running a test script")
     from pliant.driver import script as driver
+    from pliant.study.reading import load
 
     said = (lambda text: None) if quiet else driver.say
     if study is None:
-        _run(code, script, driver.attach(chosen(deployment).id, said))
+        _run(code, script, driver.attach(usable(deployment, "running a test script").id, said))
         return
+    if not load(study).platform.real:
+        need_root("running a test script")
     with driver.deploy(study, ratio, said, filesystem) as cluster:
         _run(code, script, cluster)
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pliant.cli.common import chosen, need_root
+from pliant.cli.common import usable
 
 _TIMED_OUT = 124
 """Exit status that says so, as that of timeout(1)."""
@@ -36,15 +36,14 @@ def command(deployment: str | None, timeout_s: float, nodes: str, argv: tuple[st
     """
     from pliant.campaign.workplace import nodes_of, selected
     from pliant.errors import UserError
-    from pliant.platforms import emulated
+    from pliant.platforms import opening
     from pliant.platforms.sessions import attached, stream
 
     # Options of COMMAND are its own, so click leaves all that follows NODES alone, the dashes too.
     argv = argv[1:] if argv[0] == "--" else argv
     if not argv:
         raise click.UsageError("there is no COMMAND after --")
-    need_root("running a command in nodes")
-    loaded = emulated.opened(chosen(deployment))
+    loaded = opening.opened(usable(deployment, "running a command in nodes"))
     if loaded is None:
         raise UserError("the deployment is not up (yet); see `pliant ps`")
     names = selected(nodes, nodes_of(loaded))

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pliant.cli.common import chosen, need_root
+from pliant.cli.common import usable
 
 
 @click.command(short_help="Show what the daemons of nodes say.")
@@ -25,8 +25,7 @@ def command(nodes: str, deployment: str | None, follow: bool, lines: int) -> Non
     from pliant.campaign.workplace import opened
     from pliant.cluster.logs import Logs
 
-    need_root("reading the logs of nodes")
-    place = opened(chosen(deployment))
+    place = opened(usable(deployment, "reading the logs of nodes"))
     logs = Logs(place.cluster, place.select(nodes), lines, _Printer().say)
     logs.show()
     if follow:

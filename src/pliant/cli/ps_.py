@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -76,24 +77,53 @@ def _found(health: bool) -> list[dict[str, Any]]:
     from pliant.cli.common import need_root
     from pliant.platforms.here import STATE, listed
 
-    if STATE.exists():
+    if STATE.exists() and STATE.stat().st_uid != os.geteuid():
         need_root("looking at deployments")
     return [_deployment(each, health) for each in listed()]
 
 
 def _deployment(listed: Mapping[str, Any], health: bool) -> dict[str, Any]:
     """One deployment, as it is shown."""
-    from pliant.platforms.here import Journal
+    from pliant.platforms.here import Journal, is_elsewhere
 
     journal = Journal(listed["id"])
     content = journal.read("deployment.json") or {"nodes": [], "placed": {}}
     nodes = [_node(node, content) for node in content["nodes"]]
+    if is_elsewhere(journal):
+        listed = {**listed, "state": _ask_hosts(journal, nodes, running=listed["state"] == "running")}
     if health and listed["state"] == "up":
         said = _health(journal)
         for node in nodes:
             node["health"], node["said"] = said.get(node["name"], ("unknown", ""))
     own = {key: listed[key] for key in ("id", "state", "title")}
     return {**own, "since": _moment(listed["since_s"]), "nodes": nodes}
+
+
+def _ask_hosts(journal: Journal, nodes: list[dict[str, Any]], running: bool) -> str:
+    """How it is with a deployment on other machines, and with its nodes, as they tell; `unreachable` if they do not."""
+    from pliant.errors import PliantError
+    from pliant.platforms.interface import CommandFailed
+    from pliant.platforms.opening import opened
+    from pliant.platforms.ssh import SshDeployment
+
+    hosts = journal.read("hosts.json")["hosts"]
+    for node in nodes:
+        number = node["host"].removeprefix("host")
+        node["host"] = hosts[int(number) - 1] if number.isdigit() else number
+        node["alive"], node["state"] = True, "up"
+    if running:
+        return "running"
+    try:
+        found = opened(journal)
+        told = found.states() if isinstance(found, SshDeployment) else {}
+    except (PliantError, CommandFailed) as error:
+        click.echo(f"{journal.id}: {error}", err=True)
+        return "unreachable"
+    for node in nodes:
+        said = told.get(node["name"], {"alive": False, "down": False, "cut": False})
+        node["alive"] = said["alive"]
+        node["state"] = "dead" if not said["alive"] else "down" if said["down"] else "cut" if said["cut"] else "up"
+    return "up" if nodes and all(node["alive"] for node in nodes) else "stale"
 
 
 def _moment(since_s: float | None) -> str:

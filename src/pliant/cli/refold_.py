@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pliant.cli.common import chosen, need_root
+from pliant.cli.common import usable
 
 
 @click.command(short_help="Change the folding ratio of a cluster that is up.")
@@ -16,8 +16,7 @@ def command(deployment: str | None, ratio: float) -> None:
     from pliant.campaign.workplace import opened
     from pliant.cli.common import need_kept
 
-    need_root("refolding")
-    journal = need_kept(chosen(deployment, "name one"), "refolded")
+    journal = need_kept(usable(deployment, "refolding", "name one"), "refolded")
     place = opened(journal)
     hosts = place.refold(ratio)
     print(f"{journal.id}: {len(place.study.nodes)} nodes on {hosts} host{'' if hosts == 1 else 's'}")

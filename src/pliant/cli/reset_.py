@@ -6,7 +6,7 @@ import time
 
 import click
 
-from pliant.cli.common import chosen, need_root
+from pliant.cli.common import usable
 
 
 @click.command(short_help="Return a cluster to what it was after its deployment.")
@@ -19,8 +19,7 @@ def command(deployment: str | None) -> None:
     from pliant.cli.common import need_kept
     from pliant.cli.display import display
 
-    need_root("resetting a cluster")
-    journal = need_kept(chosen(deployment, "name one"), "reset")
+    journal = need_kept(usable(deployment, "resetting a cluster", "name one"), "reset")
     place = opened(journal)
     began = time.monotonic()
     with display() as told:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
-from .deployment import Deployment
 from .process import environment, run
 
 PANES = 16
@@ -18,12 +19,26 @@ PANES = 16
 SHELL = ("/bin/bash", "-l")
 
 
-def session(deployment: Deployment, name: str, nodes: Sequence[str], size: tuple[int, int], term: str) -> list[str]:
+class Nodes(Protocol):
+    """What is needed of a deployment."""
+
+    id: str
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+
+    @property
+    def enter(self) -> str:
+        """The program that runs a command in a node."""
+
+
+def session(deployment: Nodes, name: str, nodes: Sequence[str], size: tuple[int, int], term: str) -> list[str]:
     """Make sure that the session of that name has a pane with a shell for each of the nodes, `size` columns and lines.
 
     Panes that are there stay as they are, with what runs in them. Returns the command that attaches a terminal to it.
     """
-    tmux = ["tmux", "-S", str(deployment.journal.directory / "tmux")]
+    tmux = ["tmux", "-S", str(deployment.directory / "tmux")]
     env = environment(deployment.id, {"TERM": term})
 
     def call(*argv: str) -> str:

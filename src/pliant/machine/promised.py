@@ -17,6 +17,9 @@ PROMISE = "promise.json"
 """Where a deployment writes down what it was promised: cores, memory_bytes, disk_bytes, of all its hosts together, and
 `cpus`, the cores on each CPU."""
 
+HOSTS = "hosts.json"
+"""Where a deployment on other machines has written down which they are."""
+
 
 def running() -> list[journal.Journal]:
     """The deployments of which something still runs, oldest first: the maker, or a process in a control group."""
@@ -36,14 +39,16 @@ def orphans() -> list[str]:
 
 def listed() -> list[dict[str, Any]]:
     """What is up here or was left, oldest first, in plain values: `id`, `title`, `since_s` (since the epoch; None where
-    nobody wrote it down) and `state`: `running` while its maker lives, `up` if that left it so and every node of it
-    lives, else `stale`."""
+    nobody wrote it down) and `state`: `running` while its maker lives, `elsewhere` if it is on other machines, which
+    have to be asked, `up` if its maker left it so and every node of it lives, else `stale`."""
     found = []
     for each in journal.deployments():
         owner, content = each.owner(), each.read("deployment.json") or {"nodes": []}
         state = "stale"
         if owner is not None and owner.alive:
             state = "running"
+        elif each.read(HOSTS) is not None:
+            state = "elsewhere"
         elif owner is not None and owner.keep and content["nodes"] and all(alive(n["pid"]) for n in content["nodes"]):
             state = "up"
         title, since_s = (owner.title, owner.created) if owner else ("?", None)

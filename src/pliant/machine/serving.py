@@ -21,7 +21,7 @@ from .conversation import Call, Conversation, Lost
 from .deployment import Deployment
 from .journal import Journal
 from .parts import HostFigures, NodeFile, NodeRequest, Overlay
-from .process import environment, marked
+from .process import alive, environment, marked
 from .relay import Relay, Wanted
 from .view import log_files
 
@@ -219,10 +219,11 @@ class Serving:
         self._of(deployment).limit(on)
 
     def do_state(self, deployment: str) -> dict[str, Any]:
-        """Which of its nodes are down, as others may have changed it."""
+        """Which of its nodes are down or cut off, as others may have changed it, and whether each lives."""
         found = self._of(deployment)
         found.refresh()
-        return {"down": sorted(found.down)}
+        lives = {name: alive(node.pid) for name, node in found.nodes.items()}
+        return {"down": sorted(found.down), "cut": sorted(found.cut), "alive": lives}
 
     def do_power(self, deployment: str, node: str, how: str) -> None:
         """`crash`, `shut_down`, `switch_on`, `block` or `unblock` a node; see `power`."""

@@ -11,10 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from .cgroup import kill
-from .deployment import Deployment
 from .process import marked
 
 MARK = "PLIANT_COMMAND"
@@ -29,8 +28,17 @@ Heard = Callable[[str, bytes, bool], None]
 """Called with a node, a line that it said, without its end, and whether that was on standard error."""
 
 
+class Nodes(Protocol):
+    """What is needed of a deployment."""
+
+    def start(
+        self, node: str, argv: Sequence[str], extra: Mapping[str, str] | None = None, **streams: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a command in a node."""
+
+
 def stream(
-    deployment: Deployment, nodes: Sequence[str], argv: Sequence[str], heard: Heard, *, timeout_s: float
+    deployment: Nodes, nodes: Sequence[str], argv: Sequence[str], heard: Heard, *, timeout_s: float
 ) -> dict[str, int | None]:
     """Run a command in nodes, without input; node -> exit status, None where it did not end in time.
 
@@ -60,7 +68,7 @@ def stream(
     return {node: statuses[node] for node in nodes}
 
 
-def attached(deployment: Deployment, node: str, argv: Sequence[str], *, timeout_s: float) -> int | None:
+def attached(deployment: Nodes, node: str, argv: Sequence[str], *, timeout_s: float) -> int | None:
     """Run a command in one node with this process's own input and output; its exit status, None at the deadline."""
     mark = secrets.token_hex(8)
     sys.stdout.flush()
@@ -100,7 +108,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], *marks: str) -> None:
 class _Running:
     """A command in one node, and what it has said since the last end of a line."""
 
-    def __init__(self, deployment: Deployment, node: str, argv: Sequence[str], mark: str, until: float) -> None:
+    def __init__(self, deployment: Nodes, node: str, argv: Sequence[str], mark: str, until: float) -> None:
         self.node, self.until = node, until
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = deployment.start(node, argv, {MARK: f"{mark}-{node}"}, **streams)

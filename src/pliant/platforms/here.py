@@ -6,7 +6,7 @@ from pliant.machine import cgroups, teardown
 from pliant.machine.journal import STATE, Journal, deployments, unusable
 from pliant.machine.needing import elsewhere, visible
 from pliant.machine.process import alive, start_time
-from pliant.machine.promised import listed, orphans, running
+from pliant.machine.promised import HOSTS, listed, orphans, running
 
 __all__ = [
     "STATE",
@@ -14,6 +14,7 @@ __all__ = [
     "alive",
     "deployments",
     "elsewhere",
+    "is_elsewhere",
     "listed",
     "orphans",
     "remove",
@@ -22,6 +23,11 @@ __all__ = [
     "unusable",
     "visible",
 ]
+
+
+def is_elsewhere(journal: Journal) -> bool:
+    """Whether a deployment is on other machines."""
+    return journal.read(HOSTS) is not None
 
 
 def remove(journal: Journal) -> None:

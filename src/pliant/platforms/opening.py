@@ -13,7 +13,7 @@ AnyDeployment = EmulatedDeployment | SshDeployment
 
 def opened(journal: Journal) -> AnyDeployment | None:
     """The deployment; None if it was never completely up. Raises HostError if its hosts cannot be reached."""
-    if not ssh.is_remote(journal):
+    if not here.is_elsewhere(journal):
         return emulated.opened(journal)
     content = journal.read("hosts.json")
     hosts, config = ssh.hosts_of(journal)
@@ -26,7 +26,7 @@ def opened(journal: Journal) -> AnyDeployment | None:
 
 def remove(journal: Journal) -> None:
     """Remove everything of a deployment, from its journal and its id alone. Raises TeardownError, CgroupError."""
-    if ssh.is_remote(journal):
+    if here.is_elsewhere(journal):
         ssh.remove(journal)
     else:
         here.remove(journal)
