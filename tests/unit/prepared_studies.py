@@ -36,7 +36,7 @@ class Machine:
         put(facts, "package_versions", lambda packages: dict.fromkeys(packages, "10.3-5"))
         put(facts, "version", lambda argv: f"{argv[0]} 10.3")
         put(preparation, "promises", lambda: list(self.up))
-        put(mpi_, "find", lambda asked, program: replace(MPI, mpiexec=asked or MPI.mpiexec))
+        put(mpi_, "find", lambda asked, program, machines: replace(MPI, mpiexec=asked or MPI.mpiexec))
 
 
 def prepare(study):

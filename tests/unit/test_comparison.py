@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from study_files import GOOD, edited
 
 from pliant.campaign import engine
+from pliant.campaign.places import Place
 from pliant.cli import cli
 from pliant.errors import UserError
 from pliant.report.terminal import compared
@@ -144,6 +145,7 @@ def test_one_file_system_is_scheduled_as_ever():
 def prepared(label: str):
     class One:
         filesystem = label
+        place = Place()
         study = SimpleNamespace(
             nodes=(),
             workloads=(),
@@ -160,7 +162,7 @@ def turns(labels: list[str], tmp_path: Path, monkeypatch) -> list[str]:
     monkeypatch.setattr(engine._Runner, "calibrate", lambda self: log.append(f"calibrate {self.prepared.filesystem}"))
     monkeypatch.setattr(engine._Runner, "close", lambda self: log.append("close") if self.cluster else None)
 
-    def deploy(self) -> None:
+    def deploy(self, ratio) -> None:
         self.cluster = self.prepared.filesystem
         log.append(f"deploy {self.cluster}")
 

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "d104a9adbb26a9dc"
+DIGEST = "dcf24633f1cfdfb8"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -83,7 +83,7 @@ def test_requests_are_answered_by_their_number():
         ("{", "a request is one line of JSON"),
         ("[1]", "a request is one line of JSON"),
         ({"id": 1, "do": "dance"}, "does not know how to 'dance'"),
-        ({"id": 1}, "does not know how to ''"),
+        ({"id": 1}, "a request says what to do"),
         ({"id": 1, "do": "which"}, "programs"),
         ({"id": 1, "do": "which", "with": {"nonesuch": 1}}, "nonesuch"),
         ({"id": 1, "do": "run", "with": {"argv": ["true"]}}, "timeout_s"),
@@ -101,7 +101,7 @@ def test_a_faulty_request_is_answered_and_ends_nothing(request_, said):
 
 def bootstrap(digest: str, state: object, packed: bytes) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-I", "-c", BOOTSTRAP, digest, str(state)], input=packed, capture_output=True, timeout=30
+        [sys.executable, "-I", "-c", BOOTSTRAP, digest, str(state), ""], input=packed, capture_output=True, timeout=30
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from doubles import Unmade
 
 from pliant.cluster import injection
 from pliant.cluster.cluster import Health
@@ -24,6 +25,7 @@ class Remembers:
     def __init__(self, clients=2) -> None:
         nodes = nodes_for({"server": 2, "client": clients})
         self.composition = Composition("x", ROLES, nodes, (), "/mnt/dfs", (), ())
+        self.deployment = Unmade()
         self.done: list[tuple[str, str]] = []
         self.at: list[float] = []
         self.ran: list[tuple[str, str]] = []
@@ -45,8 +47,8 @@ class Remembers:
     def drop_caches(self) -> None: ...
 
     def execute(self, node, argv, *, timeout_s, stdin=""):
-        self.ran.append((node, argv[4]))
-        if argv[4] == "write":
+        self.ran.append((node, argv[2]))
+        if argv[2] == "write":
             return Completed(tuple(argv), 0, "witness-1 aa\nwitness-2 bb\n", "")
         assert stdin == "witness-1 aa\nwitness-2 bb\n"
         wrong = self.wrong.pop(0) if len(self.wrong) > 1 else self.wrong[0]

@@ -251,6 +251,7 @@ def test_only_the_command_line_ends_the_process():
         "pliant.machine.metronome",
         "pliant.machine.sampler",
         "pliant.machine.calibrate",
+        "pliant.machine.far",
         "pliant.machine.witness",
         *modules_of("workloads.kernels"),
     }

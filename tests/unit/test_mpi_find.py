@@ -11,6 +11,7 @@ import pytest
 from pliant.cluster import mpi
 from pliant.errors import UserError
 from pliant.machine.process import CommandFailed, Completed
+from pliant.platforms import machines
 
 HYDRA = """\
 HYDRA build details:
@@ -35,6 +36,10 @@ LDD = {
     "openmpi": "\tlibmpi.so.40 => not found\n\tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n",
     "script": "\tnot a dynamic executable\n",
 }
+
+
+def find(asked, program):
+    return mpi.find(asked, program, machines.Here())
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ def machine(tmp_path, monkeypatch):
             monkeypatch.setenv("PATH", ":".join(str(tmp_path / each) for each in directories))
 
     made = Machine()
-    real = mpi.run
+    real = machines.run
 
     def run(argv, **kwargs):
         if argv[0] != "ldd":
@@ -75,7 +80,7 @@ def machine(tmp_path, monkeypatch):
             raise CommandFailed(argv, 127, "", "no ldd")
         return Completed(tuple(argv), 0, LDD[made.linked[argv[1]]], "")
 
-    monkeypatch.setattr(mpi, "run", run)
+    monkeypatch.setattr(machines, "run", run)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     made.path("nowhere")
     return made
@@ -92,7 +97,7 @@ def machine(tmp_path, monkeypatch):
 )
 def test_what_an_mpiexec_says_of_itself(machine, says, flavour, version):
     asked = machine.mpiexec("a", says)
-    found = mpi.find(asked, machine.program("a", "mpich" if flavour == "mpich" else "openmpi"))
+    found = find(asked, machine.program("a", "mpich" if flavour == "mpich" else "openmpi"))
     forks = {"HYDRA_LAUNCHER_AUTOFORK": "0"} if flavour == "mpich" else {}
     assert (found.flavour, found.version, found.mpiexec, found.environment) == (flavour, version, asked, forks)
 
@@ -100,9 +105,9 @@ def test_what_an_mpiexec_says_of_itself(machine, says, flavour, version):
 def test_kernels_are_started_by_the_mpiexec_that_pliant_comes_with(machine, tmp_path):
     machine.mpiexec("a", OPEN_MPI_5)
     machine.path("a")
-    found = mpi.find(None, None)
+    found = find(None, None)
     assert found.mpiexec == str(Path(sys.executable).parent / "mpiexec")
-    assert mpi.find(str(tmp_path / "a/bin/mpiexec"), None) == found  # another's would start lone ranks
+    assert find(str(tmp_path / "a/bin/mpiexec"), None) == found  # another's would start lone ranks
     assert found.flavour == "mpich"
     assert re.fullmatch(r"MPICH \d+\.\d+.*", found.version)
 
@@ -114,9 +119,9 @@ def test_a_program_gets_the_mpiexec_of_its_mpi_wherever_it_stands(machine, linke
     others = machine.mpiexec("wrong", texts["openmpi" if flavour == "mpich" else "mpich"])
     right = machine.mpiexec("right", texts[flavour], name="mpirun")
     machine.path("wrong", "right")
-    assert mpi.find(None, program).mpiexec == right
+    assert find(None, program).mpiexec == right
     beside = machine.mpiexec("opt", texts[flavour])
-    assert mpi.find(None, program).mpiexec == beside != others
+    assert find(None, program).mpiexec == beside != others
 
 
 def test_the_mpiexec_beside_the_real_file_counts_not_beside_a_link_to_it(machine, tmp_path):
@@ -126,7 +131,7 @@ def test_the_mpiexec_beside_the_real_file_counts_not_beside_a_link_to_it(machine
     link = tmp_path / "bin/ior"
     link.symlink_to(program)
     machine.linked[str(link)] = "mpich"
-    assert mpi.find(None, str(link)).mpiexec == beside
+    assert find(None, str(link)).mpiexec == beside
 
 
 def test_an_mpiexec_of_no_known_mpi_does_not_hide_the_right_one(machine):
@@ -135,13 +140,13 @@ def test_an_mpiexec_of_no_known_mpi_does_not_hide_the_right_one(machine):
     machine.mpiexec("site", "", status=1)
     right = machine.mpiexec("site", OPEN_MPI_5, name="mpirun")
     machine.path("site")
-    assert mpi.find(None, program).mpiexec == right
+    assert find(None, program).mpiexec == right
 
 
 def test_the_study_may_name_one_for_a_program_that_does_not_say(machine):
     asked = machine.mpiexec("a", OPEN_MPI_4)
     for linked in ("script", "none", "openmpi"):
-        assert mpi.find(asked, machine.program("opt", linked)).mpiexec == asked
+        assert find(asked, machine.program("opt", linked)).mpiexec == asked
 
 
 def test_libraries_of_a_site_are_passed_on(machine, tmp_path, monkeypatch):
@@ -149,7 +154,7 @@ def test_libraries_of_a_site_are_passed_on(machine, tmp_path, monkeypatch):
     asked = tmp_path / "mpiexec"
     asked.write_text('#!/bin/sh\n[ "$LD_LIBRARY_PATH" = /site/lib ] || exit 127\necho HYDRA Version: 4.0\n')
     asked.chmod(0o755)
-    assert mpi.find(str(asked), machine.program("opt", "mpich")).environment == {
+    assert find(str(asked), machine.program("opt", "mpich")).environment == {
         "LD_LIBRARY_PATH": "/site/lib",
         "HYDRA_LAUNCHER_AUTOFORK": "0",
     }
@@ -160,7 +165,7 @@ REMEDY = 'name its mpiexec in the study: [mpi] mpiexec = "/path/mpiexec"'
 
 def refusal(asked: str | None, program: str | None) -> str:
     with pytest.raises(UserError) as refused:
-        mpi.find(asked, program)
+        find(asked, program)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -188,7 +193,7 @@ def test_the_mpiexec_that_was_installed_with_the_library_comes_before_the_path(m
     right = machine.mpiexec("own/bin", HYDRA)
     machine.mpiexec("site", HYDRA)
     machine.path("site")
-    assert mpi.find(None, machine.program("opt", "mpich")).mpiexec == right
+    assert find(None, machine.program("opt", "mpich")).mpiexec == right
 
 
 def test_no_mpiexec_at_all(machine):

@@ -16,6 +16,7 @@ from pliant.errors import UserError
 from pliant.machine import facts, promised
 from pliant.machine.journal import Journal
 from pliant.machine.process import Completed
+from pliant.platforms import machines
 from pliant.platforms.budget import Budget
 from pliant.study.problems import StudyError
 from pliant.study.reading import parse
@@ -90,7 +91,7 @@ def test_a_machine_without_control_groups(machine):
     machine.facts = replace(MACHINE, cgroups="", cgroups_error="cgroup controllers cpu are not mounted")
     with pytest.raises(UserError) as refused:
         prepare(study())
-    assert str(refused.value) == "hosts cannot be emulated here: cgroup controllers cpu are not mounted"
+    assert str(refused.value) == "hosts cannot be emulated on this machine: cgroup controllers cpu are not mounted"
 
 
 def test_promises_that_cannot_be_kept_name_file_and_key(machine):
@@ -251,7 +252,7 @@ def any_program(on: str):
 
 
 def test_a_workload_without_mpi_jobs_needs_no_mpi(machine, monkeypatch):
-    monkeypatch.setattr(preparation, "_rehearse", lambda workload, tools: None)
+    monkeypatch.setattr(preparation, "_rehearse", lambda workload, tools, machines: None)
     prepared = prepare(study(*FIO))
     assert set(prepared.mpi) == {"mdtest"}
     assert prepared.program("fio") == "fio"
@@ -281,13 +282,13 @@ def test_what_the_real_program_refuses_is_refused_before_anything_is_touched(mac
         assert (*argv[:2], argv[-1], keys["stdin"].splitlines()[0]) == ("fio", "--parse-only", "-", "[fio]")
         return Completed(tuple(argv), 1, "", "Bad option <bsz=3>\nDid you mean bs?\n")
 
-    monkeypatch.setattr(preparation, "run", refuse)
+    monkeypatch.setattr(machines, "run", refuse)
     with pytest.raises(UserError, match=r"^workload fio: fio refuses it: Bad option <bsz=3> \| Did you mean bs\?$"):
         prepare(study(*FIO))
 
 
 def test_programs_of_one_workload_that_were_built_with_different_mpis(machine, monkeypatch):
-    find = lambda asked, program: mpi_.Mpi("mpich", f"{program}/mpiexec", "MPICH", {})  # noqa: E731
+    find = lambda asked, program, machines: mpi_.Mpi("mpich", f"{program}/mpiexec", "MPICH", {})  # noqa: E731
     monkeypatch.setattr(preparation.mpi_, "find", find)
     other = COMMAND.format(on="mpi").replace(
         "[[workload.metric]]",

@@ -92,7 +92,7 @@ def runner(tmp_path, monkeypatch, lines=BEGINS, before: Sequence[Trial] = (BASEL
     made.resume()
     monkeypatch.setattr(made, "take_turns", lambda todo: None)
     monkeypatch.setattr(made, "close", lambda: made.cluster.log.append("close"))
-    monkeypatch.setattr(made, "deploy", lambda: made.cluster.log.append("deploy"))
+    monkeypatch.setattr(made, "deploy", lambda ratio: made.cluster.log.append("deploy"))
     return made
 
 

@@ -71,7 +71,7 @@ PLATFORM = [
         "write one of",
     ),
     ('kind = "emulated" => kind = 1', "platform.kind", '1 is not a text; write one of "emulated"'),
-    ("[platform.host] => [platform.hots]", "platform.hots", 'is not a key; did you mean "host"?', "kind, host"),
+    ("[platform.host] => [platform.hots]", "platform.hots", 'is not a key; did you mean "hosts"?', "kind, host"),
     ("cores = 0.2 =>", "platform.host.cores", "is missing; add e.g. cores = 0.2"),
     (
         "cores = 0.2 => core = 0.2 \\n cores = 1",

@@ -170,10 +170,9 @@ class _Runner:
 
     def fits(self, ratio: float) -> bool:
         """Whether the cluster that is up is folded as a ratio wants it, or can be while it runs."""
-        deployment = self.cluster.deployment if self.cluster is not None else None
-        return deployment is not None and (
-            deployment.refolds_live or deployment.placed == numbers(self.study.placements[ratio])
-        )
+        if self.cluster is None or self.prepared.place.platform.refolds_live:
+            return self.cluster is not None
+        return self.cluster.deployment.placed == numbers(self.study.placements[ratio])
 
     def start_anew(self, todo: Todo) -> None:
         """Remove the cluster, prove that nothing of it is left, and deploy it anew. FatalError for a doubt."""
@@ -245,8 +244,9 @@ class _Runner:
     def calibrate_folded(self, todo: Todo) -> None:
         """The same where it could not be measured at the baseline, as nodes do not move: when they are first there."""
         name = f"{todo.filesystem}, folded"
-        wanted = self.study.platform.host is not None and todo.ratio == max(self.study.placements)
-        if self.prepared.place.platform.refolds_live or not wanted or name in self.calibrated:
+        if self.prepared.place.platform.refolds_live or name in self.calibrated:
+            return
+        if self.study.platform.host is None or todo.ratio != max(self.study.placements):
             return
         assert self.cluster is not None
         with self.cluster.undisturbed():
