@@ -73,15 +73,9 @@ def reached(study: Study, hosts: Sequence[str], told: Callable[[str], None]) -> 
         )
     hosts = tuple(hosts)[:count]
     fleet = Fleet(hosts, config=ssh_config(study))
-    reached_: list[str] = []
-
-    def one(host: str) -> None:
-        reached_.append(host)
-        told(f"reach {len(reached_)} of {len(hosts)} hosts")
-
     with fleet:
-        told(f"reach {len(hosts)} hosts")
-        fleet.connect(one)
+        told(f"reach {fold(hosts)}")
+        fleet.connect()
         platform = Ssh(fleet, limited=study.platform.host is not None, network=study.platform.network)
         platform.look()
         machines = There(fleet, Kit(_KERNELS, _cache()), platform.state)

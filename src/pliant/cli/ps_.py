@@ -91,7 +91,7 @@ def _deployment(listed: Mapping[str, Any], health: bool) -> dict[str, Any]:
     nodes = [_node(node, content) for node in content["nodes"]]
     if is_elsewhere(journal):
         listed = {**listed, "state": _ask_hosts(journal, nodes, running=listed["state"] == "running")}
-    if health and listed["state"] == "up":
+    if health and listed["state"] == "up" and "-" not in journal.id:  # a part of one cannot be asked as a whole
         said = _health(journal)
         for node in nodes:
             node["health"], node["said"] = said.get(node["name"], ("unknown", ""))

@@ -157,6 +157,11 @@ class Agent:
             if pipe is not None and not thread.is_alive():
                 pipe.close()
 
+    def cut(self) -> None:
+        """End the connection at once, and do not wait for anything."""
+        self._ssh.kill()
+        self._ssh.wait()
+
     def ask(self, what: str, *, timeout_s: float = ANSWER_S, **given: Any) -> Any:
         """Have it do one of what the agent knows (see `machine.answers` and `machine.serving`); HostError."""
         return self._exchange(what, given, timeout_s, lambda stream, data: None)

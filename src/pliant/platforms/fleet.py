@@ -42,15 +42,21 @@ class Fleet:
         if errors:
             self.close()
             raise HostError(_together(errors))
-        atexit.register(self.close)
+        atexit.register(self._leave)
         threading.Thread(target=self._beat, daemon=True).start()
 
     def close(self) -> None:
         """End all connections."""
         self._over.set()
-        atexit.unregister(self.close)
+        atexit.unregister(self._leave)
         close(self._agents.values())
         self._agents.clear()
+
+    def _leave(self) -> None:
+        """End all connections as the interpreter ends, when no thread can begin any more."""
+        self._over.set()
+        for agent in self._agents.values():
+            agent.cut()
 
     def __enter__(self) -> Self:
         return self
