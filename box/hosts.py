@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 BRIDGE = "pliantbox"
@@ -34,6 +35,7 @@ class Box:
         self.config = directory / "ssh_config"
         self.holders: dict[str, subprocess.Popen[bytes]] = {}
         self.daemons: dict[str, list[subprocess.Popen[bytes]]] = {name: [] for name in self.names}
+        self._bridged = False
 
     def inside(self, name: str, argv: Sequence[str]) -> list[str]:
         """The same command, run on a host."""
@@ -56,10 +58,13 @@ class Box:
         return process
 
     def up(self) -> None:
-        """Make all hosts and start their sshds."""
+        """Make all hosts and start their sshds; RuntimeError if another box is up, which has the same names."""
+        if Path(f"/sys/class/net/{BRIDGE}").exists():
+            raise RuntimeError(f"a box is up on this machine already: there is a bridge {BRIDGE}")
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         self._keys()
+        self._bridged = True
         _ip(f"link add {BRIDGE} type bridge", f"addr add {NETWORK}.255.254/16 dev {BRIDGE}", f"link set {BRIDGE} up")
         for name in self.names:
             self.holders[name] = subprocess.Popen(
@@ -68,7 +73,7 @@ class Box:
             )
         for number, name in enumerate(self.names, 1):
             pid = self.holders[name].pid
-            _until(lambda pid=pid: Path(f"/proc/{pid}/comm").read_text().strip() == "sleep", name)
+            until(partial(_holds, pid), name)
             _ip(
                 f"link add box{number} type veth peer name eth0 netns {pid}",
                 f"link set box{number} master {BRIDGE} up",
@@ -80,7 +85,7 @@ class Box:
             self.run(name, ["ip", "link", "set", "eth0", "up"])
             self.start_sshd(name)
         for name in self.names:
-            _until(lambda name=name: _answers(self.addresses[name]), f"the sshd of {name}")
+            until(partial(_answers, self.addresses[name]), f"the sshd of {name}")
 
     def start_sshd(self, name: str) -> None:
         """Start the sshd of a host."""
@@ -92,11 +97,11 @@ class Box:
         number = self.names.index(name) + 1
         with contextlib.suppress(subprocess.CalledProcessError):
             _ip(f"link del box{number}")
-        own = f"/proc/{self.holders[name].pid}/ns/uts"
+        own = Path(f"/proc/{self.holders[name].pid}/ns/uts")
         with contextlib.suppress(OSError):
-            namespace = os.readlink(own)
-            until = time.monotonic() + _DEADLINE_S
-            while (left := _in_namespace(namespace) - {self.holders[name].pid}) and time.monotonic() < until:
+            namespace = str(own.readlink())
+            deadline = time.monotonic() + _DEADLINE_S
+            while (left := _in_namespace(namespace) - {self.holders[name].pid}) and time.monotonic() < deadline:
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -111,8 +116,10 @@ class Box:
         for name in list(self.holders):
             self.end(name)
         self.holders.clear()
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _ip(f"link del {BRIDGE}")
+        if self._bridged:
+            self._bridged = False
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _ip(f"link del {BRIDGE}")
 
     def _keys(self) -> None:
         for name in ("host_key", "key"):
@@ -165,11 +172,16 @@ def _ip(*lines: str) -> None:
 def _in_namespace(namespace: str) -> set[int]:
     """The processes in a UTS namespace: "uts:[...]"."""
     found = set()
-    for entry in filter(str.isdigit, os.listdir("/proc")):
+    for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{entry}/ns/uts") == namespace:
-                found.add(int(entry))
+            if entry.name.isdigit() and str((entry / "ns/uts").readlink()) == namespace:
+                found.add(int(entry.name))
     return found
+
+
+def _holds(pid: int) -> bool:
+    """Whether the process that holds a host's namespaces is in them."""
+    return Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"
 
 
 def _answers(address: str) -> bool:
@@ -178,11 +190,10 @@ def _answers(address: str) -> bool:
     return False
 
 
-def _until(there: object, what: str) -> None:
+def until(there: Callable[[], object], what: str) -> None:
     """Wait until something is so; TimeoutError."""
-    assert callable(there)
-    until = time.monotonic() + _DEADLINE_S
+    deadline = time.monotonic() + _DEADLINE_S
     while not there():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise TimeoutError(f"{what} does not begin")
         time.sleep(0.01)
