@@ -90,7 +90,7 @@ class Front:
             _, begun, out = out.partition(f"{_BEGUN}\n")
             if not begun:
                 raise NoAnswerError(
-                    f"the front end {self.host} cannot be reached: {last_line(done.stderr) or 'no word'}"
+                    f"the front end {self.host} cannot be reached: {_complaint(self.host, done.stderr)}"
                 )
         if done.exit_status == NOT_FOUND:
             raise SchedulerError(self._lacking(done.argv[0]))
@@ -108,6 +108,13 @@ class Front:
                 "which ~/.bashrc may extend"
             )
         return f"{program} is not there: call pliant on a front end of the cluster, or name one (platform.front)"
+
+
+def _complaint(host: str, stderr: str) -> str:
+    """What ssh says, and what helps."""
+    said = last_line(stderr) or "ssh does not say why"
+    asks = any(words in said for words in ("Permission denied", "verification failed"))
+    return f"{said}; `ssh {host}` has to work without a question" if asks else said
 
 
 def last_line(text: str) -> str:

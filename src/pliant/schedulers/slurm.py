@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pliant.platforms.interface import Completed
@@ -26,7 +27,7 @@ _STATES: dict[State, str] = {
 }
 """What Slurm says of a job's state -> what it is to pliant. On a suspended job's hosts nothing of it can run."""
 _HOPELESS = {
-    "PartitionConfig": "the partition does not have such nodes, or not so many of them",
+    "PartitionConfig": "the partition does not lend such nodes, so many of them, or for so long",
     "PartitionNodeLimit": "the partition does not lend so many nodes at once",
     "PartitionTimeLimit": "the partition does not lend them for so long",
     "BadConstraints": "no nodes are as they are asked to be",
@@ -66,12 +67,17 @@ class Slurm:
         job = done.stdout.strip().partition(";")[0]
         if done.exit_status != 0 or not job.isdigit():
             raise SchedulerError(f"Slurm refused a job of {wish.nodes} nodes: {_said(done)}")
-        reason = self.look(job).said.partition("(")[2].rstrip(")")
-        if reason in _HOPELESS:
+        if (reason := self._reason(job)) in _HOPELESS:
             self.release(job)
             wanted = f"a job of {wish.nodes} nodes for {math.ceil(wish.walltime_s / 60)} min"
             raise SchedulerError(f"Slurm will not start {wanted}: {_HOPELESS[reason]} ({reason})")
         return job
+
+    def _reason(self, job: str) -> str:
+        """Why a job waits, in Slurm's word; "" if it does not, or if Slurm does not answer: the job is there."""
+        with suppress(NoAnswerError):
+            return self.look(job).said.partition("(")[2].rstrip(")")
+        return ""
 
     def find(self, name: str) -> str | None:
         """The id of this user's job of that name that has not ended; None if there is none."""
