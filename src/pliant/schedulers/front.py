@@ -39,6 +39,10 @@ class NoAnswerError(SchedulerError):
     """The front end, or the scheduler behind it, does not answer; it may later."""
 
 
+class LackingError(SchedulerError):
+    """A program is not there."""
+
+
 @dataclass(frozen=True)
 class Front:
     """Where commands are run: `host` as ssh knows it, "" for this machine; `config` is for ssh -F.
@@ -70,8 +74,8 @@ class Front:
     ) -> Completed:
         """Run a command to its end, whatever its exit status is.
 
-        Raises NoAnswerError if the front end cannot be reached or the command does not end in time, SchedulerError if
-        the program is not there.
+        Raises NoAnswerError if the front end cannot be reached or the command does not end in time, LackingError if the
+        program is not there.
         """
         deadline_s = timeout_s + (CONNECT_S if self.host else 0.0)
         try:
@@ -80,7 +84,7 @@ class Front:
         except CommandFailed as error:
             if error.exit_status is None:
                 raise NoAnswerError(f"{self._place()}{argv[0]} did not answer in {deadline_s:.0f} s") from None
-            raise SchedulerError(self._lacking("ssh" if self.host else argv[0])) from None
+            raise LackingError(self._lacking("ssh" if self.host else argv[0])) from None
         return self._without_login(done)
 
     def _without_login(self, done: Completed) -> Completed:
@@ -93,7 +97,7 @@ class Front:
                     f"the front end {self.host} cannot be reached: {_complaint(self.host, done.stderr)}"
                 )
         if done.exit_status == NOT_FOUND:
-            raise SchedulerError(self._lacking(done.argv[0]))
+            raise LackingError(self._lacking(done.argv[0]))
         return Completed(done.argv, done.exit_status, out, done.stderr, done.where)
 
     def _place(self) -> str:
