@@ -204,4 +204,4 @@ def _said(done: Completed) -> str:
     """What OAR complains of: what it says first is nearest to the cause."""
     line = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "")
     line = line or last_line(done.stdout) or f"status {done.exit_status}"
-    return re.sub(r"^(\[(ADMISSION RULE|ERROR)\] *)?((Error|ERROR) *: *)?", "", line)
+    return re.sub(r"^(\[(ADMISSION RULE|ERROR)\] *)?((Error|ERROR) *: *)?", "", line).rstrip(".")
