@@ -12,7 +12,7 @@ import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -72,9 +72,12 @@ def oar(directory: Path, nodes: int) -> Iterator[OarBox]:
         yield start(hosts)
 
 
-def start(hosts: Box, front: str = FRONT) -> OarBox:
-    """Start OAR on hosts that are up and know the user; it ends with them. The front end computes nothing."""
-    nodes = tuple(name for name in hosts.names if name != front)
+def start(hosts: Box, front: str = FRONT, nodes: Sequence[str] = ()) -> OarBox:
+    """Start OAR on hosts that are up and know the user; it ends with them.
+
+    `nodes` are those that it lends: all but the front end unless they are named.
+    """
+    nodes = tuple(nodes or (name for name in hosts.names if name != front))
     _configure(hosts, front)
     for name in hosts.names:
         hosts.start(name, ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/oar/sshd_config"], "oar-sshd")

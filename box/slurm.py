@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,9 +66,12 @@ def slurm(directory: Path, nodes: int) -> Iterator[SlurmBox]:
         yield start(hosts)
 
 
-def start(hosts: Box, front: str = FRONT) -> SlurmBox:
-    """Start Slurm on hosts that are up and know the user; it ends with them. The front end computes nothing."""
-    nodes = tuple(name for name in hosts.names if name != front)
+def start(hosts: Box, front: str = FRONT, nodes: Sequence[str] = ()) -> SlurmBox:
+    """Start Slurm on hosts that are up and know the user; it ends with them.
+
+    `nodes` are those that it lends: all but the front end unless they are named.
+    """
+    nodes = tuple(nodes or (name for name in hosts.names if name != front))
     directory = hosts.directory / "slurm"
     _configure(hosts, front, nodes, directory)
     munge = ["munged", "--foreground", "--force", f"--socket={directory}/munge", f"--key-file={directory}/key"]
@@ -84,7 +87,7 @@ def start(hosts: Box, front: str = FRONT) -> SlurmBox:
     )
 
 
-def _configure(hosts: Box, front: str, nodes: tuple[str, ...], directory: Path) -> None:
+def _configure(hosts: Box, front: str, nodes: Sequence[str], directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     (directory / "state").mkdir(parents=True)
     (directory / "key").write_bytes(os.urandom(1024))

@@ -9,14 +9,14 @@ from pathlib import Path
 from .hosts import Box
 
 NAME, UID, GID = "someone", 64999, 65534
-HOME = "/home"
-"""What the front end shows as the directory of homes; other hosts show the machine's own."""
+HOME = "/media"
+"""Where hosts show the user's home, which they share: a directory that every machine has and nobody needs."""
 
 
-def add(hosts: Box, front: str) -> None:
-    """Make all hosts know the user, who comes to the front end by the box's key as `ssh -F config FRONT`.
+def add(hosts: Box, *fronts: str) -> None:
+    """Make all hosts know the user, who comes to the front ends by the box's key as `ssh -F config FRONT`.
 
-    Whatever is reached as root keeps being so: the other hosts, and the front end as root@FRONT.
+    Whatever is reached as root keeps being so: the other hosts, and a front end as root@FRONT.
     """
     known = Path("/etc/passwd").read_text()
     line = f"{NAME}:*:{UID}:{GID}:a user of the box:{HOME}/{NAME}:/bin/bash\n"
@@ -24,9 +24,9 @@ def add(hosts: Box, front: str) -> None:
     _home(hosts.directory / "homes" / NAME, (hosts.directory / "key.pub").read_text())
     for name in hosts.names:
         bind(hosts, name, hosts.directory / "passwd", "/etc/passwd")
-    bind(hosts, front, hosts.directory / "homes", HOME)
+        bind(hosts, name, hosts.directory / "homes", HOME)
     settings = hosts.config.read_text()
-    hosts.config.write_text(f"Host {front}\n  User {NAME}\n{settings}")
+    hosts.config.write_text(f"Host {' '.join(fronts)}\n  User {NAME}\n{settings}")
 
 
 def bind(hosts: Box, name: str, what: Path, where: str) -> None:
