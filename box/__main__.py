@@ -56,6 +56,8 @@ def main() -> int:
             sys.stdout.flush()
             while not asked:
                 time.sleep(_LOOK_S)
+    except RuntimeError as error:
+        parser.exit(1, f"{error}\n")
     except (OSError, subprocess.SubprocessError):
         if not asked:  # a terminal's Ctrl-C ends also what is called meanwhile
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -59,6 +60,7 @@ class Box:
 
     def up(self) -> None:
         """Make all hosts and start their sshds; RuntimeError if another box is up, which has the same names."""
+        needs("/usr/sbin/sshd", "ssh-keygen", "nsenter", "ip")
         if Path(f"/sys/class/net/{BRIDGE}").exists():
             raise RuntimeError(f"a box is up on this machine already: there is a bridge {BRIDGE}")
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -156,6 +158,13 @@ def box(directory: Path, names: Sequence[str]) -> Iterator[Box]:
         yield hosts
     finally:
         hosts.down()
+
+
+def needs(*programs: str) -> None:
+    """RuntimeError if any of the programs is not installed."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    if missing := [program for program in programs if shutil.which(program, path=path) is None]:
+        raise RuntimeError(f"not installed: {', '.join(missing)}; `scripts/setup tests` installs what a box needs")
 
 
 def _ip(*lines: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from pliant.schedulers.front import Front
 
 from . import user
-from .hosts import Box, box, until
+from .hosts import Box, box, needs, until
 
 FRONT = "front"
 MOST_MORE_S = 3600
@@ -77,6 +77,7 @@ def start(hosts: Box, front: str = FRONT, nodes: Sequence[str] = ()) -> OarBox:
 
     `nodes` are those that it lends: all but the front end unless they are named.
     """
+    needs("Almighty", "oarsub", "oarnodesetting", "psql")
     nodes = tuple(nodes or (name for name in hosts.names if name != front))
     _configure(hosts, front)
     for name in hosts.names:

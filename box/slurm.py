@@ -16,7 +16,7 @@ from pathlib import Path
 from pliant.schedulers.front import Front
 
 from . import user
-from .hosts import Box, box, until
+from .hosts import Box, box, needs, until
 
 FRONT = "front"
 PARTITIONS = ("main", "other")
@@ -71,12 +71,19 @@ def start(hosts: Box, front: str = FRONT, nodes: Sequence[str] = ()) -> SlurmBox
 
     `nodes` are those that it lends: all but the front end unless they are named.
     """
+    needs("munged", "slurmctld", "slurmd", "sbatch")
     nodes = tuple(nodes or (name for name in hosts.names if name != front))
     directory = hosts.directory / "slurm"
     _configure(hosts, front, nodes, directory)
-    munge = ["munged", "--foreground", "--force", f"--socket={directory}/munge", f"--key-file={directory}/key"]
-    files = [f"--{what}-file={directory}/munge.{what}" for what in ("pid", "log", "seed")]
-    hosts.start(front, [*munge, *files], "munged")
+    files = {
+        "socket": "munge",
+        "key-file": "key",
+        "pid-file": "munge.pid",
+        "log-file": "munge.log",
+        "seed-file": "seed",
+    }
+    munged = ["munged", "--foreground", "--force", *(f"--{what}={_IN_HOSTS}/{file}" for what, file in files.items())]
+    hosts.start(front, munged, "munged")
     until((directory / "munge").exists, "munged")
     hosts.start(front, ["slurmctld", "-D"], "slurmctld")
     for name in nodes:

@@ -100,7 +100,7 @@ def test_who_waits_is_told_why_and_for_how_long(one, running):
     try:
         news: list[str] = []
         with pytest.raises(SchedulerError) as caught:
-            wait(one, job, time.time() + 3.5, news.append)
+            wait(one, job, time.time() + 2, news.append)
         expected = time.strftime("%H:%M", time.localtime(first.ends_s))
         assert f"expected to start at {expected}" in news[-1] or "expected to start at" in str(caught.value)
         assert f"{' '.join(one.release_command(job))}` ends it" in str(caught.value)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pliant.schedulers.front import NoAnswerError
 from pliant.schedulers.interface import Job, Scheduler, SchedulerError
 
-FIRST_S, LONGEST_S, GROWTH = 0.5, 10.0, 1.5
+FIRST_S, LONGEST_S, GROWTH = 0.5, 10.0, 1.3
 """How long is waited between two looks at a job: little at first, for one that begins at once, then longer."""
 BORNE_S = 60.0
 """How long a front end or a scheduler may fail to answer."""
