@@ -32,7 +32,7 @@ ROOMS = {
     "export": "root composition study",
     "report": "root workloads telemetry statistics results analysis",
     "platforms": "root composition machine facts",
-    "schedulers": "root",
+    "schedulers": "root platforms",
     "cluster": "root composition workloads platforms",
     "campaign": "root composition workloads study telemetry statistics results analysis platforms cluster facts",
     "notebook": "root telemetry statistics results analysis report",
