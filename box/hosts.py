@@ -25,11 +25,12 @@ class Box:
     """The hosts "node1", "node2", ..., and others by name, while they are there.
 
     `config` is a file for `ssh -F`, by which they are reached as root with a key of the box's own. Host N has the
-    address 10.78.0.N, the machine 10.78.255.254; that is with `which` 0, so that there can be several boxes.
+    address 10.78.0.N, the machine 10.78.255.254; a second box has 10.79, and so on.
     """
 
-    def __init__(self, directory: Path, names: Sequence[str], which: int = 0) -> None:
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self.directory, self.names = directory, tuple(names)
+        which = next(n for n in range(100) if not Path(f"/sys/class/net/pliantbox{n}").exists())
         self.bridge, self.network = f"pliantbox{which}", f"10.{78 + which}"
         self.addresses: Mapping[str, str] = {name: f"{self.network}.0.{n}" for n, name in enumerate(self.names, 1)}
         self.config = directory / "ssh_config"
@@ -58,10 +59,8 @@ class Box:
         return process
 
     def up(self) -> None:
-        """Make all hosts and start their sshds; RuntimeError if another box is up, which has the same names."""
+        """Make all hosts and start their sshds."""
         needs("/usr/sbin/sshd", "ssh-keygen", "nsenter", "ip")
-        if Path(f"/sys/class/net/{BRIDGE}").exists():
-            raise RuntimeError(f"a box is up on this machine already: there is a bridge {BRIDGE}")
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         self._keys()
@@ -155,9 +154,9 @@ class Box:
 
 
 @contextlib.contextmanager
-def box(directory: Path, names: Sequence[str], which: int = 0) -> Iterator[Box]:
+def box(directory: Path, names: Sequence[str]) -> Iterator[Box]:
     """Hosts that are there during the block."""
-    hosts = Box(directory, names, which)
+    hosts = Box(directory, names)
     try:
         hosts.up()
         yield hosts

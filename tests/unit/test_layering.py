@@ -34,7 +34,8 @@ ROOMS = {
     "platforms": "root composition machine facts",
     "schedulers": "root platforms",
     "cluster": "root composition workloads platforms",
-    "campaign": "root composition workloads study telemetry statistics results analysis platforms cluster facts",
+    "campaign": "root composition workloads study telemetry statistics results analysis platforms schedulers cluster"
+    " facts",
     "notebook": "root telemetry statistics results analysis report",
     "driver": "root composition study platforms cluster campaign",
     "cli": "root composition workloads study telemetry statistics results analysis export report platforms cluster"

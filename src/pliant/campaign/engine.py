@@ -96,7 +96,9 @@ class _Runner:
         self.cluster: Cluster | None = None
         self.turn: tuple[str, int] | None = None
         self.calibrated: set[str] = set()
-        self.timing = Timing(self.study)
+        self.loan = self.prepared.place.loan
+        self.timing = Timing(self.study, lambda: self.loan.ends_s if self.loan else None)
+        self.extended = False
         self.number = 0
         self.over: list[Trial] = []
         self.tried: dict[Key, list[str]] = {}
@@ -292,6 +294,7 @@ class _Runner:
         self.plan(search)
         while (todo := search.next(self.over, self.timing.spent_s)) is not None:
             self.prepared = self.filesystems[todo.filesystem] if todo.filesystem else self.prepared
+            self.need_time(todo, search)
             trial = self.reuse(todo, search) or self.persist(todo, search)
             if trial is None:
                 continue
@@ -305,6 +308,24 @@ class _Runner:
                     f"{given_up} trials in a row were given up, each after {_ATTEMPTS} failures or {_INVALID} attempts "
                     f"that were not valid; the last: {trial.reason}"
                 )
+
+    def need_time(self, todo: Todo, search: Search) -> None:
+        """Ask for more time if the hosts are not lent for long enough, once; FatalError if there is none left."""
+        if self.loan is None:
+            return
+        left_s = self.estimate(search.left(self.over))
+        if not self.extended and left_s > self.timing.lent_s:
+            self.extended = True
+            why = self.loan.extend(left_s - self.timing.lent_s)
+            much = f"the study takes about {left_s / 60:.0f} min, and job {self.loan.job.id} ends before"
+            self.listener.note(
+                f"{much}: {why}" if why else f"job {self.loan.job.id} was extended, as the study takes longer"
+            )
+        if self.timing.late and self.timing.lent_s <= 0:
+            raise FatalError(
+                f"job {self.loan.job.id} comes to its end; what was measured is kept, and the same command goes on in "
+                "another reservation"
+            )
 
     def reuse(self, todo: Todo, search: Search) -> Trial | None:
         """A trial that was measured before and is in the store; None if it has to be measured."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pliant.campaign.reservations import Loan, lent
 from pliant.composition.nodeset import fold
 from pliant.errors import UserError
 from pliant.platforms import agents
@@ -29,6 +30,8 @@ class Place:
     platform: Platform = field(default_factory=Emulated)
     machines: Machines = field(default_factory=Here)
     hosts: tuple[str, ...] = ()
+    loan: Loan | None = None
+    """The job that lends the hosts; None if they are there for as long as one likes."""
 
 
 def needed(study: Study) -> int:
@@ -38,12 +41,17 @@ def needed(study: Study) -> int:
 
 @contextmanager
 def opened(study: Study, told: Callable[[str], None] = lambda text: None) -> Iterator[Place]:
-    """The place of a study, while it is worked in. Raises UserError, HostError."""
+    """The place of a study, while it is worked in: hosts are reserved for that time. Raises UserError, HostError,
+    SchedulerError."""
     if not study.platform.real:
         yield Place()
         return
-    with reached(study, agents.hosts_of(beside(study, study.platform.hosts)), told) as place:
-        yield place
+    if study.platform.kind == "ssh":
+        with reached(study, agents.hosts_of(beside(study, study.platform.hosts)), told) as place:
+            yield place
+        return
+    with lent(study, needed(study), ssh_config(study), told) as loan, reached(study, loan.job.hosts, told) as place:
+        yield replace(place, loan=loan)
 
 
 def beside(study: Study, specs: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pliant.statistics.estimate import Estimate
@@ -26,9 +26,13 @@ class GoesOn(NamedTuple):
 
 
 class Timing:
-    """The time of a run of a study, on the monotonic clock; interruptions are no part of it."""
+    """The time of a run of a study, on the monotonic clock; interruptions are no part of it.
 
-    def __init__(self, study: Study) -> None:
+    `ends_s` says when the hosts have to be given back, in seconds since the epoch, None for never.
+    """
+
+    def __init__(self, study: Study, ends_s: Callable[[], float | None] = lambda: None) -> None:
+        self._ends_s = ends_s
         about, fold = study.about, study.fold
         stopped = {w.label for w in study.workloads if not w.faults and hasattr(w.driver, "so_far")}
         self.expected = Estimate(stopped, about.trial_timeout, fold.max_loss, fold.zone)
@@ -49,7 +53,13 @@ class Timing:
     @property
     def late(self) -> bool:
         """Whether the run has taken all that it may."""
-        return self.spent_s >= self._whole_s
+        return self.spent_s >= self._whole_s or self.lent_s <= 0
+
+    @property
+    def lent_s(self) -> float:
+        """For how long the hosts may still be worked on."""
+        ends_s = self._ends_s()
+        return math.inf if ends_s is None else ends_s - time.time()
 
     def begins(self, left: Sequence[Todo], deployments: int) -> None:
         """A trial begins; these are left after it, and so many deployments."""
@@ -64,7 +74,8 @@ class Timing:
 
     def until_s(self, trial: Trial) -> float:
         """When a trial under way has to be over for the budget's sake."""
-        return last_moment(self._began + self._whole_s, self._since, self.expected.trial_s(which(trial)))
+        until = min(self._began + self._whole_s, time.monotonic() + self.lent_s)
+        return last_moment(until, self._since, self.expected.trial_s(which(trial)))
 
     def left_s(self, left: Sequence[Todo], deployments: int) -> float:
         """How long these trials, and so many deployments, will take, or until the budget is spent."""

@@ -1,0 +1,246 @@
+"""Hosts that a scheduler lends a study: asked for, waited for, found again after a crash, and given back.
+
+A reservation is written down before it is asked for, by the name that its job will have. So whatever happens to who
+asked, it can be found: by the next run of the same study, which goes on with it, or by `pliant down`, which ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pliant.errors import UserError
+from pliant.platforms.here import STATE, alive, start_time
+from pliant.schedulers import oar, slurm
+from pliant.schedulers.front import Front
+from pliant.schedulers.interface import Job, Scheduler, SchedulerError, Wish
+from pliant.schedulers.oar import Oar
+from pliant.schedulers.slurm import Slurm
+from pliant.schedulers.waiting import wait
+from pliant.study.model import Study
+from pliant.units import format_duration
+
+_PREFIX = "reservation-"
+PATIENCE_S = 7 * 86400.0
+"""How long a job is waited for: queues are longer than any deadline that could be chosen for somebody."""
+_STEP_S = 300
+"""A walltime is extended by whole multiples of this."""
+ENDING_S = 90.0
+"""What is left of a reservation for removing what is on its hosts, and for giving it back."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A reservation as it is written down: of which study, with which scheduler, and the process that works with it.
+
+    `job` is "" until that is known. `keep` says that it is not to be ended with the run; `borrowed` that it was there
+    before, and is not to be ended at all.
+    """
+
+    name: str
+    study: str
+    kind: str
+    site: str
+    front: str
+    config: str
+    job: str
+    pid: int
+    started: int
+    keep: bool = False
+    borrowed: bool = False
+
+    @property
+    def file(self) -> Path:
+        """Where it is written down."""
+        return STATE / f"{_PREFIX}{self.name}.json"
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody works with it."""
+        return alive(self.pid, self.started)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Who lends it."""
+        front = Front(self.front, Path(self.config) if self.config else None)
+        if self.kind == "slurm":
+            return Slurm(front)
+        if self.kind == "oar":
+            return Oar(front)
+        return _grid5000(self.site)
+
+    def write(self) -> None:
+        """Write it down, whole or not at all."""
+        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = self.file.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(asdict(self)))
+        part.replace(self.file)
+
+    def forget(self) -> None:
+        """It is over."""
+        self.file.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """End it, whoever made it, and forget it. SchedulerError, naming the command that ends it."""
+        scheduler = self.scheduler
+        try:
+            job = self.job or scheduler.find(self.name)
+            if job and not self.borrowed:
+                scheduler.release(job)
+        except SchedulerError as error:
+            command = shlex.join(scheduler.release_command(self.job or self.name))
+            raise SchedulerError(f"{error}; the reservation is ended by: {command}") from error
+        self.forget()
+
+
+class Loan:
+    """A job that runs, and when its hosts have to be given back."""
+
+    def __init__(self, scheduler: Scheduler, job: Job) -> None:
+        self._scheduler, self.job = scheduler, job
+
+    @property
+    def ends_s(self) -> float | None:
+        """When work on its hosts has to be over, in seconds since the epoch; None if nobody says so."""
+        return None if self.job.ends_s is None else self.job.ends_s - ENDING_S
+
+    def extend(self, by_s: float) -> str:
+        """Ask for so much more time; why it was not granted, "" if it was."""
+        try:
+            refused = self._scheduler.extend(self.job.id, math.ceil(by_s / _STEP_S) * _STEP_S)
+            if not refused:
+                self.job = self._scheduler.look(self.job.id)
+        except SchedulerError as error:
+            return str(error)
+        return refused
+
+
+def known() -> list[Reservation]:
+    """The reservations that are written down, those of crashed runs too."""
+    found = []
+    for file in sorted(STATE.glob(f"{_PREFIX}*.json")):
+        try:
+            found.append(Reservation(**json.loads(file.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return found
+
+
+@contextmanager
+def lent(study: Study, hosts: int, config: Path | None, told: Callable[[str], None]) -> Iterator[Loan]:
+    """The job whose hosts a study works on; it is given back at the end, unless it is to be kept or was there before.
+
+    Raises UserError, SchedulerError.
+    """
+    reservation = _begun(study, hosts, config, told)
+    try:
+        scheduler = reservation.scheduler
+        job = wait(scheduler, reservation.job, time.time() + PATIENCE_S, told)
+        told(f"job {job.id} has {len(job.hosts)} hosts{_until(job)}")
+        yield Loan(scheduler, job)
+    finally:
+        if reservation.borrowed:
+            reservation.forget()
+        elif reservation.keep:
+            told(f"job {reservation.job} is kept; `pliant down {reservation.name}` ends it")
+        else:
+            told(f"release job {reservation.job}")
+            reservation.release()
+
+
+def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], None]) -> Reservation:
+    """The reservation of a study: one that is there, one that a crash left, or a new one."""
+    platform = study.platform
+    new = Reservation(
+        name=f"pliant-{study.name[:30]}-{secrets.token_hex(3)}",
+        study=study.name,
+        kind=platform.kind,
+        site=platform.site or "",
+        front=platform.front or "",
+        config=str(config) if config else "",
+        job=platform.job or _inside(platform.kind, os.environ, platform.front) or "",
+        pid=os.getpid(),
+        started=start_time(os.getpid()) or 0,
+        keep=platform.keep,
+    )
+    if new.job:
+        new = replace(new, borrowed=True)
+        new.write()
+        return new
+    if (left := _left(new, told)) is not None:
+        return left
+    assert platform.walltime is not None  # a study without one is refused
+    wish = Wish(
+        name=new.name,
+        nodes=platform.nodes or hosts,
+        walltime_s=round(platform.walltime),
+        queue=platform.queue or "",
+        properties=platform.properties or "",
+        types=platform.types,
+        project=platform.project or "",
+        begin_s=platform.begin_s,
+    )
+    if wish.nodes < hosts:
+        raise UserError(f"{study.file}: platform.nodes: {wish.nodes} hosts are fewer than the {hosts} of ratio 1")
+    told(f"ask for {wish.nodes} hosts for {format_duration(wish.walltime_s)}")
+    new.write()
+    try:
+        new = replace(new, job=new.scheduler.submit(wish))
+        new.write()
+    except BaseException as error:
+        _after_failure(new, error)
+        raise
+    return new
+
+
+def _after_failure(reservation: Reservation, error: BaseException) -> None:
+    """End what may have been asked for all the same, or leave it written down: the answer may have been lost."""
+    try:
+        reservation.release()
+    except SchedulerError:
+        error.add_note(f"it is not known whether job {reservation.name} was submitted: `pliant down` looks again")
+
+
+def _left(new: Reservation, told: Callable[[str], None]) -> Reservation | None:
+    """The reservation that a crashed run of the same study left, if its job has not ended."""
+    for each in known():
+        same = (each.study, each.kind, each.site, each.front) == (new.study, new.kind, new.site, new.front)
+        if not same or each.alive:
+            continue
+        job = each.scheduler.find(each.name)
+        if job is None:
+            each.forget()
+            continue
+        found = replace(each, job=job, pid=new.pid, started=new.started, keep=new.keep)
+        found.write()
+        told(f"go on with job {job}, which an earlier run of this study has reserved")
+        return found
+    return None
+
+
+def _inside(kind: str, env: Mapping[str, str], front: str | None) -> str | None:
+    """The job inside which this process runs, if it is one of that scheduler."""
+    if front is not None:
+        return None
+    own = {"slurm": slurm.own_job, "oar": oar.own_job, "grid5000": oar.own_job}.get(kind)
+    return own(env) if own else None
+
+
+def _until(job: Job) -> str:
+    return "" if job.ends_s is None else f" until {time.strftime('%H:%M', time.localtime(job.ends_s))}"
+
+
+def _grid5000(site: str) -> Scheduler:
+    from pliant.schedulers import grid5000_credentials
+    from pliant.schedulers.grid5000 import Grid5000
+    from pliant.schedulers.grid5000_api import Api
+
+    return Grid5000(Api(credentials=grid5000_credentials.find()), site)
