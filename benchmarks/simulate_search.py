@@ -63,11 +63,18 @@ class Machine:
         """By how much a CPU second does less than on average, in logs."""
         self.told = True
         """Whether trials come with what disturbed them."""
+        self.deployed = 0.0
+        """By how much deployments of the same ratio differ, if each change of the ratio is one."""
+        self.deployments = 0
+        self._at, self._effect = 0.0, 0.0
         self._baselines: list[float] = []
 
     def trial(self, number: int, todo: Todo) -> Trial:
         """What the `number`th trial yields."""
-        away = self.noise[todo.ratio] * self.draw() + self.drift(number)
+        if todo.ratio != self._at:
+            self._at, self._effect = todo.ratio, self.deployed * self.chance.standard_normal() if self.deployed else 0.0
+            self.deployments += 1
+        away = self.noise[todo.ratio] * self.draw() + self.drift(number) + self._effect
         limited, withheld, slowness = self.limited[todo.ratio], self.steal(number), self.slowness(number)
         away += limited * (self.slopes[todo.ratio] * math.log1p(-withheld) - slowness)
         value = 100 * (1 - self.losses[todo.ratio]) * math.exp(away)
@@ -176,6 +183,14 @@ def censored(noise: float, chance: np.random.Generator) -> Machine:
     return machine
 
 
+def deployments(noise: float, chance: np.random.Generator) -> Machine:
+    """A smooth curve, half of whose noise is that of deployments: on real hosts, where each change of the ratio is
+    one."""
+    machine = smooth(noise / math.sqrt(2), chance)
+    machine.deployed = noise / math.sqrt(2)
+    return machine
+
+
 def _disturbed(noise: float, chance: np.random.Generator) -> Machine:
     """A smooth curve of what the CPU limits the more the more it is folded, with slopes of 0 to 3 that differ."""
     machine = smooth(noise, chance)
@@ -219,7 +234,11 @@ def slow_seconds(noise: float, chance: np.random.Generator) -> Machine:
 
 
 DISTURBED = (bursts, neighbours, slow_seconds)
-SHAPES = (smooth, edges, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal, censored, *DISTURBED)
+SHAPES = (
+    *(smooth, edges, never, stairs, not_monotone, drifting, heavy_tails, outliers, unequal, censored),
+    *DISTURBED,
+    deployments,
+)
 
 
 @dataclass(frozen=True)
@@ -231,6 +250,8 @@ class Outcome:
     answered: bool
     off: bool = False
     """Whether an interval of a loss did not contain it at any look."""
+    deployments: int = 0
+    """How often the ratio changed."""
 
     @property
     def right(self) -> bool:
@@ -273,16 +294,17 @@ def verdict_on(trials: Sequence[Trial], most: int | None) -> Verdict:
     return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, most, bounds, disturbance))
 
 
-def searched(machine: Machine, seed: int) -> Outcome:
-    """The search, to its end."""
-    search = Adaptive(Question({"w": (METRIC,)}, RATIOS, ("",), MAX_LOSS, ZONE, MOST, seed))
+def searched(machine: Machine, seed: int, stays: bool = False) -> Outcome:
+    """The search, to its end; `stays` as in `Question`."""
+    search = Adaptive(Question({"w": (METRIC,)}, RATIOS, ("",), MAX_LOSS, ZONE, MOST, seed, stays=stays))
     over: list[Trial] = []
     ever_off = False
     while (todo := search.next(over)) is not None:
         ever_off = ever_off or any(off(verdict, machine.losses) for verdict in search.verdicts(over))
         over.append(machine.trial(len(over) + 1, todo))
     last = verdict_on(over, MOST)
-    return replace(outcome(last, machine.losses), off=ever_off or off(last, machine.losses))
+    found = outcome(last, machine.losses)
+    return replace(found, off=ever_off or off(last, machine.losses), deployments=machine.deployments)
 
 
 def grid(machine: Machine, repetitions: int, seed: int) -> Outcome:
@@ -335,6 +357,18 @@ def cell(asked: tuple[int, float, int, bool]) -> str:
     return f"| {name} | {noise:.0%} | {shares} |".replace("%", " %")
 
 
+def apart(asked: tuple[int, float, int, bool]) -> str:
+    """One row of the table of what it costs that each ratio needs a deployment, with and without staying where one
+    is."""
+    shape, noise, curves, stays = SHAPES[asked[0]], *asked[1:]
+    found = [searched(machine, number, stays) for number, machine in enumerate(machines(shape, noise, curves))]
+    shares = [share([getattr(each, name) for each in found]) for name in ("wrong", "off", "right")]
+    trials, count = (float(np.mean([getattr(each, name) for each in found])) for name in ("trials", "deployments"))
+    how = "stays" if stays else "at random"
+    figures = f"{shares[0]:.1%} | {shares[1]:.1%} | {shares[2]:.0%} | {trials:.0f} | {count:.0f}"
+    return f"| {shape.__name__} | {noise:.0%} | {how} | {figures} |".replace("%", " %")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -342,18 +376,24 @@ def main() -> None:
     parser.add_argument("--noise", default=",".join(f"{noise:.0%}".rstrip("%") for noise in NOISES))
     parser.add_argument("--shapes", default=",".join(shape.__name__ for shape in SHAPES))
     parser.add_argument("--blind", action="store_true", help="as if nobody knew what disturbed trials")
+    parser.add_argument("--apart", action="store_true", help="what it costs that each ratio needs a deployment")
     asked = parser.parse_args()
     names = [shape.__name__ for shape in SHAPES]
     cells = [
-        (names.index(name), float(noise) / 100, asked.curves, not asked.blind)
+        (names.index(name), float(noise) / 100, asked.curves, told)
         for name in asked.shapes.split(",")
         for noise in asked.noise.split(",")
+        for told in ([False, True] if asked.apart else [not asked.blind])
     ]
     began = time.monotonic()
-    print("| curve | noise | wrong | ever off | right | undecided | trials | grid as often right | of it |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    if asked.apart:
+        print("| curve | noise | blocks | wrong | ever off | right | trials | deployments |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    else:
+        print("| curve | noise | wrong | ever off | right | undecided | trials | grid as often right | of it |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with multiprocessing.Pool() as pool:
-        for row in pool.imap(cell, cells):
+        for row in pool.imap(apart if asked.apart else cell, cells):
             print(row, flush=True)
     print(f"\n{len(cells)} cells of {asked.curves} curves in {time.monotonic() - began:.0f} s")
 

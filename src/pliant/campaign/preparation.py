@@ -160,6 +160,7 @@ def search_of(prepared: Sequence[Prepared]) -> Search:
     """What says which trials a study runs: those of its grid, or those that its search wants."""
     study, labels = prepared[0].all_of_it, [each.filesystem for each in prepared]
     about, fold = study.about, study.fold
+    stays = not prepared[0].place.platform.refolds_live and about.workflow == "dev"
     search: Search
     if about.adaptive and study.ratios[1:]:
         search = Adaptive(
@@ -173,10 +174,11 @@ def search_of(prepared: Sequence[Prepared]) -> Search:
                 seed=about.seed,
                 fixed={w.label: about.fixed for w in study.workloads if w.faults},
                 start={each.filesystem: each.start for each in prepared},
+                stays=stays,
             )
         )
     else:
-        search = Schedule(schedule(study.labels, study.ratios, about.fixed, about.seed, labels))
+        search = Schedule(schedule(study.labels, study.ratios, about.fixed, about.seed, labels, stays))
     return Within(search, about.budget_trials, about.budget_s)
 
 

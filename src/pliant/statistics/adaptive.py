@@ -3,8 +3,10 @@
 Each file system is searched in blocks: one trial at the baseline and one at each ratio that is wanted, in random order,
 so that each folded trial has a baseline near it in time (blocks that all hold the control: Bechhofer & Tamhane,
 *Technometrics* 23, 1981). In the first one the baseline comes first: a folded trial that takes for ever can only be
-stopped in time where it is known how long one takes that is not folded. After each block every metric is judged anew,
-by intervals that pay for being looked at (`statistics.sequential`). What is wanted:
+stopped in time where it is known how long one takes that is not folded. Where each ratio needs a deployment of its own,
+a later block begins at the ratio at which the one before it ended, so that two trials share a deployment. (With two
+trials at each visit there would be half as many, and intervals that are too narrow: what differs between deployments
+would count as known. docs/statistics.md has what was simulated.) After each block every metric is judged anew, by intervals that pay for being looked at (`statistics.sequential`). What is wanted:
 
 1. At first the two ratios between which the prior puts the break, then every other ratio once: a curve must have been
    looked at before it may be bisected, as folding can also make a file system faster.
@@ -53,7 +55,7 @@ class Question:
     """What a search is to find out: of each workload its metrics, at these ratios, at most so many trials at each.
 
     `fixed` maps workloads that are not searched to how often each is to run at every ratio. `start` maps a file system
-    to the smallest ratio at which it is expected to break.
+    to the smallest ratio at which it is expected to break. `stays` says that to change the ratio costs a deployment.
     """
 
     metrics: Mapping[str, Sequence[Metric]]
@@ -65,6 +67,7 @@ class Question:
     seed: int
     fixed: Mapping[str, int] = field(default_factory=dict)
     start: Mapping[str, float] = field(default_factory=dict)
+    stays: bool = False
 
     @property
     def folded(self) -> tuple[float, ...]:
@@ -140,6 +143,7 @@ class _Part:
         self._planned: list[Todo] = []
         self._count: Counter[tuple[str, float]] = Counter()
         self._number = 0
+        self._last = BASELINE
         self.verdicts: dict[str, list[Verdict]] = {}
         self._wanted: dict[str, set[float]] = {}
 
@@ -160,6 +164,9 @@ class _Part:
         order = chance.sample(ratios, len(ratios))
         if self._number == 1:
             order.sort(key=lambda ratio: ratio != BASELINE)
+        elif self._asked.stays:
+            order.sort(key=lambda ratio: ratio != self._last)
+        self._last = order[-1]
         for ratio in order:
             labels = sorted(label for label, where in places if where == ratio)
             for label in chance.sample(labels, len(labels)):

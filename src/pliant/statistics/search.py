@@ -98,23 +98,31 @@ class Schedule:
 
 
 def schedule(
-    workloads: Sequence[str], ratios: Sequence[float], repetitions: int, seed: int, filesystems: Sequence[str] = ("",)
+    workloads: Sequence[str],
+    ratios: Sequence[float],
+    repetitions: int,
+    seed: int,
+    filesystems: Sequence[str] = ("",),
+    stays: bool = False,
 ) -> list[Todo]:
     """Every workload at every ratio on every file system, `repetitions` times, in the order in which to run them.
 
     Within a repetition each file system does its pass; their order is random first, and then turned round each time, so
     that what drifts evenly does not decide between them. In a pass the order of ratios is random, and at each ratio
-    that of workloads; but in the first pass of each file system ratio 1 comes first. All of it is the same for the same
-    seed.
+    that of workloads; but in the first pass of each file system ratio 1 comes first. With `stays`, as to change the
+    ratio costs a deployment, a pass begins at the ratio at which the one before it ended, where no other file system
+    came between. All of it is the same for the same seed.
     """
     chance = random.Random(seed)
     turn = chance.sample(list(filesystems), len(filesystems)) if len(filesystems) > 1 else list(filesystems)
-    todo = []
+    todo: list[Todo] = []
     for repetition in range(1, repetitions + 1):
         for filesystem in turn:
             passed = chance.sample(list(ratios), len(ratios))
             if repetition == 1:
                 passed.sort(key=lambda ratio: ratio != 1)
+            elif stays and len(filesystems) == 1:
+                passed.sort(key=lambda ratio: ratio != todo[-1].ratio)
             for ratio in passed:
                 order = chance.sample(list(workloads), len(workloads))
                 todo += [Todo(workload, ratio, repetition, filesystem, repetition) for workload in order]
