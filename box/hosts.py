@@ -62,7 +62,9 @@ class Box:
         """Make all hosts and start their sshds; RuntimeError if another box is up, which has the same names."""
         needs("/usr/sbin/sshd", "ssh-keygen", "nsenter", "ip")
         if Path(f"/sys/class/net/{BRIDGE}").exists():
-            raise RuntimeError(f"a box is up on this machine already: there is a bridge {BRIDGE}")
+            raise RuntimeError(
+                f"a box is up on this machine already, or what a killed one has left: ip link delete {BRIDGE}"
+            )
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         self._keys()
