@@ -16,8 +16,8 @@ from pliant.platforms.interface import Completed
 from pliant.schedulers.front import Front, NoAnswerError, last_line
 from pliant.schedulers.interface import Job, SchedulerError, State, Wish
 
-_FIELDS = "%i|%T|%r|%N|%S|%e"
-"""A job's id, state, reason, hosts, start and end (squeue(1))."""
+_FIELDS = "%i|%T|%N|%S|%e|%r"
+"""A job's id, state, hosts, start, end and reason (squeue(1)); the reason is last, as it is free text."""
 _TIMES = {"SLURM_TIME_FORMAT": "%s"}
 _STATES: dict[State, str] = {
     "waiting": "PENDING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT SUSPENDED STOPPED",
@@ -152,10 +152,10 @@ def _submission(wish: Wish, now_s: float) -> list[str]:
 
 def _job(line: str) -> tuple[Job, str]:
     """A job as one line of squeue tells it, and its hosts as Slurm writes them. SchedulerError."""
-    fields = line.strip().split("|")
+    fields = line.strip().split("|", _FIELDS.count("|"))
     if len(fields) != _FIELDS.count("|") + 1:
         raise SchedulerError(f'squeue printed what is no job: "{line.strip()}"')
-    number, word, reason, nodes, starts, ends = fields
+    number, word, nodes, starts, ends, reason = fields
     state: State = next((state for state, words in _STATES.items() if word in words.split()), "unknown")
     said = word if reason in ("", "None") else f"{word} ({reason})"
     waiting, running = state == "waiting", state == "running"

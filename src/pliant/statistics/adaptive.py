@@ -6,7 +6,8 @@ so that each folded trial has a baseline near it in time (blocks that all hold t
 stopped in time where it is known how long one takes that is not folded. Where each ratio needs a deployment of its own,
 a later block begins at the ratio at which the one before it ended, so that two trials share a deployment. (With two
 trials at each visit there would be half as many, and intervals that are too narrow: what differs between deployments
-would count as known. docs/statistics.md has what was simulated.) After each block every metric is judged anew, by intervals that pay for being looked at (`statistics.sequential`). What is wanted:
+would count as known. docs/statistics.md has what was simulated.) After each block every metric is judged anew, by
+intervals that pay for being looked at (`statistics.sequential`). What is wanted:
 
 1. At first the two ratios between which the prior puts the break, then every other ratio once: a curve must have been
    looked at before it may be bisected, as folding can also make a file system faster.
