@@ -22,10 +22,13 @@ Result = TypeVar("Result")
 
 
 class Fleet:
-    """Some hosts and their agents. `serve` does what agents ask for; it is set by who works with them."""
+    """Some hosts and their agents. `serve` does what agents ask for; it is set by who works with them.
 
-    def __init__(self, hosts: Sequence[str], *, config: Path | None = None) -> None:
-        self.hosts, self.config = tuple(hosts), config
+    `config` is for ssh -F, `options` are more of ssh's own, for -o: "User=root".
+    """
+
+    def __init__(self, hosts: Sequence[str], *, config: Path | None = None, options: Sequence[str] = ()) -> None:
+        self.hosts, self.config, self.options = tuple(hosts), config, tuple(options)
         self.serve: Callable[[Call], Any] = lambda call: None
         self.leased: dict[str, set[str]] = {host: set() for host in hosts}
         """Host -> the deployments there that are to stay."""
@@ -36,7 +39,9 @@ class Fleet:
 
     def connect(self, told: Callable[[str], None] = lambda host: None) -> None:
         """Reach all of them; `told` of each as it is known. HostError names those that cannot be reached, and why."""
-        found = connect(self.hosts, config=self.config, told=told, serve=lambda call: self.serve(call))
+        found = connect(
+            self.hosts, config=self.config, options=self.options, told=told, serve=lambda call: self.serve(call)
+        )
         self._agents = {host: each for host, each in found.items() if isinstance(each, Agent)}
         errors = [each for each in found.values() if isinstance(each, HostError)]
         if errors:
@@ -73,7 +78,13 @@ class Fleet:
                     raise HostLost(f"{host}: the connection was ended")
                 if agent is not None:
                     agent.close()
-                agent = Agent(host, config=self.config, timeout_s=CONNECT_S, serve=lambda call: self.serve(call))
+                agent = Agent(
+                    host,
+                    config=self.config,
+                    options=self.options,
+                    timeout_s=CONNECT_S,
+                    serve=lambda call: self.serve(call),
+                )
                 agent.begin()
                 self._agents[host] = agent
             return agent

@@ -46,6 +46,11 @@ def hosts_of(journal: Journal) -> tuple[tuple[str, ...], Path | None]:
     return tuple(content["hosts"]), Path(content["config"]) if content["config"] else None
 
 
+def options_of(journal: Journal) -> tuple[str, ...]:
+    """The options of ssh's own by which these hosts are reached."""
+    return tuple(journal.read(HOSTS).get("options", ()))
+
+
 @dataclass(frozen=True)
 class Traces:
     """What there was on each host; see `interface.Traces`."""
@@ -92,6 +97,7 @@ class SshDeployment(FarNodes):
         content = {
             "hosts": list(own),
             "config": str(self.fleet.config.absolute()) if self.fleet.config else None,
+            "options": list(self.fleet.options),
             "limited": self.platform.limited,
             "state": self.platform.state,
         }
@@ -328,7 +334,7 @@ class Ssh:
 def remove(journal: Journal, told: Callable[[str], None] = lambda host: None) -> None:
     """Remove a deployment from its hosts, from what is written down here alone. TeardownError, HostError."""
     hosts, config = hosts_of(journal)
-    fleet = Fleet(hosts, config=config)
+    fleet = Fleet(hosts, config=config, options=options_of(journal))
     found = SshDeployment(journal, fleet, HostFigures(0.0, 0.0, 0.0, 0), Ssh(fleet, limited=False))
     found.hosts = len(hosts)
     with fleet:
