@@ -99,8 +99,8 @@ class Agent:
     """One host's agent, over one connection that is begun here and ready after `begin`, which `with` calls.
 
     Several threads may ask it at the same time. `clock_s` is how far the host's clock is ahead of this one's, give or
-    take `clock_within_s`, and `monotonic_s` the same of CLOCK_MONOTONIC. `serve` does what the agent asks for. `options`
-    are more of ssh's own ("User=root"), which go before those of `config`.
+    take `clock_within_s`, and `monotonic_s` the same of CLOCK_MONOTONIC. `serve` does what the agent asks for.
+    `options` are more of ssh's own ("User=root"), which go before those of `config`.
     """
 
     def __init__(
