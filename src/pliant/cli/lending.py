@@ -45,8 +45,8 @@ def notes(study: Study) -> Iterator[str]:
     most_s = study.total_trials * about.trial_timeout
     if about.budget_s is None and most_s + _ENDING_S > walltime_s:
         yield (
-            f"at the worst {study.total_trials} trials of {about.trial_timeout:.0f} s take longer than the walltime: the "
-            "scheduler is asked for more if that shows, and what is measured by its end is kept"
+            f"at the worst {study.total_trials} trials of {about.trial_timeout:.0f} s take longer than the walltime: "
+            "the scheduler is asked for more if that shows, and what is measured by its end is kept"
         )
 
 
