@@ -29,6 +29,8 @@ from pliant.study.model import Study
 from pliant.units import format_duration
 
 _PREFIX = "reservation-"
+RESERVATION = "reservation"
+"""What is kept with a deployment that stays: the name of the reservation of its hosts, which goes with it."""
 PATIENCE_S = 7 * 86400.0
 """How long a job is waited for: queues are longer than any deadline that could be chosen for somebody."""
 _STEP_S = 300
@@ -104,8 +106,8 @@ class Reservation:
 class Loan:
     """A job that runs, and when its hosts have to be given back."""
 
-    def __init__(self, scheduler: Scheduler, job: Job) -> None:
-        self._scheduler, self.job = scheduler, job
+    def __init__(self, scheduler: Scheduler, job: Job, name: str) -> None:
+        self._scheduler, self.job, self.name = scheduler, job, name
 
     @property
     def ends_s(self) -> float | None:
@@ -135,21 +137,27 @@ def known() -> list[Reservation]:
 
 
 @contextmanager
-def lent(study: Study, hosts: int, config: Path | None, told: Callable[[str], None]) -> Iterator[Loan]:
-    """The job whose hosts a study works on; it is given back at the end, unless it is to be kept or was there before.
+def lent(
+    study: Study, hosts: int, config: Path | None, told: Callable[[str], None], *, keep: bool = False
+) -> Iterator[Loan]:
+    """The job whose hosts a study works on; it is given back at the end, unless it is to be kept, or was there before.
+    With `keep` it is kept also where the study does not say so, if all goes well.
 
     Raises UserError, SchedulerError.
     """
     reservation = _begun(study, hosts, config, told)
+    failed = True
     try:
         scheduler = reservation.scheduler
         job = wait(scheduler, reservation.job, time.time() + PATIENCE_S, told)
         told(f"job {job.id} has {len(job.hosts)} hosts{_until(job)}")
-        yield Loan(scheduler, job)
+        yield Loan(scheduler, job, reservation.name)
+        failed = False
     finally:
         if reservation.borrowed:
             reservation.forget()
-        elif reservation.keep:
+        elif reservation.keep or (keep and not failed):
+            replace(reservation, keep=True).write()
             told(f"job {reservation.job} is kept; `pliant down {reservation.name}` ends it")
         else:
             told(f"release job {reservation.job}")

@@ -26,9 +26,11 @@ _REMOVE_S = 120.0
 @config_option
 def command(deployment: str | None, everything: bool, hosts: tuple[str, ...], ssh_config: Path | None) -> int:
     """Remove DEPLOYMENT (its id; not needed if there is only one): processes, namespaces, loop devices, control groups.
+    With the name of a reservation, which `pliant ps` shows, its hosts are given back.
 
     A run that is going on is asked to end first: it keeps what it has measured. One on other machines is removed there.
     """
+    from pliant.campaign.reservations import RESERVATION, known
     from pliant.errors import UserError
     from pliant.platforms.here import Journal, deployments, is_elsewhere, orphans
     from pliant.platforms.opening import remove
@@ -39,19 +41,27 @@ def command(deployment: str | None, everything: bool, hosts: tuple[str, ...], ss
         if not everything and not deployment:
             raise UserError("name a deployment, or write --all; `pliant ps --host` shows what is up there")
         return _of_hosts(hosts, ssh_config, deployment)
-    if os.geteuid() != 0 and not any(map(is_elsewhere, deployments())):
+    reservations = [each for each in known() if everything or each.name == deployment]
+    if os.geteuid() != 0 and not reservations and not any(map(is_elsewhere, deployments())):
         need_root("removing a deployment")
     without = orphans() if os.geteuid() == 0 else []
     if everything:
         journals = [*deployments(), *map(Journal, without)]
     elif deployment in without:
         journals = [Journal(deployment)]
+    elif reservations:
+        journals = []
     else:
         journals = [chosen(deployment, "name one, or write --all")]
     for journal in journals:
+        lent = journal.kept(RESERVATION)
         remove(journal)
         print(f"{journal.id} removed")
-    if not journals:
+        reservations += [each for each in known() if each.name == lent and each not in reservations]
+    for reservation in reservations:
+        reservation.release()
+        print(f"{reservation.name} released")
+    if not journals and not reservations:
         print("nothing is up")
     return 0
 

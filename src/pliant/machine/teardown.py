@@ -31,7 +31,7 @@ def remove(journal: Journal, cgroups: cgroup.Cgroups, *, grace_s: float = 60.0) 
     """
     owner = journal.owner()
     if owner is not None and owner.alive and owner.pid != os.getpid():
-        _stop(owner.pid, owner.started, grace_s)
+        stop(owner.pid, owner.started, grace_s)
     try:
         # Without its files only control groups can be left, and there is nothing to hold.
         with journal.locked() if journal.directory.exists() else contextlib.nullcontext():
@@ -112,7 +112,7 @@ def _read(path: str) -> str:
     return ""
 
 
-def _stop(pid: int, started: int, grace_s: float) -> None:
+def stop(pid: int, started: int, grace_s: float) -> None:
     """Ask the maker to end, which makes it tear down; kill it if it does not."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)

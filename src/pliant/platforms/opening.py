@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+from pliant.machine import teardown
 from pliant.machine.journal import Journal
 from pliant.platforms import emulated, here, ssh
 from pliant.platforms.emulated import EmulatedDeployment
 from pliant.platforms.fleet import Fleet
 from pliant.platforms.ssh import Ssh, SshDeployment
+
+_GRACE_S = 60.0
+"""What the maker of a deployment, if it lives, is given to remove it by itself."""
 
 AnyDeployment = EmulatedDeployment | SshDeployment
 
@@ -27,6 +33,10 @@ def opened(journal: Journal) -> AnyDeployment | None:
 def remove(journal: Journal) -> None:
     """Remove everything of a deployment, from its journal and its id alone. Raises TeardownError, CgroupError."""
     if here.is_elsewhere(journal):
-        ssh.remove(journal)
+        owner = journal.owner()
+        if owner is not None and owner.alive and owner.pid != os.getpid():
+            teardown.stop(owner.pid, owner.started, _GRACE_S)
+        if journal.directory.exists():
+            ssh.remove(journal)
     else:
         here.remove(journal)
