@@ -12,20 +12,22 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pliant.errors import UserError
 from pliant.platforms.here import STATE, alive, start_time
-from pliant.schedulers import oar, slurm
+from pliant.schedulers import grid5000, grid5000_api, oar, slurm
 from pliant.schedulers.front import Front
 from pliant.schedulers.interface import Job, Scheduler, SchedulerError, Wish
 from pliant.schedulers.oar import Oar
 from pliant.schedulers.slurm import Slurm
 from pliant.schedulers.waiting import wait
 from pliant.study.model import Study
+from pliant.study.tables import PlatformTable
 from pliant.units import format_duration
 
 _PREFIX = "reservation-"
@@ -44,7 +46,8 @@ class Reservation:
     """A reservation as it is written down: of which study, with which scheduler, and the process that works with it.
 
     `job` is "" until that is known. `keep` says that it is not to be ended with the run; `borrowed` that it was there
-    before, and is not to be ended at all.
+    before, and is not to be ended at all. `api`, `cluster` and `disk` are Grid'5000's; `environment` is what was to be
+    installed on its hosts, `installed` those that have it, and `on_disks` those whose disk for data may be in use.
     """
 
     name: str
@@ -58,6 +61,17 @@ class Reservation:
     started: int
     keep: bool = False
     borrowed: bool = False
+    api: str = ""
+    cluster: str = ""
+    disk: str = ""
+    environment: str = ""
+    installed: Sequence[str] = ()
+    on_disks: Sequence[str] = ()
+
+    @property
+    def known_hosts(self) -> Path:
+        """The host keys of hosts that were installed for it, which nobody else knows."""
+        return STATE / f"known-hosts-{self.name}"
 
     @property
     def file(self) -> Path:
@@ -77,7 +91,7 @@ class Reservation:
             return Slurm(front)
         if self.kind == "oar":
             return Oar(front)
-        return _grid5000(self.site)
+        return grid5000.of_user(self.api, self.site, self.cluster, self.disk)
 
     def write(self) -> None:
         """Write it down, whole or not at all."""
@@ -89,6 +103,7 @@ class Reservation:
     def forget(self) -> None:
         """It is over."""
         self.file.unlink(missing_ok=True)
+        self.known_hosts.unlink(missing_ok=True)
 
     def release(self) -> None:
         """End it, whoever made it, and forget it. SchedulerError, naming the command that ends it."""
@@ -104,10 +119,20 @@ class Reservation:
 
 
 class Loan:
-    """A job that runs, and when its hosts have to be given back."""
+    """A job that runs, and when its hosts have to be given back; what is done with them is written down with it."""
 
-    def __init__(self, scheduler: Scheduler, job: Job, name: str) -> None:
-        self._scheduler, self.job, self.name = scheduler, job, name
+    def __init__(self, scheduler: Scheduler, job: Job, reservation: Reservation) -> None:
+        self.scheduler, self.job, self.reservation = scheduler, job, reservation
+
+    @property
+    def name(self) -> str:
+        """What its reservation is called."""
+        return self.reservation.name
+
+    def note(self, **changes: Any) -> None:
+        """Write down more of it."""
+        self.reservation = replace(self.reservation, **changes)
+        self.reservation.write()
 
     @property
     def ends_s(self) -> float | None:
@@ -117,9 +142,9 @@ class Loan:
     def extend(self, by_s: float) -> str:
         """Ask for so much more time; why it was not granted, "" if it was."""
         try:
-            refused = self._scheduler.extend(self.job.id, math.ceil(by_s / _STEP_S) * _STEP_S)
+            refused = self.scheduler.extend(self.job.id, math.ceil(by_s / _STEP_S) * _STEP_S)
             if not refused:
-                self.job = self._scheduler.look(self.job.id)
+                self.job = self.scheduler.look(self.job.id)
         except SchedulerError as error:
             return str(error)
         return refused
@@ -146,14 +171,16 @@ def lent(
     Raises UserError, SchedulerError.
     """
     reservation = _begun(study, hosts, config, told)
-    failed = True
+    failed, loan = True, None
     try:
         scheduler = reservation.scheduler
         job = wait(scheduler, reservation.job, time.time() + PATIENCE_S, told)
         told(f"job {job.id} has {len(job.hosts)} hosts{_until(job)}")
-        yield Loan(scheduler, job, reservation.name)
+        loan = Loan(scheduler, job, reservation)
+        yield loan
         failed = False
     finally:
+        reservation = loan.reservation if loan else reservation
         if reservation.borrowed:
             reservation.forget()
         elif reservation.keep or (keep and not failed):
@@ -178,6 +205,9 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         pid=os.getpid(),
         started=start_time(os.getpid()) or 0,
         keep=platform.keep,
+        api=os.environ.get(grid5000_api.BASE_VARIABLE) or grid5000_api.BASE if platform.kind == "grid5000" else "",
+        cluster=platform.cluster or "",
+        disk=platform.disk or "",
     )
     if new.job:
         new = replace(new, borrowed=True)
@@ -192,7 +222,7 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         walltime_s=round(platform.walltime),
         queue=platform.queue or "",
         properties=platform.properties or "",
-        types=platform.types,
+        types=_types(platform),
         project=platform.project or "",
         begin_s=platform.begin_s,
     )
@@ -246,9 +276,7 @@ def _until(job: Job) -> str:
     return "" if job.ends_s is None else f" until {time.strftime('%H:%M', time.localtime(job.ends_s))}"
 
 
-def _grid5000(site: str) -> Scheduler:
-    from pliant.schedulers import grid5000_credentials
-    from pliant.schedulers.grid5000 import Grid5000
-    from pliant.schedulers.grid5000_api import Api
-
-    return Grid5000(Api(credentials=grid5000_credentials.find()), site)
+def _types(platform: PlatformTable) -> tuple[str, ...]:
+    """The types of the job: what is to be installed has to be allowed."""
+    more = () if platform.environment is None or "deploy" in platform.types else ("deploy",)
+    return (*platform.types, *more)

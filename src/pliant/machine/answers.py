@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from . import cgroups, facts, promised, teardown, trying
+from . import cgroups, datadisk, facts, promised, teardown, trying
 from .journal import STATE, Journal
 
 
@@ -45,5 +45,8 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "try": lambda visible=(): dataclasses.asdict(trying.try_a_node(visible)),
     "deployments": promised.listed,
     "remove": _remove,
+    "take_disk": datadisk.take,
+    "taken_disk": datadisk.taken,
+    "give_back_disk": datadisk.give_back,
 }
 """What is asked for -> what answers it, and is given by keyword."""
