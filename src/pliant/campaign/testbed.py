@@ -184,9 +184,8 @@ def on_disks(
         yield
         failed = False
     finally:
-        if failed or not keep:
-            if _given_back(fleet, told):
-                loan.note(on_disks=())
+        if (failed or not keep) and _given_back(fleet, told):
+            loan.note(on_disks=())
 
 
 def undo(reservation: Reservation, told: Callable[[str], None]) -> None:

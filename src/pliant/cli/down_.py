@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ def command(deployment: str | None, everything: bool, hosts: tuple[str, ...], ss
 
     A run that is going on is asked to end first: it keeps what it has measured. One on other machines is removed there.
     """
+    from pliant.campaign import testbed
     from pliant.campaign.reservations import RESERVATION, known
     from pliant.errors import UserError
     from pliant.platforms.here import Journal, deployments, is_elsewhere, orphans
@@ -59,6 +61,7 @@ def command(deployment: str | None, everything: bool, hosts: tuple[str, ...], ss
         print(f"{journal.id} removed")
         reservations += [each for each in known() if each.name == lent and each not in reservations]
     for reservation in reservations:
+        testbed.undo(reservation, lambda text: print(text, file=sys.stderr))
         reservation.release()
         print(f"{reservation.name} released")
     if not journals and not reservations:
@@ -76,6 +79,9 @@ def _of_hosts(hosts: Sequence[str], config: Path | None, deployment: str | None)
         ids = [each["id"] for each in agent.ask("deployments") if deployment in (None, each["id"])]
         for each in ids:
             agent.ask("remove", deployment=each, timeout_s=_REMOVE_S)
+        # A disk that was mounted for what deployments write holds nothing any more.
+        if deployment is None and (disk := agent.ask("give_back_disk", timeout_s=_REMOVE_S)):
+            ids.append(disk)
         return ids
 
     with agents(hosts, config) as reached:

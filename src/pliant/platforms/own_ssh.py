@@ -17,9 +17,8 @@ _KEY = ("ssh-", "ecdsa-", "sk-")
 def settings(host: str, config: Path | None) -> dict[str, list[str]]:
     """What ssh would go by for a host, key -> values, by `ssh -G` (ssh(1)); UserError."""
     try:
-        done = run(
-            ["ssh", *given_to_ssh(config, ()), "-G", "--", host], timeout_s=_SECONDS, env=dict(os.environ)
-        ).check()
+        argv = ["ssh", *given_to_ssh(config, ()), "-G", "--", host]
+        done = run(argv, timeout_s=_SECONDS, env=dict(os.environ)).check()
     except CommandFailed as error:
         raise UserError(f"ssh does not say how it would reach {host}: {error}") from error
     found: dict[str, list[str]] = {}
@@ -47,7 +46,7 @@ def public_key(host: str, config: Path | None) -> str:
     only = "yes" in known.get("identitiesonly", ())
     held = _held()
     both = [key for key in files if key.split()[1] in {each.split()[1] for each in held}]
-    found = [*both, *(() if only else held), *files]
+    found: list[str] = [*both, *([] if only else held), *files]
     if not found:
         raise UserError(
             "no public key of yours was found to be let in with: there is none in ~/.ssh/id_*.pub, nor in your ssh "
