@@ -97,8 +97,8 @@ class SshDeployment(FarNodes):
         }
         self.journal.write(HOSTS, content)
         told = self._each(lambda host: self.fleet.ask(host, "hello_more")["addresses"])
-        names = {request.address: request.name for request in requests}
-        overlays = ways(self.id, told, names, self.platform.network)
+        there = {host: {r.address: r.name for r in requests if placement[r.name] == own[host]} for host in own}
+        overlays = ways(self.id, told, there, self.platform.network)
         for host, number in own.items():
             self.fleet.leased[host].add(self._there(number))
         figures = asdict(self.figures) if self.platform.limited else None
