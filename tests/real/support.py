@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.machine import stolen_s
 
-from pliant.cluster.cluster import visible
 from pliant.machine import cgroup, cgroups
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.journal import STATE, Journal, deployments
+from pliant.machine.needing import visible
 from pliant.machine.process import MARK
 from pliant.platforms.emulated import EmulatedDeployment
 

@@ -104,7 +104,7 @@ def installed(
     same = kept.environment == environment
     done = [host for host in hosts if same and host in kept.installed]
     left, failed = [host for host in hosts if host not in done], dict[str, str]()
-    if left:
+    if left and len(done) < count:
         if not done:
             kept.known_hosts.unlink(missing_ok=True)
         loan.note(environment=environment, installed=done)

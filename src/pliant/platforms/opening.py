@@ -30,13 +30,16 @@ def opened(journal: Journal) -> AnyDeployment | None:
     return platform.opened(journal)
 
 
-def remove(journal: Journal) -> None:
-    """Remove everything of a deployment, from its journal and its id alone. Raises TeardownError, CgroupError."""
+def remove(journal: Journal, *, forget: bool = False) -> None:
+    """Remove everything of a deployment, from its journal and its id alone; with `forget`, of one on other machines,
+    what is written down here. Raises TeardownError, CgroupError."""
     if here.is_elsewhere(journal):
         owner = journal.owner()
         if owner is not None and owner.alive and owner.pid != os.getpid():
             teardown.stop(owner.pid, owner.started, _GRACE_S)
-        if journal.directory.exists():
+        if journal.directory.exists() and forget:
+            ssh.forget(journal)
+        elif journal.directory.exists():
             ssh.remove(journal)
     else:
         here.remove(journal)

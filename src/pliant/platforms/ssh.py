@@ -7,7 +7,7 @@ ID-N. It is written down here before anything is made there, so that whoever can
 
 from __future__ import annotations
 
-import subprocess
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,8 +103,8 @@ class SshDeployment(FarNodes):
         }
         self.journal.write(HOSTS, content)
         told = self._each(lambda host: self.fleet.ask(host, "hello_more")["addresses"])
-        names = {request.address: request.name for request in requests}
-        overlays = ways(self.id, told, names, self.platform.network)
+        there = {host: {r.address: r.name for r in requests if placement[r.name] == own[host]} for host in own}
+        overlays = ways(self.id, told, there, self.platform.network)
         for host, number in own.items():
             self.fleet.leased[host].add(self._there(number))
         figures = asdict(self.figures) if self.platform.limited else None
@@ -188,12 +188,7 @@ class SshDeployment(FarNodes):
         if errors:
             lease = f"what is there goes within {self.lease_s / 60:.0f} minutes, or by `pliant down {self.id}`"
             raise TeardownError(f"deployment {self.id}: {'; '.join(errors)}; {lease}")
-        subprocess.run(
-            ["rm", "-rf", "--one-file-system", "--", str(self.directory)],
-            check=True,
-            timeout=60,
-            start_new_session=True,
-        )
+        forget(self.journal)
 
     def traces(self) -> Traces:
         """See `interface.Deployment`."""
@@ -329,6 +324,11 @@ class Ssh:
         found.limits, found.down = frozenset(content["limits"]), frozenset(content["down"])
         found.nodes = {node["name"]: LiveNode(**node) for node in content["nodes"]}
         return found
+
+
+def forget(journal: Journal) -> None:
+    """Delete what is written down here of a deployment."""
+    shutil.rmtree(journal.directory)
 
 
 def remove(journal: Journal, told: Callable[[str], None] = lambda host: None) -> None:
