@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import pytest
 import support
 from box.hosts import Box, box
+from box.user import bind
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 
@@ -144,6 +145,12 @@ def lending(tmp_path_factory):
             (hosts.directory / "sshd_config").read_text().replace(" .ssh/authorized_keys", "")
         )
         restart(hosts)
+        agents = Path(f"{STATE}-agents")
+        agents.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for host in HOSTS:  # what a host writes down beside its state is its own
+            own = top / f"agents-{host}"
+            own.mkdir(mode=0o700)
+            bind(hosts, host, own, str(agents))
         testbed = Lending(hosts)
         base = stack.enter_context(serving(testbed))
         BY_ID.mkdir(parents=True, exist_ok=True)
@@ -286,7 +293,7 @@ def test_what_happens_is_told(lending, run):
 def test_nothing_stays_mounted_on_hosts(lending, run):
     for host in HOSTS:
         assert str(STATE) not in lending.hosts.run(host, ["cat", "/proc/self/mountinfo"])
-    assert not Path(f"{STATE}-agents/disk.json").exists()
+    assert list(lending.top.glob("agents-*/disk.json")) == []
     for link in BY_ID.glob("pliant-test-gros-[1-4]"):
         kind = subprocess.run(["blkid", "-p", "-s", "LABEL", "-o", "value", link], capture_output=True, text=True)
         assert kind.stdout.strip() == "pliant"
