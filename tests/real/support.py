@@ -48,7 +48,8 @@ def deployed(
     """Bare nodes on hosts, without a file system."""
     deployment = EmulatedDeployment(Journal.create("tests"), cgroups.probe(), figures)
     try:
-        deployment.up(requests, placement, max(placement.values()), (*visible(), *extra_visible))
+        shown = (*visible(), *extra_visible)
+        Deployment.up(deployment, requests, placement, max(placement.values()), shown)
         yield deployment
     finally:
         deployment.remove()
