@@ -215,14 +215,10 @@ def run(lending):
     pair = base64.b64encode(f"ada:{SECRET}".encode()).decode()
     watch = Watch([SECRET, pair])
     watch.start()
-    testbed.faults = [says(503), None, done_and_closed, torn, None, closed]
+    testbed.faults = [says(503), None, done_and_closed, torn, None, slow, closed]
     first = begun(lending, "run", lending.file, "--output", output, log="first.log")
     try:
-        support.until(
-            lambda: "deployed 4 nodes" in said(lending, "first.log") or first.poll() is not None,
-            "a cluster",
-            timeout_s=90,
-        )
+        support.until(lambda: "deployed 4" in said(lending, "first.log") or first.poll() is not None, "a cluster", 90)
         assert first.poll() is None, said(lending, "first.log")
         written = {path.name: path.read_text() for path in STATE.glob("reservation-*.json")}
     finally:
@@ -242,6 +238,17 @@ def run(lending):
         watch.over.set()
         watch.join()
     return SimpleNamespace(output=output, watch=watch, pair=pair, crashed=crashed, asked=asked, written=written)
+
+
+def slow(handler, body: str) -> bool:
+    """An answer that takes its time."""
+    time.sleep(2)
+    return False
+
+
+def mounted(lending, host: str) -> bool:
+    """Whether a disk for data is where a host writes deployments down."""
+    return f" {STATE} " in lending.hosts.run(host, ["cat", "/proc/self/mountinfo"])
 
 
 def said(lending, log: str) -> str:
@@ -288,7 +295,7 @@ def test_what_happens_is_told(lending, run):
 
 def test_nothing_stays_mounted_on_hosts(lending, run):
     for host in HOSTS:
-        assert str(STATE) not in lending.hosts.run(host, ["cat", "/proc/self/mountinfo"])
+        assert not mounted(lending, host)
     assert list(lending.top.glob("agents-*/disk.json")) == []
     for link in BY_ID.glob("pliant-test-gros-[1-4]"):
         kind = subprocess.run(["blkid", "-p", "-s", "LABEL", "-o", "value", link], capture_output=True, text=True)
@@ -309,6 +316,23 @@ def test_no_secret_is_anywhere(lending, run):
                 assert SECRET.encode() not in text and run.pair.encode() not in text, path
     assert looked > 20
     assert not any(SECRET in text for text in run.written.values()) and len(run.written) == 1
+
+
+def test_what_is_left_up_is_reached_in_the_same_way_and_gives_everything_back(lending, run):
+    def pliant(*arguments: object) -> str:
+        done = subprocess.run(command(*arguments), env=lending.env, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    deployment = pliant("up", lending.file, "--ratio", "2").strip()
+    assert pliant("exec", "--id", deployment, "server1", "--", "hostname").split()[-1] == "server1"
+    found = json.loads(pliant("ps", "--json", "--no-health"))
+    assert [each["state"] for each in found if each["id"] == deployment] == ["up"], found
+    assert lending.testbed.jobs[-1]["state"] == "running" and mounted(lending, HOSTS[0])
+    text = pliant("down", deployment)
+    assert f"{deployment} removed" in text and "released" in text
+    assert lending.testbed.jobs[-1]["state"] == "error" and not mounted(lending, HOSTS[0])
+    assert list(STATE.glob("reservation-*")) == list(STATE.glob("known-hosts-*")) == []
 
 
 def test_a_host_whose_key_changes_is_refused(lending, run, tmp_path):
