@@ -29,6 +29,7 @@ from grid5000_double import Testbed, closed, done_and_closed, ended, says, servi
 from pliant.machine.journal import STATE
 from pliant.platforms.agents import Agent, HostError
 from pliant.results.store import Store
+from pliant.schedulers.grid5000_power import METRIC
 
 pytestmark = pytest.mark.real
 
@@ -84,6 +85,8 @@ class Lending(Testbed):
         self.deployed = self.install
         self.password = ("ada", SECRET)
         self.fixed["/sites/nancy/clusters/gros/nodes"] = {"total": 124, "items": []}
+        self.fixed["/sites/nancy/clusters/gros"] = {"metrics": [{"name": METRIC, "only_for": ["gros-1", "gros-2"]}]}
+        self.fixed["/sites/nancy/metrics"] = drawn
         for host in HOSTS:
             short = host.partition(".")[0]
             disks = [
@@ -105,8 +108,14 @@ class Lending(Testbed):
         self.installed.append(body)
         (self.hosts.directory / "authorized_keys").write_text(body["key"] + "\n")
         broken = {"gros_2": "KO", "gros_5": "KO"} if len(self.installed) == 1 else {"gros_5": "KO"}
-        processing = {"status": "processing", "result": {}}
-        return [processing, processing, ended(body, "terminated", **broken)]
+        return [ended(body, "terminated", **broken)]
+
+
+def drawn(query: dict) -> list[dict]:
+    """What wattmetres say: 143 W, each second."""
+    seconds = range(int(query["start_time"]), int(query["end_time"]) + 1)
+    sample = {"metric_id": METRIC, "value": 143.0}
+    return [sample | {"device_id": name, "timestamp": at} for name in query["nodes"].split(",") for at in seconds]
 
 
 class Watch(threading.Thread):
@@ -293,6 +302,13 @@ def test_what_happens_is_told(lending, run):
         assert line in text, text
 
 
+def test_what_was_drawn_is_told_with_the_run(run):
+    with Store.look(run.output) as store:
+        told = store.facts()["power at ratio 1"]
+    assert told == "gros-1 143 W, gros-2 143 W: measured by wattmetres for 2 of 4 hosts, on average over 1 trial"
+    assert told in (run.output / "report.html").read_text()
+
+
 def test_nothing_stays_mounted_on_hosts(lending, run):
     for host in HOSTS:
         assert not mounted(lending, host)
@@ -333,6 +349,42 @@ def test_what_is_left_up_is_reached_in_the_same_way_and_gives_everything_back(le
     assert f"{deployment} removed" in text and "released" in text
     assert lending.testbed.jobs[-1]["state"] == "error" and not mounted(lending, HOSTS[0])
     assert list(STATE.glob("reservation-*")) == list(STATE.glob("known-hosts-*")) == []
+
+
+def test_a_disk_is_taken_once_and_nothing_that_is_in_use(lending, run):
+    hosts, host = lending.hosts, HOSTS[4]
+    disk = f"{BY_ID}/pliant-test-gros-5"
+    with Agent(host, config=hosts.config) as agent:
+
+        def refused(**given: str) -> str:
+            with pytest.raises(HostError) as caught:
+                agent.ask("take_disk", **given)
+            assert not mounted(lending, host) and agent.ask("taken_disk") == {}
+            return str(caught.value)
+
+        assert "is no block device" in refused(device="/dev/null")
+        assert "No such file" in refused(device="/dev/nonesuch")
+        hosts.run(host, ["mkfs.ext4", "-q", "-F", disk])
+        hosts.run(host, ["mkdir", "-p", f"{lending.top}/tmp"])
+        hosts.run(host, ["mount", disk, f"{lending.top}/tmp"])
+        assert f"{disk} is not taken for data: /dev/loop" in (why := refused(device=disk)) and "is in use" in why
+        # What is mounted for everybody's use is used where it is.
+        agent.ask("take_disk", device=disk, directory=f"{lending.top}/tmp/pliant-data")
+        hosts.run(host, ["touch", f"{STATE}/here"])
+        assert hosts.run(host, ["ls", f"{lending.top}/tmp/pliant-data"]).split() == ["here"]
+        hosts.run(host, ["rm", f"{STATE}/here"])
+        assert agent.ask("give_back_disk") == disk and not mounted(lending, host)
+        hosts.run(host, ["umount", f"{lending.top}/tmp"])
+        assert agent.ask("take_disk", device=disk) == agent.ask("take_disk", device=disk)
+        assert hosts.run(host, ["ls", "-A", str(STATE)]) == "" and mounted(lending, host)
+        with pytest.raises(HostError, match="was taken for what deployments write, not /dev/sdz: give it back first"):
+            agent.ask("take_disk", device="/dev/sdz")
+        hosts.run(host, ["mkdir", f"{STATE}/abcd"])
+        with pytest.raises(HostError, match=f"abcd is on {disk}: remove that first"):
+            agent.ask("give_back_disk")
+        hosts.run(host, ["rmdir", f"{STATE}/abcd"])
+    with Agent(host, config=hosts.config) as another:
+        assert another.ask("give_back_disk") == disk and another.ask("give_back_disk") == ""
 
 
 def test_a_host_whose_key_changes_is_refused(lending, run, tmp_path):

@@ -115,7 +115,8 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, path: str, query: dict, body: dict) -> None:
         parts = path.strip("/").split("/")
         if path in self.testbed.fixed:
-            self.answer(200, self.testbed.fixed[path])
+            fixed = self.testbed.fixed[path]
+            self.answer(200, fixed(query) if callable(fixed) else fixed)
         elif parts[:3] == ["sites", "nancy", "jobs"]:
             self._jobs(parts[3:], query, body)
         elif parts[:3] == ["sites", "nancy", "deployments"]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from pliant.campaign import rundir
+from pliant.campaign import rundir, wattmetres
 from pliant.campaign.calm import Calm
 from pliant.campaign.deploying import bring_up
 from pliant.campaign.determinants import Determined
@@ -72,6 +72,7 @@ def run(
         try:
             runner.resume()
             runner.all(search)
+            runner.read_wattmetres()
             store.set_documents({rundir.FINISHED: datetime.now(UTC).isoformat(timespec="seconds")})
         finally:
             runner.close()
@@ -99,7 +100,7 @@ class _Runner:
         self.loan = self.prepared.place.loan
         self.timing = Timing(self.study, lambda: self.loan.ends_s if self.loan else None)
         self.extended = False
-        self.number = 0
+        self.number, self.began_s = 0, time.time()
         self.over: list[Trial] = []
         self.tried: dict[Key, list[str]] = {}
         """How the attempts at trials that are not over ended."""
@@ -124,6 +125,12 @@ class _Runner:
             self.number = max(self.number, trial.number)
             self.timing.ended(trial, trial.duration_s)
             self.count(trial)
+
+    def read_wattmetres(self) -> None:
+        """Keep what the hosts drew, where that was measured."""
+        place = self.prepared.place
+        for name, value in wattmetres.facts(self.loan, place.hosts, self.store.trials(), self.began_s).items():
+            self.store.set_fact(name, value)
 
     def count(self, trial: Trial) -> bool:
         """Take notice of an attempt, and say whether the trial is over with it: it counts, or is given up.

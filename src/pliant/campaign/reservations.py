@@ -205,7 +205,7 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         pid=os.getpid(),
         started=start_time(os.getpid()) or 0,
         keep=platform.keep,
-        api=os.environ.get(grid5000_api.BASE_VARIABLE) or grid5000_api.BASE if platform.kind == "grid5000" else "",
+        api=grid5000_api.base_of(os.environ) if platform.kind == "grid5000" else "",
         cluster=platform.cluster or "",
         disk=platform.disk or "",
     )

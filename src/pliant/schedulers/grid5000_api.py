@@ -36,6 +36,11 @@ _MOST_SAID = 500
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+def base_of(env: Mapping[str, str]) -> str:
+    """The API's address, as an environment names it or the testbed's own."""
+    return env.get(BASE_VARIABLE) or BASE
+
+
 class Refused(SchedulerError):
     """The API's answer is no. `status` is HTTP's, `said` the API's own text, on one line and cut."""
 

@@ -426,7 +426,19 @@ class PlatformTable(_Table):
         said = f'says nothing with kind = "{self.kind}", whose keys are {", ".join(mine)}; remove it'
         found = [(key, said) for key in strange]
         needed = () if self.job is not None else _NEEDED[self.kind]
-        return found + [(key, f"is missing; {remedy}") for key, remedy in needed if not getattr(self, key)]
+        found += [(key, f"is missing; {remedy}") for key, remedy in needed if not getattr(self, key)]
+        return found + self._disk_problems
+
+    @property
+    def _disk_problems(self) -> list[tuple[str, str]]:
+        if self.disk is None or self.kind != "grid5000":
+            return []
+        if self.disk != "tmp" and not re.fullmatch(r"disk[1-9]\d*", self.disk):
+            other = '"disk0" has the system' if self.disk == "disk0" else f"{show(self.disk)} is no disk for data"
+            return [("disk", f'{other}; write e.g. "disk1", or "tmp" for the partition for users\' data')]
+        if self.disk != "tmp" and self.cluster is None and self.job is None:
+            return [("cluster", 'is missing: disks are reserved on nodes of one cluster; add e.g. cluster = "gros"')]
+        return []
 
 
 class FilesystemTable(_Table):
