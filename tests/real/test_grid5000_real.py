@@ -249,6 +249,11 @@ def run(lending):
     return SimpleNamespace(output=output, watch=watch, pair=pair, crashed=crashed, asked=asked, written=written)
 
 
+def known_by(directory: Path) -> tuple[str, ...]:
+    """Options of ssh's by which hosts are known as those of a job are."""
+    return (f'UserKnownHostsFile="{directory}/known"', "StrictHostKeyChecking=accept-new", "UpdateHostKeys=no")
+
+
 def slow(handler, body: str) -> bool:
     """An answer that takes its time."""
     time.sleep(2)
@@ -351,10 +356,11 @@ def test_what_is_left_up_is_reached_in_the_same_way_and_gives_everything_back(le
     assert list(STATE.glob("reservation-*")) == list(STATE.glob("known-hosts-*")) == []
 
 
-def test_a_disk_is_taken_once_and_nothing_that_is_in_use(lending, run):
+def test_a_disk_is_taken_once_and_nothing_that_is_in_use(lending, run, tmp_path):
     hosts, host = lending.hosts, HOSTS[4]
+    options = known_by(tmp_path)
     disk = f"{BY_ID}/pliant-test-gros-5"
-    with Agent(host, config=hosts.config) as agent:
+    with Agent(host, config=hosts.config, options=options) as agent:
 
         def refused(**given: str) -> str:
             with pytest.raises(HostError) as caught:
@@ -383,13 +389,12 @@ def test_a_disk_is_taken_once_and_nothing_that_is_in_use(lending, run):
         with pytest.raises(HostError, match=f"abcd is on {disk}: remove that first"):
             agent.ask("give_back_disk")
         hosts.run(host, ["rmdir", f"{STATE}/abcd"])
-    with Agent(host, config=hosts.config) as another:
+    with Agent(host, config=hosts.config, options=options) as another:
         assert another.ask("give_back_disk") == disk and another.ask("give_back_disk") == ""
 
 
 def test_a_host_whose_key_changes_is_refused(lending, run, tmp_path):
-    hosts, known = lending.hosts, tmp_path / "known"
-    options = (f'UserKnownHostsFile="{known}"', "StrictHostKeyChecking=accept-new", "UpdateHostKeys=no")
+    hosts, options = lending.hosts, known_by(tmp_path)
     with Agent(HOSTS[0], config=hosts.config, options=options) as agent:
         assert agent.ask("hello")["pid"]
     for name in ("host_key", "host_key.pub"):
