@@ -63,6 +63,8 @@ class Across:
     @property
     def headline(self) -> str:
         """Who folds furthest, or why that cannot be said."""
+        if self.comparison is None and self.medians:
+            return "Losses cannot be compared, as they are against different baselines; medians can."
         if self.comparison is None:
             return "Nothing can be compared: no metric was measured in the same way in all of the runs."
         return self.comparison.furthest.sentence
@@ -89,9 +91,11 @@ def across(runs: Sequence[Judged]) -> Across:
     """Compare two or more judged runs, each label one of its own."""
     shared = _shared(runs)
     cannot = [*_missing(runs, shared), *_workloads_differ(runs, shared)]
-    losses = frozenset(w for w in dict.fromkeys(w for w, _ in shared) if not _why_not(runs, w))
-    hosts = _hosts_differ(runs)
-    medians = frozenset() if hosts else losses
+    same = frozenset(w for w in dict.fromkeys(w for w, _ in shared) if not _why_not(runs, w))
+    hosts, baselines = _hosts_differ(runs), _baselines_differ(runs)
+    medians = frozenset() if hosts else same
+    losses = frozenset() if baselines else same
+    cannot += baselines
     tolerated = {run.analysis.info.max_loss for run in runs}
     if len(tolerated) > 1:
         written = join([percent(loss) for loss in sorted(tolerated)])
@@ -168,6 +172,17 @@ def _hosts_differ(runs: Sequence[Judged]) -> list[str]:
     ]
 
 
+def _baselines_differ(runs: Sequence[Judged]) -> list[str]:
+    """Why losses cannot be compared: a sentence, or none."""
+    known = [run.analysis.info.baseline for run in runs]
+    if len(set(known)) == 1:
+        return []
+    return [
+        f"Losses are against different baselines (ratio {' / '.join(f'{ratio:.3g}' for ratio in known)}), so that "
+        "neither they nor how far each folds can be compared."
+    ]
+
+
 def _host(run: Judged) -> str:
     info = run.analysis.info
     return info.host_figures + (f", the real one divided by {info.scale:g}" if info.scale != 1 else "")
@@ -195,6 +210,7 @@ def _planned(run: Judged) -> Iterator[tuple[str, str]]:
     yield "host", _host(run)
     yield "strategy", info.strategy
     yield "ratios", ", ".join(f"{ratio:.3g}" for ratio in sorted(info.hosts))
+    yield "baseline", f"ratio {info.baseline:.3g}"
     yield "workflow", info.workflow
     yield "repetitions", str(info.repetitions)
     yield "seed", str(info.seed)
