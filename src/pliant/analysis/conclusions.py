@@ -96,7 +96,7 @@ class Analysis:
 
     @property
     def against(self) -> str:
-        """Where the baseline is itself folded: what losses and savings are against, and what they do not say; else ""."""
+        """What losses and savings are against, and what they do not say, where that is itself folded; else ""."""
         if self.info.unfolded:
             return ""
         base, hosts = f"ratio {self.info.baseline:.3g}", plural(self.info.hosts[self.info.baseline], "host")
@@ -194,9 +194,10 @@ class Analysis:
 
     def _baseline_json(self) -> dict[str, Any]:
         """The baseline, unless it is the unfolded cluster."""
+        if self.info.unfolded:
+            return {}
         ratio = self.info.baseline
-        known = {"ratio": ratio, "hosts": self.info.hosts[ratio], "sentence": self.against}
-        return {} if self.info.unfolded else {"baseline": known}
+        return {"baseline": {"ratio": ratio, "hosts": self.info.hosts[ratio], "sentence": self.against}}
 
     def of(self, verdict: Verdict) -> Values:
         """The values behind `verdict`."""

@@ -160,7 +160,7 @@ class _Runner:
         self.close()
         self.turn, self.prepared = turn, self.filesystems[todo.filesystem]
         if todo.filesystem not in self.calibrated:
-            self.deploy(self.study.baseline)
+            self.deploy(self.study.fold.baseline)
             self.calibrate()
             self.calibrated.add(todo.filesystem)
             if self.fits(todo.ratio):
@@ -181,7 +181,7 @@ class _Runner:
         try:
             self.close()
             if todo.filesystem not in self.calibrated:
-                self.deploy(self.study.baseline)
+                self.deploy(self.study.fold.baseline)
                 self.calibrate()
                 self.calibrated.add(todo.filesystem)
                 self.close()

@@ -78,10 +78,10 @@ class Series:
     `baseline` is the ratio that losses are against, and none is smaller. `bounds` maps a ratio to how good the metric
     was at best in trials that were stopped, by their number; those of the baseline are left out: a baseline that was
     better than it was makes losses of nothing. `hosts` maps each planned ratio to its number of hosts; ratios without
-    values are reported as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `most` is how many trials
-    of a ratio a search may have, which looks at the values before it goes on; None if they were fixed beforehand.
-    Raises ValueError for a value that is not a positive finite number, as it has no logarithm, and for a ratio below
-    the baseline.
+    values are reported as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `most`
+    is how many trials of a ratio a search may have, which looks at the values before it goes on; None if they were
+    fixed beforehand. Raises ValueError for a value that is not a positive finite number, as it has no logarithm, and
+    for a ratio below the baseline.
     """
 
     filesystem: str
