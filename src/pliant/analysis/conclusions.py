@@ -99,11 +99,11 @@ class Analysis:
         """What losses and savings are against, and what they do not say, where that is itself folded; else ""."""
         if self.info.unfolded:
             return ""
-        base, hosts = f"ratio {self.info.baseline:.3g}", plural(self.info.hosts[self.info.baseline], "host")
+        unfolded = plural(sum(self.info.roles.values()), "host")
         return (
-            f"The baseline is {self.base}, which is itself folded: a loss says nothing of what is lost against the "
-            f"unfolded cluster, one of {sum(self.info.roles.values())} hosts. To fold to a ratio means to lose no more "
-            f"than is tolerated against {base}, and savings are counted from its {hosts}."
+            f"Losses and savings are against {self.base}, and say nothing of what is lost against the unfolded cluster "
+            f"({unfolded}): to fold to a ratio means here to lose no more than is tolerated against ratio "
+            f"{self.info.baseline:.3g}."
         )
 
     @property
@@ -431,11 +431,11 @@ def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
 def _headline(analysis: Analysis) -> str:
     name, ratio, verdicts = analysis.filesystem, analysis.recommended, analysis.plain
     hosts, tolerated = analysis.info.hosts, tolerance(analysis.info.max_loss, analysis.info.indifference)
+    where = "" if analysis.info.unfolded else f", {analysis.base}, which is itself folded"
     if ratio is None:
-        return f"Nothing can be said about {name} yet: the baseline has no done trial."
+        return f"Nothing can be said about {name} yet: the baseline{where and f'{where},'} has no done trial."
     one, asked = len(verdicts) == 1, " asked for" if analysis.info.asked else ""
     base = analysis.info.baseline
-    where = "" if analysis.info.unfolded else f", {analysis.base}, which is itself folded"
     if ratio > base:
         full = f" instead of {hosts[base]}"
         text = f"{name} folds to ratio {ratio:.3g}: on {plural(hosts[ratio], 'host')}{full}, "

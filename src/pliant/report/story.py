@@ -44,7 +44,7 @@ def _every(tolerated: str) -> str:
 
 def _against(analysis: Analysis) -> str:
     """What losses are against, unless that is the unfolded cluster."""
-    return "" if analysis.info.unfolded else f" against {analysis.base}, which is itself folded"
+    return "" if analysis.info.unfolded else f" against {analysis.base}"
 
 
 def _breaks(analysis: Analysis) -> Point:
@@ -78,7 +78,7 @@ def _saves(analysis: Analysis) -> Point:
         takes = f"{plural(full.hosts, 'host')} and {energy(full.energy_kwh)}"
         return Point(about, "nothing", f"A pass over the workloads takes {takes} (modelled).{sought}")
     emitted = [mass(saved.power.co2e_kg(side.energy_kwh)) for side in (folded, full)]
-    from_ = "" if analysis.info.unfolded else f" Counted from {analysis.base}, which is itself folded."
+    from_ = "" if analysis.info.unfolded else f" Counted from {analysis.base}."
     return Point(
         about,
         f"{full.hosts - folded.hosts} of {plural(full.hosts, 'host')}",
