@@ -390,7 +390,9 @@ def test_a_report_says_once_and_first_what_losses_are_against(folded, kind):
     assert "ratio 1 " not in text and "ratio 1:" not in text and "ratio 1," not in text
     if kind == "html":
         assert "Loss against the baseline (ratio 2 (4 hosts), which is itself folded)" in text
-        assert "one pass over the workloads at ratio 2" in text and "baseline: ratio 2, itself folded" in text
+        assert "one pass over the workloads at ratio 2" in text and ">folded baseline</li>" in text.replace(
+            "</svg>", ">"
+        )
         assert "hosts saved of those at ratio 2" in text
     if kind == "json":
         document = json.loads(written(folded, kind))
@@ -451,8 +453,8 @@ def test_file_systems_of_a_study_are_compared_against_their_baseline():
     assert none.furthest.sentence.startswith("None of b and c is shown to fold further. All of it is against ratio 2,")
 
 
-def judged(directory, label: str, baseline: float) -> Judged:
-    with Store.look(made(directory / label, baseline)) as store:
+def judged(directory, label: str, baseline: float, **changes) -> Judged:
+    with Store.look(made(directory / label, baseline, **changes)) as store:
         return Judged(label, analyse(store).parts[0], {})
 
 
@@ -460,10 +462,20 @@ def test_losses_against_different_baselines_are_not_compared(tmp_path):
     one, other = judged(tmp_path, "one", 1.0), judged(tmp_path, "other", 2.0)
     found = across([one, other])
     assert (found.comparison, found.losses, found.medians) == (None, frozenset(), {"ior", "mdtest"})
-    said = "Losses are against different baselines (ratio 1 / ratio 2), so that neither they nor how far each folds can"
+    said = "Losses are against different baselines (ratio 1 / 2), so that neither they nor how far each folds can"
     assert any(each.startswith(said) for each in found.cannot)
     assert found.headline == "Losses cannot be compared, as they are against different baselines; medians can."
     assert ("baseline", ("ratio 1", "ratio 2")) in [(each.what, each.values) for each in found.differences]
+
+
+def test_neither_are_medians_on_other_hosts(tmp_path):
+    one, other = judged(tmp_path, "one", 1.0), judged(tmp_path, "other", 2.0, host_figures="1 core", max_loss=0.2)
+    found = across([one, other])
+    assert (found.comparison, found.losses, found.medians) == (None, frozenset(), frozenset())
+    assert found.headline == (
+        "Losses cannot be compared, as they are against different baselines, and nor can medians."
+    )
+    assert found.cannot[1:] == ("Hosts are not the same: medians cannot be compared.",)
 
 
 def test_those_against_the_same_are(tmp_path):

@@ -222,6 +222,7 @@ class _Runner:
         with self.cluster.undisturbed():
             said = [each.sentence for each in calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)]
             fair = self.fair() if self.fits(max(self.study.placements)) else []
+        self.calibrated |= {f"{self.prepared.filesystem}, folded"} if fair else set()
         self.store.set_fact(self.fact("calibration"), "; ".join([*said, *fair]))
         self.listener.note(
             f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
