@@ -175,6 +175,7 @@ def search_of(prepared: Sequence[Prepared]) -> Search:
                 fixed={w.label: about.fixed for w in study.workloads if w.faults},
                 start={each.filesystem: each.start for each in prepared},
                 stays=stays,
+                baseline=study.baseline,
             )
         )
     else:

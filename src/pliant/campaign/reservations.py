@@ -197,7 +197,9 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         begin_s=platform.begin_s,
     )
     if wish.nodes < hosts:
-        raise UserError(f"{study.file}: platform.nodes: {wish.nodes} hosts are fewer than the {hosts} of ratio 1")
+        raise UserError(
+            f"{study.file}: platform.nodes: {wish.nodes} hosts are fewer than the {hosts} of ratio {study.baseline:g}"
+        )
     told(f"ask for {wish.nodes} hosts for {format_duration(wish.walltime_s)}")
     new.write()
     try:
