@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pliant.errors import UserError
 from pliant.platforms.here import STATE, alive, start_time
@@ -25,8 +26,10 @@ from pliant.schedulers.interface import Job, Scheduler, SchedulerError, Wish
 from pliant.schedulers.oar import Oar
 from pliant.schedulers.slurm import Slurm
 from pliant.schedulers.waiting import wait
-from pliant.study.model import Study
 from pliant.units import format_duration
+
+if TYPE_CHECKING:
+    from pliant.study.model import Study
 
 _PREFIX = "reservation-"
 RESERVATION = "reservation"
