@@ -15,6 +15,8 @@ INTERRUPTED = "interrupted"
 """The reason of a trial that was cut short by the user: it says nothing, and is repeated when the run goes on."""
 BUDGET_SPENT = "the budget was spent"
 """The reason of a trial that was under way when the time that a study may take was over."""
+UNFOLDED = 1.0
+"""The ratio at which each node has a host to itself: the baseline, unless a study cannot afford so many hosts."""
 Workflow = Literal["dev", "verified"]
 """`dev`: deploy once, refold live, clean between trials. `verified`: every trial starts from a reset that is proved."""
 

@@ -31,10 +31,9 @@ from pliant.results.artefacts import Artefacts
 from pliant.results.store import Store
 from pliant.statistics.patience import Patience, medians
 from pliant.statistics.search import Key, Search, Todo, key_of
-from pliant.statistics.verdict import BASELINE
 from pliant.study.model import Study
 from pliant.telemetry.disturbance import neighbours
-from pliant.trial import BUDGET_SPENT, INTERRUPTED, Trial, Workflow
+from pliant.trial import BUDGET_SPENT, INTERRUPTED, UNFOLDED, Trial, Workflow
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -168,7 +167,7 @@ class _Runner:
         self.close()
         self.turn, self.prepared = turn, self.filesystems[todo.filesystem]
         if todo.filesystem not in self.calibrated:
-            self.deploy(BASELINE)
+            self.deploy(self.study.fold.baseline)
             self.calibrate()
             self.calibrated.add(todo.filesystem)
             if self.fits(todo.ratio):
@@ -189,7 +188,7 @@ class _Runner:
         try:
             self.close()
             if todo.filesystem not in self.calibrated:
-                self.deploy(BASELINE)
+                self.deploy(self.study.fold.baseline)
                 self.calibrate()
                 self.calibrated.add(todo.filesystem)
                 self.close()
@@ -203,13 +202,13 @@ class _Runner:
         self.proved = (*gone, self.proof.new(self.cluster))
 
     def deploy(self, ratio: float) -> None:
-        """Deploy the cluster: at the baseline where it can be folded while it runs, so that a trial finds it the same
-        whichever ratio came first."""
+        """Deploy the cluster: unfolded where it can be folded while it runs, so that a trial finds it the same
+        whichever ratio came first, and whichever is the baseline."""
         self.listener.doing("deploy")
         started = time.monotonic()
         logs = self.directory / "logs"
         said = lambda step: self.listener.doing(f"deploy: {step}")  # noqa: E731
-        ratio = BASELINE if self.prepared.place.platform.refolds_live else ratio
+        ratio = UNFOLDED if self.prepared.place.platform.refolds_live else ratio
         self.cluster = bring_up(self.prepared, ratio, logs=logs, said=said, run=self.directory)
         took_s = time.monotonic() - started
         self.timing.expected.deployments_s.append(took_s)
@@ -230,6 +229,7 @@ class _Runner:
         with self.cluster.undisturbed():
             said = [each.sentence for each in calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)]
             fair = self.fair() if self.fits(max(self.study.placements)) else []
+        self.calibrated |= {f"{self.prepared.filesystem}, folded"} if fair else set()
         self.store.set_fact(self.fact("calibration"), "; ".join([*said, *fair]))
         self.listener.note(
             f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
@@ -440,13 +440,13 @@ class _Runner:
     def patience(self, trial: Trial) -> Patience:
         """How long a trial that is about to begin is waited for."""
         workload, fold = self.study.workload(trial.workload), self.study.fold
-        base = [each for each in self.over if which(each) == (trial.filesystem, trial.workload, BASELINE)]
+        base = [each for each in self.over if which(each) == (trial.filesystem, trial.workload, fold.baseline)]
         return Patience(
             workload.driver.metrics(workload.options),
             medians(base),
             fold.max_loss,
             fold.zone,
-            folded=trial.ratio != BASELINE and not workload.faults,
+            folded=trial.ratio != fold.baseline and not workload.faults,
             until_s=self.timing.until_s(trial),
         )
 

@@ -89,8 +89,8 @@ def reached(
     count = needed(study)
     if len(hosts) < count:
         raise UserError(
-            f"{study.file}: the study takes {count} hosts at ratio 1, and there {_are(len(hosts))}: {fold(hosts)}; "
-            f"name more of them, or fold a smaller cluster"
+            f"{study.file}: the study takes {count} hosts at ratio {study.baseline:g}, and there {_are(len(hosts))}: "
+            f"{fold(hosts)}; name more of them, or fold a smaller cluster"
         )
     hosts = tuple(hosts)[:count]
     fleet = Fleet(hosts, config=ssh_config(study), options=options)

@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pliant.errors import UserError
 from pliant.platforms.here import STATE, alive, start_time
-from pliant.schedulers import grid5000, grid5000_api, oar, slurm
+from pliant.schedulers import oar, slurm
 from pliant.schedulers.front import Front
 from pliant.schedulers.interface import Job, Scheduler, SchedulerError, Wish
 from pliant.schedulers.oar import Oar
 from pliant.schedulers.slurm import Slurm
 from pliant.schedulers.waiting import wait
-from pliant.study.model import Study
-from pliant.study.tables import PlatformTable
 from pliant.units import format_duration
+
+if TYPE_CHECKING:
+    from pliant.study.model import Study
+    from pliant.study.tables import PlatformTable
 
 _PREFIX = "reservation-"
 RESERVATION = "reservation"
@@ -91,6 +93,8 @@ class Reservation:
             return Slurm(front)
         if self.kind == "oar":
             return Oar(front)
+        from pliant.schedulers import grid5000
+
         return grid5000.of_user(self.api, self.site, self.cluster, self.disk)
 
     def write(self) -> None:
@@ -205,7 +209,7 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         pid=os.getpid(),
         started=start_time(os.getpid()) or 0,
         keep=platform.keep,
-        api=grid5000_api.base_of(os.environ) if platform.kind == "grid5000" else "",
+        api=_base() if platform.kind == "grid5000" else "",
         cluster=platform.cluster or "",
         disk=platform.disk or "",
     )
@@ -227,7 +231,9 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         begin_s=platform.begin_s,
     )
     if wish.nodes < hosts:
-        raise UserError(f"{study.file}: platform.nodes: {wish.nodes} hosts are fewer than the {hosts} of ratio 1")
+        raise UserError(
+            f"{study.file}: platform.nodes: {wish.nodes} hosts are fewer than the {hosts} of ratio {study.baseline:g}"
+        )
     told(f"ask for {wish.nodes} hosts for {format_duration(wish.walltime_s)}")
     new.write()
     try:
@@ -274,6 +280,13 @@ def _inside(kind: str, env: Mapping[str, str], front: str | None) -> str | None:
 
 def _until(job: Job) -> str:
     return "" if job.ends_s is None else f" until {time.strftime('%H:%M', time.localtime(job.ends_s))}"
+
+
+def _base() -> str:
+    """Where Grid'5000's API is."""
+    from pliant.schedulers.grid5000_api import base_of
+
+    return base_of(os.environ)
 
 
 def _types(platform: PlatformTable) -> tuple[str, ...]:

@@ -39,7 +39,6 @@ def command(
 
     A run that is going on is asked to end first: it keeps what it has measured. One on other machines is removed there.
     """
-    from pliant.campaign import testbed
     from pliant.campaign.reservations import RESERVATION, known
     from pliant.errors import PliantError, UserError
     from pliant.platforms.here import Journal, deployments, is_elsewhere, orphans
@@ -69,8 +68,10 @@ def command(
         reservations += [each for each in known() if each.name == lent and each not in reservations]
         failures += _done(f"{journal.id} removed", partial(remove, journal, forget=forget))
     for reservation in reservations:
-        if not forget:
-            testbed.undo(reservation, lambda text: print(text, file=sys.stderr))
+        if reservation.on_disks and not forget:
+            from pliant.campaign.testbed import undo
+
+            undo(reservation, lambda text: print(text, file=sys.stderr))
         end = reservation.forget if forget else reservation.release
         failures += _done(f"{reservation.name} {'forgotten' if forget else 'released'}", end)
     if not journals and not reservations:

@@ -53,6 +53,7 @@ def notes(study: Study) -> Iterator[str]:
 
 def show(study: Study) -> None:
     """Say it."""
+    from pliant.trial import UNFOLDED
     from pliant.units import format_duration
 
     about = document(study)
@@ -75,6 +76,8 @@ def show(study: Study) -> None:
         for ratio, placement in each.placements.items():
             count = len(placement.hosts)
             _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'}  {placement.describe()}")
+    if study.baseline != UNFOLDED:
+        _row("tolerated", study.fold.tolerated)
     _row("trials", f"at most {study.total_trials}")
     for note in about["notes"]:
         _row("note", note)

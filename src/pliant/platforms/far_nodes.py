@@ -36,7 +36,6 @@ from pliant.platforms.interface import (
     Watch,
     environment,
 )
-from pliant.platforms.merging import Sampled, merged
 from pliant.platforms.mirror import Mirror
 
 _FABRIC = "@fabric"
@@ -243,6 +242,8 @@ class FarNodes:
     @contextlib.contextmanager
     def telemetry(self, out: Path) -> Iterator[None]:
         """See `interface.Deployment`."""
+        from pliant.platforms.merging import Sampled, merged  # numpy takes an eighth of a second
+
         name = secrets.token_hex(4)
         self._each(lambda host: self._ask(host, "telemetry", name=name))
         texts: dict[str, str] = {}
