@@ -31,6 +31,7 @@ from pliant import proportions
 from pliant.composition.placement import STRATEGIES
 from pliant.power_model import PowerModel
 from pliant.study import catalogue
+from pliant.study.data_disks import disk_problems
 from pliant.study.problems import show, unknown_name
 from pliant.trial import UNFOLDED, Workflow
 from pliant.units import (
@@ -432,18 +433,8 @@ class PlatformTable(_Table):
         found = [(key, said) for key in strange]
         needed = () if self.job is not None else _NEEDED[self.kind]
         found += [(key, f"is missing; {remedy}") for key, remedy in needed if not getattr(self, key)]
-        return found + self._disk_problems
-
-    @property
-    def _disk_problems(self) -> list[tuple[str, str]]:
-        if self.disk is None or self.kind != "grid5000":
-            return []
-        if self.disk != "tmp" and not re.fullmatch(r"disk[1-9]\d*", self.disk):
-            other = '"disk0" has the system' if self.disk == "disk0" else f"{show(self.disk)} is no disk for data"
-            return [("disk", f'{other}; write e.g. "disk1", or "tmp" for the partition for users\' data')]
-        if self.disk != "tmp" and self.cluster is None and self.job is None:
-            return [("cluster", 'is missing: disks are reserved on nodes of one cluster; add e.g. cluster = "gros"')]
-        return []
+        lent = self.kind == "grid5000" and self.disk is not None
+        return found + (disk_problems(self.disk or "", self.cluster, self.job) if lent else [])
 
 
 class FilesystemTable(_Table):
