@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Self, TypeVar
@@ -43,7 +43,7 @@ from pliant.platforms.interface import (
     run,
 )
 from pliant.units import format_size
-from pliant.workloads.model import OVER, READY
+from pliant.workloads.model import OVER, READY, on_our_clock
 
 _Result = TypeVar("_Result")
 
@@ -374,18 +374,29 @@ class Cluster:
 
         With a gate it is a program that waits; see `pliant.workloads.model.Phase`.
 
+        What it prints of times, on the clock of the first client, is told on this machine's.
+
         Raises TrialError with the end of its output if it fails, CutShort if it does not end in time or before `watch`
         has enough.
         """
         hosts = [node.name for node in self.composition.clients]
         launch = mpi.launch(self.deployment.remote_shell, hosts, ranks_per_client, argv)
         env = environment(self.id, {TRIAL_MARK: mark, **mpi.environment})
+
+        def ours(printed: str) -> str:
+            return on_our_clock(printed, self.deployment.ahead_s(hosts[0])[1])
+
         try:
             job = self.deployment.in_fabric(launch)
-            with _held_back(gate, watch) as (stdin, look):
-                return run(job, timeout_s=timeout_s, stdin=stdin, env=env, shown=argv, watch=look).check()
+            seen = None if watch is None else lambda printed: watch(ours(printed))
+            with _held_back(gate, seen) as (stdin, look):
+                done = run(job, timeout_s=timeout_s, stdin=stdin, env=env, shown=argv, watch=look).check()
+            return replace(done, stdout=ours(done.stdout))
         except CommandFailed as error:
-            raise _of_trial(error, timeout_s) from error
+            failed = _of_trial(error, timeout_s)
+            if isinstance(failed, CutShort):
+                failed.printed = ours(failed.printed)
+            raise failed from error
         finally:
             self.deployment.end_marked(TRIAL_MARK, mark)
 
