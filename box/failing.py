@@ -118,7 +118,7 @@ def _namespace(pid: int) -> Path | None:
 
 
 def _processes() -> Iterator[int]:
-    return (pid for entry in os.listdir("/proc") if entry.isdigit() and alive(pid := int(entry)))
+    return (pid for entry in Path("/proc").iterdir() if entry.name.isdigit() and alive(pid := int(entry.name)))
 
 
 def _words(pid: int) -> list[bytes]:

@@ -16,6 +16,7 @@ from pliant.campaign.determinants import differences
 from pliant.errors import UserError
 from pliant.platforms import here, opening
 from pliant.platforms.here import alive, start_time
+from pliant.platforms.interface import TeardownError
 from pliant.results.artefacts import remove_tree
 from pliant.results.store import DATABASE, Store, holds_run
 from pliant.statistics.search import Todo, key_of
@@ -136,13 +137,23 @@ def go_on(store: Store) -> int:
     return over
 
 
-def remove_deployments(directories: Iterable[Path]) -> None:
-    """Remove what is left of deployments that were made for runs in these directories and whose maker is dead."""
+def remove_deployments(directories: Iterable[Path]) -> list[str]:
+    """Remove what is left of deployments that were made for runs in these directories and whose maker is dead.
+
+    What is on other machines that cannot be reached now is told, a sentence each.
+    """
+    left = []
     runs = {str(directory.resolve()) for directory in directories}
     for journal in here.deployments():
         owner = journal.owner()
         if owner is not None and owner.run in runs and not owner.alive:
-            opening.remove(journal)
+            try:
+                opening.remove(journal)
+            except TeardownError as error:
+                if not here.is_elsewhere(journal):
+                    raise
+                left.append(str(error))
+    return left
 
 
 def newest(base: Iterable[Path]) -> list[Path]:

@@ -37,6 +37,7 @@ from pliant.platforms.interface import (
     NodeFile,
     NodeRequest,
     Platform,
+    TeardownError,
     Together,
     Watch,
     environment,
@@ -122,7 +123,8 @@ class Cluster:
         `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `run` is the
         directory of the run that it is for, if it is for one.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
-        OutOfMemory, CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
+        OutOfMemory, CommandFailed, OSError, or whatever interrupts it, with a note of what could not be removed; the
+        daemons' logs are kept in `logs` then.
         """
         deployment = platform.new(
             figures, title=title or composition.filesystem, modules=composition.kernel, keep=keep, run=run
@@ -132,12 +134,14 @@ class Cluster:
             said("hosts and nodes")
             deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), programs)
             cluster._carry_out(said)
-        except BaseException:
-            try:
-                if logs is not None:
+        except BaseException as error:
+            if logs is not None:
+                with contextlib.suppress(OSError, CommandFailed):  # what was wrong is more
                     cluster.keep_logs(logs, {})
-            finally:
+            try:
                 cluster.close()
+            except TeardownError as left:
+                error.add_note(str(left))
             raise
         return cluster
 

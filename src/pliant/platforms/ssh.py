@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pliant.machine import teardown
 from pliant.machine.cpus import width
 from pliant.machine.deployment import LIMITS
 from pliant.machine.journal import Journal
@@ -168,6 +169,7 @@ class SshDeployment(FarNodes):
     def remove(self) -> None:
         """See `interface.Deployment`. What is on a host that cannot be reached goes at the end of its lease."""
         self._relay.close()
+        self.fleet.try_again()
         errors: list[str] = []
 
         def one(host: str) -> None:
@@ -289,6 +291,11 @@ class Ssh:
         self._own: dict[str, tuple[str, str]] = {}
         self.state = ""
 
+    @property
+    def losses(self) -> int:
+        """See `interface.Platform`."""
+        return self.fleet.losses
+
     def look(self) -> None:
         """Find out where programs of the machine layer are on each host. HostError."""
 
@@ -327,6 +334,9 @@ class Ssh:
 
 def remove(journal: Journal, told: Callable[[str], None] = lambda host: None) -> None:
     """Remove a deployment from its hosts, from what is written down here alone. TeardownError, HostError."""
+    teardown.stop_owner(journal)
+    if not journal.directory.exists():  # its owner has removed it
+        return
     hosts, config = hosts_of(journal)
     fleet = Fleet(hosts, config=config)
     found = SshDeployment(journal, fleet, HostFigures(0.0, 0.0, 0.0, 0), Ssh(fleet, limited=False))
