@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.machine import stolen_s
 
-from pliant.cluster.cluster import visible
 from pliant.machine import cgroup, cgroups
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
 from pliant.machine.journal import STATE, Journal, deployments
+from pliant.machine.needing import visible
 from pliant.machine.process import MARK
 from pliant.platforms.emulated import EmulatedDeployment
 
@@ -48,7 +48,8 @@ def deployed(
     """Bare nodes on hosts, without a file system."""
     deployment = EmulatedDeployment(Journal.create("tests"), cgroups.probe(), figures)
     try:
-        deployment.up(requests, placement, max(placement.values()), (*visible(), *extra_visible))
+        shown = (*visible(), *extra_visible)
+        Deployment.up(deployment, requests, placement, max(placement.values()), shown)
         yield deployment
     finally:
         deployment.remove()

@@ -118,7 +118,9 @@ def test_a_command_that_runs_meanwhile_fails_and_the_next_does_not(hosts, how):
         how(hosts, "node2")
         ended(thread, 10)
         (error,) = raised
-        assert isinstance(error, CommandFailed) and str(error).startswith("n2: `sleep 61.5` ended with status 1: node2: ")
+        assert isinstance(error, CommandFailed) and str(error).startswith(
+            "n2: `sleep 61.5` ended with status 1: node2: "
+        )
         assert out(made, "n2", "hostname") == "n2\n"
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from support import FIGURES, deployed, out, python, request, until
 
-from pliant.cluster.cluster import visible
 from pliant.machine import network, teardown
 from pliant.machine.journal import Journal
+from pliant.machine.needing import visible
 from pliant.machine.process import CommandFailed
 from pliant.machine.teardown import remove
 

@@ -1,45 +1,62 @@
-"""Samples of hosts whose clocks differ, as one machine's."""
+"""What several hosts' samplers wrote, as one."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from pliant.platforms.merging import Sampled, merged
-
-COLUMNS = [["time_s", 1e-6], ["host/host1/cpu_s", 1e-9], ["machine/lost_s", 1.0]]
-
-
-def sampled(ahead_s: float, *rows: tuple[float, int, int]) -> Sampled:
-    header = json.dumps({"format": 1, "every_s": 0.1, "columns": COLUMNS})
-    lines = [f"{round((time_s + ahead_s) * 1e6)} {used} {lost}" for time_s, used, lost in rows]
-    return Sampled("\n".join([header, *lines, ""]), ahead_s)
+from pliant.telemetry.samples import read
 
 
-def table(text: str) -> tuple[list[str], list[list[int]]]:
-    header, *lines = text.splitlines()
-    return [name for name, _ in json.loads(header)["columns"]], [list(map(int, line.split())) for line in lines]
+def sampled(begin_s: float, *, ahead_s: float = 0.0, count: int = 11, used_s: float = 0.5, node: str = "a") -> Sampled:
+    """A host that uses `used_s` of CPU a second, from a moment of this machine's clock on; samples each 0.2 s."""
+    columns = [
+        ["time_s", 1e-9],
+        ["host/host1/cpu_s", 1e-9],
+        ["host/host1/withheld_cpu0_s", 1e-9],
+        [f"node/{node}/cpu_s", 1e-9],
+        ["machine/idle_s", 0.01],
+    ]
+    lines = [json.dumps({"format": 1, "every_s": 0.2, "columns": columns})]
+    for number in range(count):
+        since_s = 0.2 * number
+        values = (1e9 * (begin_s + ahead_s + since_s), 1e9 * used_s * since_s, 0, 1e9 * used_s * since_s, 100 * since_s)
+        lines.append(" ".join(str(round(value)) for value in values))
+    return Sampled("\n".join([*lines, ""]), ahead_s)
 
 
-def test_moments_of_all_hosts_are_this_machine_s():
-    first = sampled(0.0, (10.0, 0, 0), (10.1, 100, 1), (10.2, 200, 2), (10.3, 300, 3))
-    other = sampled(5000.0, (9.95, 1000, 10), (10.15, 3000, 10), (10.35, 5000, 30))
-    names, rows = table(merged({1: first, 2: other}))
-    assert names == ["time_s", "host/host1/cpu_s", "machine/lost_s", "host/host2/cpu_s"]
-    assert [row[0] for row in rows] == [10_000_000, 10_100_000, 10_200_000, 10_300_000]
-    assert [row[1] for row in rows] == [0, 100, 200, 300]
-    assert [row[3] for row in rows] == [1500, 2500, 3500, 4500]
+def test_hosts_have_their_numbers_and_this_machines_clock():
+    text = merged({1: sampled(100.0, node="a"), 2: sampled(100.05, ahead_s=5000.0, used_s=0.25, node="b")})
+    samples = read(text)
+    assert samples.time_s[0] == pytest.approx(100.2, abs=1e-5)  # from when all hosts were sampled
+    assert samples.time_s[-1] <= 102.0
+    rates = {
+        name: np.diff(values) / np.diff(samples.time_s) for name, values in samples.columns.items() if "cpu_s" in name
+    }
+    assert rates["host/host1/cpu_s"] == pytest.approx(0.5, rel=1e-4)
+    assert rates["host/host2/cpu_s"] == pytest.approx(0.25, rel=1e-4)
+    assert rates["node/b/cpu_s"] == pytest.approx(0.25, rel=1e-4)
 
 
-def test_only_moments_that_all_hosts_know_are_told():
-    early, late = sampled(-0.5, (1.0, 1, 0), (2.0, 2, 0)), sampled(7.0, (1.5, 5, 0), (2.5, 6, 0))
-    _, rows = table(merged({1: early, 2: late}))
-    assert rows and all(1.5e6 <= row[0] <= 2e6 for row in rows)
+def test_machines_are_added_up_and_their_cpus_told_apart():
+    samples = read(merged({1: sampled(100.0), 2: sampled(100.0)}))
+    idle = np.diff(samples.columns["machine/idle_s"]) / np.diff(samples.time_s)
+    assert idle == pytest.approx(2.0, rel=1e-4)
+    assert {"host/host1/withheld_host1-cpu0_s", "host/host2/withheld_host2-cpu0_s"} <= set(samples.columns)
 
 
-@pytest.mark.parametrize("text", ["", json.dumps({"format": 1, "every_s": 0.1, "columns": COLUMNS}) + "\n"])
-def test_a_host_without_samples_is_left_out(text):
-    one = sampled(0.0, (1.0, 1, 0), (2.0, 2, 0))
-    assert table(merged({1: one, 2: Sampled(text, 3.0)})) == table(merged({1: one}))
-    assert merged({1: Sampled(text, 0.0)}) == ""
+def test_a_host_without_samples_does_not_hide_the_others():
+    header = json.dumps({"format": 1, "every_s": 0.2, "columns": [["time_s", 1e-9]]})
+    for empty in ("", f"{header}\n"):
+        samples = read(merged({1: Sampled(empty, 0.0), 2: sampled(100.0)}))
+        assert len(samples.time_s) == 11
+    assert merged({1: Sampled("", 0.0)}) == ""
+
+
+def test_a_torn_last_line_is_left_out():
+    whole = sampled(100.0)
+    samples = read(merged({1: Sampled(whole.text[:-20], 0.0)}))
+    assert len(samples.time_s) == 10

@@ -40,9 +40,9 @@ def needed(study: Study) -> int:
 
 
 @contextmanager
-def opened(study: Study, told: Callable[[str], None] = lambda text: None) -> Iterator[Place]:
+def opened(study: Study, told: Callable[[str], None] = lambda text: None, *, keep: bool = False) -> Iterator[Place]:
     """The place of a study, while it is worked in: hosts are reserved for that time. Raises UserError, HostError,
-    SchedulerError."""
+    SchedulerError. With `keep` the hosts are not given back if all goes well."""
     if not study.platform.real:
         yield Place()
         return
@@ -50,7 +50,8 @@ def opened(study: Study, told: Callable[[str], None] = lambda text: None) -> Ite
         with reached(study, agents.hosts_of(beside(study, study.platform.hosts)), told) as place:
             yield place
         return
-    with lent(study, needed(study), ssh_config(study), told) as loan, reached(study, loan.job.hosts, told) as place:
+    lending = lent(study, needed(study), ssh_config(study), told, keep=keep)
+    with lending as loan, reached(study, loan.job.hosts, told) as place:
         yield replace(place, loan=loan)
 
 

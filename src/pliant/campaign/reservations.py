@@ -31,6 +31,8 @@ from pliant.study.model import Study
 from pliant.units import format_duration
 
 _PREFIX = "reservation-"
+RESERVATION = "reservation"
+"""What is kept with a deployment that stays: the name of the reservation of its hosts, which goes with it."""
 PATIENCE_S = 7 * 86400.0
 """How long a job is waited for: queues are longer than any deadline that could be chosen for somebody."""
 _STEP_S = 300
@@ -109,8 +111,8 @@ class Loan:
     """A job that runs, and when its hosts have to be given back. While it is `watched`, `over` says why its hosts are
     lent no longer, as it was seen last; "" as long as they are."""
 
-    def __init__(self, scheduler: Scheduler, job: Job) -> None:
-        self._scheduler, self.job, self.over = scheduler, job, ""
+    def __init__(self, scheduler: Scheduler, job: Job, name: str) -> None:
+        self._scheduler, self.job, self.name, self.over = scheduler, job, name, ""
 
     def look(self) -> str:
         """Why its hosts are lent no longer, "" if they are, or if nobody answers: they may be."""
@@ -163,8 +165,11 @@ def known() -> list[Reservation]:
 
 
 @contextmanager
-def lent(study: Study, hosts: int, config: Path | None, told: Callable[[str], None]) -> Iterator[Loan]:
-    """The job whose hosts a study works on; it is given back at the end, unless it is to be kept or was there before.
+def lent(
+    study: Study, hosts: int, config: Path | None, told: Callable[[str], None], *, keep: bool = False
+) -> Iterator[Loan]:
+    """The job whose hosts a study works on; it is given back at the end, unless it is to be kept, or was there before.
+    With `keep` it is kept also where the study does not say so, if all goes well.
 
     Raises UserError, SchedulerError.
     """
@@ -173,7 +178,7 @@ def lent(study: Study, hosts: int, config: Path | None, told: Callable[[str], No
         scheduler = reservation.scheduler
         job = wait(scheduler, reservation.job, time.time() + PATIENCE_S, told)
         told(f"job {job.id} has {len(job.hosts)} hosts{_until(job)}")
-        with Loan(scheduler, job).watched() as loan:
+        with Loan(scheduler, job, reservation.name).watched() as loan:
             yield loan
     except BaseException as error:
         try:
@@ -181,7 +186,7 @@ def lent(study: Study, hosts: int, config: Path | None, told: Callable[[str], No
         except SchedulerError as left:  # it must not hide why it came to this
             error.add_note(str(left))
         raise
-    _give_back(reservation, told)
+    _give_back(replace(reservation, keep=reservation.keep or keep), told)
 
 
 def _give_back(reservation: Reservation, told: Callable[[str], None]) -> None:
@@ -189,6 +194,7 @@ def _give_back(reservation: Reservation, told: Callable[[str], None]) -> None:
     if reservation.borrowed:
         reservation.forget()
     elif reservation.keep:
+        reservation.write()
         told(f"job {reservation.job} is kept; `pliant down {reservation.name}` ends it")
     else:
         told(f"release job {reservation.job}")

@@ -40,11 +40,24 @@ def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> 
         _compare(load(study), deployment)
         return
     checked = load(study)
+    if checked.platform.scheduled and checked.platform.job is None:
+        _of_lending(checked, as_json)
+        return
     with places.opened(checked) as place:
         prepared = prepare(checked, place)
         if os.geteuid() == 0:
             try_programs(prepared)
         _tell(prepared, plan, as_json)
+
+
+def _of_lending(study: Study, as_json: bool) -> None:
+    """Say what would be asked of a scheduler: of hosts that are not there yet nothing more can be known."""
+    from pliant.cli import lending
+
+    if as_json:
+        print(json.dumps({"study": study.name, "reservation": lending.document(study)}, indent=2))
+    else:
+        lending.show(study)
 
 
 def _tell(prepared: Sequence[Prepared], plan: bool, as_json: bool) -> None:

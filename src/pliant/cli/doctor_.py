@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +19,21 @@ if TYPE_CHECKING:
 @click.command(short_help="Say what machines can do.")
 @hosts_option
 @config_option
+@click.option(
+    "--platform",
+    "study",
+    type=click.Path(path_type=Path),
+    help="Of the hosts of this study, and whether they have what it needs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(hosts: tuple[str, ...], ssh_config: Path | None, as_json: bool) -> int:
+def command(hosts: tuple[str, ...], ssh_config: Path | None, study: Path | None, as_json: bool) -> int:
     """Say what this machine, or others, can and cannot do, and how to install what is missing.
 
     Exit status 1 if one cannot emulate clusters, or cannot be reached. Nothing is installed on other machines: the part
     of pliant that looks and tries is sent to them once (Python 3.9 or newer, root or sudo without a password).
     """
+    if study is not None:
+        return _of_study(study, as_json)
     if hosts:
         return _of_hosts(hosts, ssh_config, as_json)
     from pliant.cli.findings import findings, only_here
@@ -38,6 +47,32 @@ def command(hosts: tuple[str, ...], ssh_config: Path | None, as_json: bool) -> i
         _show(found)
         print(f"\nthis machine {_conclusion(found)}")
     return 0 if _good(found) else 1
+
+
+def _of_study(study: Path, as_json: bool) -> int:
+    """The hosts of a study, and what of its needs they lack."""
+    from pliant.campaign import places
+    from pliant.campaign.preparation import prepare
+    from pliant.errors import PliantError, UserError
+    from pliant.platforms.agents import hosts_of
+    from pliant.study.reading import load
+
+    checked = load(study)
+    if checked.platform.kind != "ssh":
+        raise UserError(
+            f"{study}: a study on {checked.platform.kind} names no hosts; `pliant check` says what it needs"
+        )
+    specs = places.beside(checked, checked.platform.hosts)
+    status = _of_hosts(hosts_of(specs), places.ssh_config(checked), as_json)
+    try:
+        with places.opened(checked) as place:
+            prepare(checked, place)
+    except PliantError as error:
+        print(f"\nfor {checked.name}: {error}", file=sys.stderr)
+        return 1
+    if not as_json:
+        print(f"\nthey have what {checked.name} needs")
+    return status
 
 
 def _of_hosts(hosts: Sequence[str], config: Path | None, as_json: bool) -> int:

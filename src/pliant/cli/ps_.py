@@ -14,6 +14,7 @@ import click
 from pliant.cli.hosts import agents, complain, config_option, hosts_option
 
 if TYPE_CHECKING:
+    from pliant.campaign.reservations import Reservation
     from pliant.platforms.here import Journal
 
 _PATIENCE_S = 5.0
@@ -31,7 +32,8 @@ def command(as_json: bool, health: bool, hosts: tuple[str, ...], ssh_config: Pat
     """Show the deployments of this machine, their nodes, hosts, addresses and health, and what a crash left.
 
     A deployment is `running` (a command drives it; its nodes are not asked how they are, as that would disturb a
-    trial), `up` (left by `pliant up`) or `stale` (its command died: remove it with `pliant down`).
+    trial), `up` (left by `pliant up`) or `stale` (its command died: remove it with `pliant down`). Other machines are
+    asked what is up there; one is `unreachable` if they do not answer. Reservations of hosts come first.
     """
     if hosts:
         return _of_hosts(hosts, ssh_config, as_json)
@@ -74,12 +76,30 @@ def _of_hosts(hosts: Sequence[str], config: Path | None, as_json: bool) -> int:
 
 
 def _found(health: bool) -> list[dict[str, Any]]:
+    from pliant.campaign.reservations import known
     from pliant.cli.common import need_root
     from pliant.platforms.here import STATE, listed
 
     if STATE.exists() and STATE.stat().st_uid != os.geteuid():
         need_root("looking at deployments")
-    return [_deployment(each, health) for each in listed()]
+    return [*(_reservation(each) for each in known()), *(_deployment(each, health) for each in listed())]
+
+
+def _reservation(reservation: Reservation) -> dict[str, Any]:
+    """One reservation of hosts, as it is shown: `lent`, `waiting`, `ended`, or `unreachable` if nobody says."""
+    from pliant.errors import PliantError
+
+    state, more = "unreachable", ""
+    try:
+        job = reservation.scheduler.look(reservation.job) if reservation.job else None
+        state = "unknown" if job is None else {"running": "lent"}.get(job.state, job.state)
+        more = "" if job is None or not job.hosts else f", {len(job.hosts)} hosts"
+    except PliantError as error:
+        click.echo(f"{reservation.name}: {error}", err=True)
+    kept = "" if reservation.alive else " kept" if reservation.keep else " left by a run that died"
+    title = f"job {reservation.job or '?'} of {reservation.kind}{more}{kept}"
+    made = reservation.file.stat().st_mtime
+    return {"id": reservation.name, "state": state, "title": title, "since": _moment(made), "nodes": []}
 
 
 def _deployment(listed: Mapping[str, Any], health: bool) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
     from pliant.campaign import places
     from pliant.campaign.deploying import bring_up
     from pliant.campaign.preparation import prepare
+    from pliant.campaign.reservations import RESERVATION
     from pliant.cli.display import display
     from pliant.errors import UserError
     from pliant.study.reading import load
@@ -28,10 +29,12 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
         raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
     if not checked.platform.real:
         need_root("deploying a cluster")
-    with display() as told, places.opened(checked, told.doing) as place:
+    with display() as told, places.opened(checked, told.doing, keep=True) as place:
         (prepared,) = prepare(checked, place)
         cluster = bring_up(prepared, ratio, keep=True, said=told.doing)
         try:
+            if place.loan is not None and not checked.platform.keep:
+                cluster.deployment.keep(RESERVATION, place.loan.name)
             cluster.limit(not no_limits)
         except BaseException:
             cluster.close()

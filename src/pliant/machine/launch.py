@@ -51,8 +51,8 @@ class NodeSpec:
     that can carry an overlay's upper layer. `layers` are the machine's mount points that the node sees copy-on-write,
     "/" first. `hidden` are directories that the node sees empty, `private` those that it owns and finds empty,
     `visible` those that it must see, read-only, although a hidden one covers them. `disk` is {device, target, kind}.
-    `link` is the fabric's end of its link, plugged into `bridge`; with an `mtu` of 0 it has the kernel's own. `files`
-    are {path, content, mode, owner} to write before it starts.
+    `link` is the fabric's end of its link, plugged into `bridge`; an `mtu` of 0 and a `mac` of "" are the kernel's own.
+    `files` are {path, content, mode, owner} to write before it starts.
     """
 
     name: str
@@ -64,6 +64,7 @@ class NodeSpec:
     directory: str
     cgroups: tuple[str, ...]
     mtu: int = 0
+    mac: str = ""
     layers: tuple[str, ...] = ("/",)
     hidden: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
@@ -168,16 +169,17 @@ class _Netlink:
         """`struct ifinfomsg`: sets those of the flags that are given."""
         return struct.pack("=BxHiII", 0, 0, index, flags, flags)
 
-    def add_veth(self, name: str, bridge: int, peer: str, peer_pid: int, mtu: int) -> None:
+    def add_veth(self, name: str, bridge: int, peer: str, peer_pid: int, mtu: int, mac: str) -> None:
         """A pair of links: `name` here, up and in a bridge, and `peer`, down, in the namespace of a process.
 
         The kernel takes its time to remove the links of a node that has gone: its own, of the same name, goes now.
         """
-        name_, size, master, info, netns = 3, 4, 10, 18, 19  # IFLA_*
+        hardware, name_, size, master, info, netns = 1, 3, 4, 10, 18, 19  # IFLA_*
         kind, data, veth_peer = 1, 2, 1  # IFLA_INFO_*, VETH_INFO_PEER
         one = self.attribute
         long = one(size, mtu) if mtu else b""
-        other = self._link(0, 0) + one(name_, peer) + one(netns, peer_pid) + long
+        own = one(hardware, bytes.fromhex(mac.replace(":", ""))) if mac else b""
+        other = self._link(0, 0) + one(name_, peer) + one(netns, peer_pid) + long + own
         about = one(kind, "veth") + one(data, one(veth_peer, other))
         body = self._link(0, self.UP) + one(name_, name) + one(master, bridge) + long + one(info, about)
         try:
@@ -208,7 +210,7 @@ def _wire(spec: NodeSpec, fabric: _Netlink, bridge: int) -> None:
     # IPv6 would announce each new link to all others: with a thousand of them, a million packets.
     if os.path.exists("/proc/sys/net/ipv6"):
         _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
-    fabric.add_veth(spec.link, bridge, "eth0", os.getpid(), spec.mtu)
+    fabric.add_veth(spec.link, bridge, "eth0", os.getpid(), spec.mtu, spec.mac)
     fabric.close()
     own = _Netlink()
     eth0 = socket.if_nametoindex("eth0")

@@ -54,7 +54,7 @@ _OUTLIVING: list[subprocess.Popen[bytes]] = []
 def reached(journal: Journal) -> None:
     """Somebody has reached it now."""
     with contextlib.suppress(OSError):
-        (journal.directory / _REACHED).write_text(repr(time.monotonic()))
+        journal.keep(_REACHED, repr(time.monotonic()))
 
 
 def end(guard: dict[str, Any] | None) -> None:
@@ -81,7 +81,7 @@ def main() -> None:
     while journal.directory.exists():
         time.sleep(_LOOK_S)
         try:
-            since_s = time.monotonic() - float((journal.directory / _REACHED).read_text() or "0")
+            since_s = time.monotonic() - float((journal.directory / _REACHED).read_text())
         except (OSError, ValueError):  # gone, or just being written
             continue
         if since_s > lease_s:

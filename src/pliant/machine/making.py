@@ -120,7 +120,7 @@ class Making(Running):
         )
         self.fabric_pid = holder.pid
         own = Path("/proc/self/ns/net").readlink()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60  # one waits for others that are made or go on the machine
         while Path(f"/proc/{holder.pid}/ns/net").readlink() == own:
             if time.monotonic() > until or holder.poll() is not None:
                 raise CommandFailed(["unshare", "--net"], holder.poll(), "", "cannot make a network namespace")
@@ -169,6 +169,7 @@ class Making(Running):
                 address=request.address,
                 prefix=network.PREFIX,
                 mtu=self.overlay.mtu if self.overlay else 0,
+                mac=network.mac_of(request.address) if self.overlay else "",
                 link=network.link(number),
                 bridge=network.bridge(placement[request.name]),
                 directory=f"{self.journal.directory}/nodes/{request.name}",

@@ -66,7 +66,7 @@ def is_own(name: str) -> bool:
 
 def fabric(hosts: int, address: str = GATEWAY, mtu: int = 0) -> list[str]:
     """`ip -batch` lines that make the switch, of that address, and each host's bridge and uplink."""
-    mac = "02:00:0a:" + ":".join(f"{int(part):02x}" for part in address.split(".")[1:])
+    mac = mac_of(address)
     size = f" mtu {mtu}" if mtu else ""
     lines = [
         "link set lo up",
@@ -85,19 +85,29 @@ def fabric(hosts: int, address: str = GATEWAY, mtu: int = 0) -> list[str]:
     return lines
 
 
+def mac_of(address: str) -> str:
+    """The MAC of what has an address, where it is to be known beforehand: locally administered."""
+    return "02:00:0a:" + ":".join(f"{int(part):02x}" for part in address.split(".")[1:])
+
+
 def tunnel(overlay: Overlay, fabric_pid: int) -> list[str]:
     """`ip -batch` lines, for the machine's own network, that make the way to other hosts, in the fabric: its packets
     leave from here, and it goes with the fabric."""
-    about = f"id {overlay.vni} local {overlay.local} dstport {overlay.port} df set"
+    about = f"id {overlay.vni} local {overlay.local} dstport {overlay.port} df set nolearning proxy"
     return [f"link add {TUNNEL} netns {fabric_pid} mtu {overlay.mtu} type vxlan {about}"]
 
 
 def tunnelled(overlay: Overlay) -> tuple[list[str], list[str]]:
-    """Lines for `ip -batch` and `bridge -batch`, in the fabric, that plug it in: what is for everybody, or for somebody
-    who has not been heard of, goes to every other host (bridge(8), fdb)."""
-    everybody = "00:00:00:00:00:00"
-    flood = [f"fdb append {everybody} dev {TUNNEL} dst {peer}" for peer in overlay.peers]
-    return [f"link set {TUNNEL} master {SWITCH} up"], flood
+    """Lines for `ip -batch` and `bridge -batch`, in the fabric, that plug it in (bridge(8), fdb).
+
+    Who is where is known, so nobody has to be asked: of a hundred hosts that ask for each other each question would be
+    sent a hundred times. What is for everybody goes to every other host.
+    """
+    there = [(address, peer) for peer, addresses in overlay.peers.items() for address in addresses]
+    known = [f"neigh replace {address} lladdr {mac_of(address)} dev {TUNNEL} nud permanent" for address, _ in there]
+    ways = [f"fdb append {mac_of(address)} dev {TUNNEL} dst {peer} self permanent" for address, peer in there]
+    everybody = [f"fdb append 00:00:00:00:00:00 dev {TUNNEL} dst {peer}" for peer in overlay.peers]
+    return [f"link set {TUNNEL} master {SWITCH} up", *known], [*everybody, *ways]
 
 
 def attach(links: Mapping[str, int], hosts: int, cut: Collection[str] = ()) -> list[str]:

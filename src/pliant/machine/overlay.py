@@ -28,9 +28,9 @@ _REPEATED = 3
 _PAUSE_S = 0.05
 _QUIET_S = 0.3
 """Nothing more comes when nothing has come for so long ..."""
-_LONGEST_S = 3.0
+_LONGEST_S = 5.0
 """... or after this."""
-PATIENCE_S = 10.0
+_SO_RCVBUFFORCE, _BUFFER_BYTES = 33, 8 << 20
 
 
 def addresses(first: str) -> list[tuple[str, str, int, float | None]]:
@@ -66,7 +66,10 @@ class Ear:
         self._last = time.monotonic()
         self._socket = _socket_in(fabric_pid)
         self._socket.bind((address, 0))
-        self._socket.settimeout(PATIENCE_S)
+        self._socket.settimeout(_QUIET_S)
+        # What all other hosts send at once is not to be lost here.
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        self._closed = threading.Event()
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -83,18 +86,20 @@ class Ear:
 
     def heard(self) -> set[tuple[str, int]]:
         """What has come when nothing more does: (address, size)."""
-        until = time.monotonic() + _LONGEST_S
-        while time.monotonic() < min(until, self._last + _QUIET_S):
+        began = time.monotonic()
+        while time.monotonic() < min(began + _LONGEST_S, max(began, self._last) + _QUIET_S):
             time.sleep(0.02)
         return set(self._heard)
 
     def close(self) -> None:
         """Take in no more."""
+        self._closed.set()
+        self._thread.join()
         self._socket.close()
 
     def _listen(self) -> None:
-        with suppress(OSError):
-            while True:
+        while not self._closed.is_set():
+            with suppress(OSError):
                 data, (address, _) = self._socket.recvfrom(65536)
                 self._heard.add((address, len(data) + _HEADERS))
                 self._last = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -21,13 +21,14 @@ class HostFigures:
 @dataclass(frozen=True)
 class Overlay:
     """How the nodes of a host reach those of other hosts: packets travel in VXLAN number `vni` from the host's address
-    `local`, UDP port `port`, to those of the other hosts, `peers`. `mtu` is the nodes' own, in bytes; `switch` the
-    address of this host's switch among them, and `names` has those of the nodes of all hosts (address -> name)."""
+    `local`, UDP port `port`, to those of the other hosts, the keys of `peers`; these map to what is there: the
+    addresses of its switch and nodes. `mtu` is the nodes' own, in bytes; `switch` the address of this host's switch
+    among them, and `names` has those of the nodes of all hosts (address -> name)."""
 
     vni: int
     port: int
     local: str
-    peers: tuple[str, ...]
+    peers: Mapping[str, Sequence[str]]
     mtu: int
     switch: str
     names: Mapping[str, str]

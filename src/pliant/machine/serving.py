@@ -366,5 +366,6 @@ def _need_room(deployment: str, own: HostFigures, machine: facts.Facts) -> None:
     cores = machine.cores - sum(each["cores"] for each in promises)
     memory = machine.memory_bytes - sum(each["memory_bytes"] for each in promises)
     if promises and (own.cores > cores + 1e-9 or own.memory_bytes > memory):
-        names = ", ".join(each.id for each in others)
+        families = list(dict.fromkeys(each.id.partition("-")[0] for each in others))
+        names = ", ".join([*families[:3], *([f"{len(families) - 3} more"] if families[3:] else [])])
         raise ValueError(f"it carries {names} already, which leaves too little: `pliant ps --host` shows what that is")

@@ -29,7 +29,9 @@ def remove(journal: Journal, cgroups: cgroup.Cgroups, *, grace_s: float = 60.0) 
 
     Idempotent: what is gone already is fine. Raises TeardownError.
     """
-    stop_owner(journal, grace_s)
+    owner = journal.owner()
+    if owner is not None and owner.alive and owner.pid != os.getpid():
+        stop(owner.pid, owner.started, grace_s)
     try:
         # Without its files only control groups can be left, and there is nothing to hold.
         with journal.locked() if journal.directory.exists() else contextlib.nullcontext():
@@ -110,15 +112,8 @@ def _read(path: str) -> str:
     return ""
 
 
-def stop_owner(journal: Journal, grace_s: float = 60.0) -> None:
-    """Ask the maker of a deployment, if it lives, to end, which makes it tear down; kill it if it does not."""
-    owner = journal.owner()
-    if owner is not None and owner.alive and owner.pid != os.getpid():
-        _stop(owner.pid, owner.started, grace_s)
-
-
-def _stop(pid: int, started: int, grace_s: float) -> None:
-    """The same of a process."""
+def stop(pid: int, started: int, grace_s: float) -> None:
+    """Ask the maker to end, which makes it tear down; kill it if it does not."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + grace_s

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+from pliant.machine import teardown
 from pliant.machine.journal import Journal
 from pliant.platforms import emulated, here, ssh
 from pliant.platforms.emulated import EmulatedDeployment
 from pliant.platforms.fleet import Fleet
 from pliant.platforms.ssh import Ssh, SshDeployment
+
+_GRACE_S = 60.0
+"""What the maker of a deployment, if it lives, is given to remove it by itself."""
 
 AnyDeployment = EmulatedDeployment | SshDeployment
 
@@ -24,9 +30,16 @@ def opened(journal: Journal) -> AnyDeployment | None:
     return platform.opened(journal)
 
 
-def remove(journal: Journal) -> None:
-    """Remove everything of a deployment, from its journal and its id alone. Raises TeardownError, CgroupError."""
+def remove(journal: Journal, *, forget: bool = False) -> None:
+    """Remove everything of a deployment, from its journal and its id alone; with `forget`, of one on other machines,
+    what is written down here. Raises TeardownError, CgroupError."""
     if here.is_elsewhere(journal):
-        ssh.remove(journal)
+        owner = journal.owner()
+        if owner is not None and owner.alive and owner.pid != os.getpid():
+            teardown.stop(owner.pid, owner.started, _GRACE_S)
+        if journal.directory.exists() and forget:
+            ssh.forget(journal)
+        elif journal.directory.exists():
+            ssh.remove(journal)
     else:
         here.remove(journal)

@@ -7,13 +7,12 @@ ID-N. It is written down here before anything is made there, so that whoever can
 
 from __future__ import annotations
 
-import subprocess
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pliant.machine import teardown
 from pliant.machine.cpus import width
 from pliant.machine.deployment import LIMITS
 from pliant.machine.journal import Journal
@@ -98,8 +97,8 @@ class SshDeployment(FarNodes):
         }
         self.journal.write(HOSTS, content)
         told = self._each(lambda host: self.fleet.ask(host, "hello_more")["addresses"])
-        names = {request.address: request.name for request in requests}
-        overlays = ways(self.id, told, names, self.platform.network)
+        there = {host: {r.address: r.name for r in requests if placement[r.name] == own[host]} for host in own}
+        overlays = ways(self.id, told, there, self.platform.network)
         for host, number in own.items():
             self.fleet.leased[host].add(self._there(number))
         figures = asdict(self.figures) if self.platform.limited else None
@@ -184,12 +183,7 @@ class SshDeployment(FarNodes):
         if errors:
             lease = f"what is there goes within {self.lease_s / 60:.0f} minutes, or by `pliant down {self.id}`"
             raise TeardownError(f"deployment {self.id}: {'; '.join(errors)}; {lease}")
-        subprocess.run(
-            ["rm", "-rf", "--one-file-system", "--", str(self.directory)],
-            check=True,
-            timeout=60,
-            start_new_session=True,
-        )
+        forget(self.journal)
 
     def traces(self) -> Traces:
         """See `interface.Deployment`."""
@@ -332,11 +326,13 @@ class Ssh:
         return found
 
 
+def forget(journal: Journal) -> None:
+    """Delete what is written down here of a deployment."""
+    shutil.rmtree(journal.directory)
+
+
 def remove(journal: Journal, told: Callable[[str], None] = lambda host: None) -> None:
     """Remove a deployment from its hosts, from what is written down here alone. TeardownError, HostError."""
-    teardown.stop_owner(journal)
-    if not journal.directory.exists():  # its owner has removed it
-        return
     hosts, config = hosts_of(journal)
     fleet = Fleet(hosts, config=config)
     found = SshDeployment(journal, fleet, HostFigures(0.0, 0.0, 0.0, 0), Ssh(fleet, limited=False))

@@ -20,14 +20,19 @@ MOST_HOSTS = 250
 
 
 def ways(
-    deployment: str, told: Mapping[str, Sequence[Sequence[Any]]], names: Mapping[str, str], network: str | None
+    deployment: str,
+    told: Mapping[str, Sequence[Sequence[Any]]],
+    nodes: Mapping[str, Mapping[str, str]],
+    network: str | None,
 ) -> dict[str, Overlay]:
     """How each host reaches the others. `told` has their addresses (see `machine.overlay.addresses`), in their order,
-    `names` those of nodes (address -> name), `network` is that of the addresses to choose. CommandFailed."""
+    `nodes` those of their nodes (host -> address -> name), `network` is that of the addresses to choose.
+    CommandFailed."""
     chosen = {host: _address(host, addresses, network) for host, addresses in told.items()}
     mtu = min(mtu for _, mtu in chosen.values()) - HEADERS
     switches = {host: _switch(number) for number, host in enumerate(told, 1)}
     switch_names = {switches[host]: f"pliant-{deployment}-{number}" for number, host in enumerate(told, 1)}
+    names = {address: name for each in nodes.values() for address, name in each.items()}
     # Two deployments whose ids begin alike must not hear each other on a host that both use.
     number = int(deployment, 16) << 8 | secrets.randbelow(1 << 8)
     return {
@@ -35,7 +40,7 @@ def ways(
             vni=number,
             port=PORT,
             local=address,
-            peers=tuple(other for name, (other, _) in chosen.items() if name != host),
+            peers={other: [switches[name], *nodes[name]] for name, (other, _) in chosen.items() if name != host},
             mtu=mtu,
             switch=switches[host],
             names={**names, **switch_names},

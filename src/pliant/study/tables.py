@@ -404,6 +404,11 @@ class PlatformTable(_Table):
         return self.kind != "emulated"
 
     @property
+    def scheduled(self) -> bool:
+        """Whether a scheduler lends them."""
+        return self.kind in ("slurm", "oar", "grid5000")
+
+    @property
     def disk_size(self) -> int:
         """Bytes of each node's own disk."""
         return DISK_BYTES if self.host is None else self.host.disk_size
