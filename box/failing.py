@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pliant.machine import cgroup, cgroups
+from pliant.machine import cgroup, cgroups, teardown
 from pliant.machine.journal import STATE, deployments
 from pliant.machine.process import alive
 from pliant.machine.promised import HOSTS
@@ -36,7 +38,8 @@ def kill_agents(hosts: Box, name: str) -> int:
 
 def cut(hosts: Box, name: str) -> None:
     """End all connections to a host, and nothing else there: what is on the other side of them is not told."""
-    _kill([pid for pid in _on(hosts, name) if _words(pid)[:1] and _words(pid)[0].startswith(b"sshd: ")])
+    said = {pid: b" ".join(_words(pid)) for pid in _on(hosts, name)}
+    _kill([pid for pid, title in said.items() if title.startswith(b"sshd: ") and b"[listener]" not in title])
 
 
 def stop_sshd(hosts: Box, name: str) -> None:
@@ -70,13 +73,15 @@ def left() -> list[str]:
     """What is there of deployments that are written down in this process's state directory, in words."""
     found = [f"files of {each.id}" for each in deployments()]
     with contextlib.suppress(cgroup.CgroupError):
-        found += [f"control group {each}" for each in cgroups.probe().groups() if _ours(each.removeprefix("pliant-"))]
+        for group in (there := cgroups.probe()).groups():
+            if _ours(group.removeprefix("pliant-"), there.pids(group)):
+                found.append(f"control group {group}")
     for pid in _processes():
         words, mark = _words(pid), b""
         for each in _environment(pid):
             if each.startswith(_MARK):
                 mark = each.removeprefix(_MARK)
-        if mark and _ours(mark.decode()):
+        if mark and _ours(mark.decode(), [pid]):
             found.append(f"process {pid} of {mark.decode()}: {_shown(pid)}")
         elif b"lease.main()" in b" ".join(words) and f"PLIANT_STATE={STATE}".encode() in _environment(pid):
             found.append(f"the guard {pid}: {_shown(pid)}")
@@ -88,9 +93,26 @@ def left() -> list[str]:
     return found
 
 
-def _ours(deployment: str) -> bool:
-    """Whether a deployment is not written down in the state directory of somebody else, beside this one."""
-    return not any((each / deployment).exists() for each in STATE.parent.glob("pliant*") if each != STATE)
+def clear() -> None:
+    """Remove it all by hand: hosts of a box are on this machine."""
+    there = cgroups.probe()
+    _kill([pid for pid in _processes() if any(map(_is_agent, _words(pid))) and str(STATE).encode() in _words(pid)])
+    for journal in deployments():
+        if journal.read(HOSTS) is None:
+            teardown.remove(journal, there, grace_s=1.0)
+        else:
+            shutil.rmtree(journal.directory)
+
+
+def _ours(deployment: str, pids: Iterable[int]) -> bool:
+    """Whether a deployment, of which there are these processes, is not one of somebody else: with a state directory
+    beside this one, or anywhere, where its nodes have their roots."""
+    places = {str(each) for each in STATE.parent.glob("pliant*") if (each / deployment).exists()}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text()
+            places |= set(re.findall(rf"(/[A-Za-z0-9._/-]+)/{deployment}/", mounts))
+    return not places or str(STATE) in places
 
 
 def all_gone(patience_s: float = _PATIENCE_S) -> list[str]:

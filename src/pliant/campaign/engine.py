@@ -462,14 +462,16 @@ class _Runner:
 
     def attempt(self, trial: Trial) -> Trial:
         """Measure a trial; how it failed, if it did, is no reason to end the run, unless a disk is full."""
-        began, before = time.monotonic(), self.prepared.place.platform.losses
+        began, platform = time.monotonic(), self.prepared.place.platform
+        before = platform.losses
         try:
             trial = self.measure(trial)
+            if platform.losses > before:
+                raise TrialError("what was measured meanwhile is not whole")
         except (TrialError, CommandFailed, NotIntact, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            lost = self.prepared.place.platform.losses > before
-            reason = f"{HOST_LOST if lost else ''}{error}"
+            reason = f"{HOST_LOST if platform.losses > before else ''}{error}"
             trial = replace(trial, state="failed", reason=reason, duration_s=time.monotonic() - began)
         if trial.state != "done":
             self.keeper.need_room()

@@ -34,8 +34,13 @@ SPENT = "spent_s"
 PLAN = "plan"
 """The document of the trials that are `left`, as far as it is known, and of those that were `skipped`."""
 _HALF_MADE = f".{DATABASE}.new"
-_HARMLESS = ("study.description", "study.budget", "power", "fold.metrics")
-"""Keys of a study that may change while its run is interrupted: no trial depends on them."""
+_LENDING = "hosts ssh_config network front nodes walltime queue properties types project begin job keep"
+_HARMLESS = (
+    *("study.description", "study.budget", "power", "fold.metrics"),
+    *(f"platform.{key}" for key in _LENDING.split()),
+)
+"""Keys of a study that may change while its run is interrupted: no trial depends on them. What machines are like is
+compared, and which ones they are is not: one that has failed may have another in its place."""
 
 RunState = Literal["running", "interrupted", "complete"]
 

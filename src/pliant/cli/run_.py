@@ -88,7 +88,7 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
         try:
             try_programs(prepared)
             engine.run(prepared, directory, told, store, workflow=workflow, fresh=fresh)
-        except (KeyboardInterrupt, PliantError):
+        except BaseException:
             if _measured(directory):
                 told.note(f"what was measured is in {directory}; judge it with: pliant report {directory}")
                 told.note(f"go on with the same command, and --output {directory}")

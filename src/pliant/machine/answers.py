@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from . import cgroups, facts, promised, teardown, trying
-from .journal import STATE, Journal
+from . import facts, promised, trying
+from .journal import STATE
 
 
 def _hello() -> dict[str, Any]:
@@ -24,11 +24,6 @@ def _hello() -> dict[str, Any]:
         "monotonic_s": time.monotonic(),
         "state": str(STATE),
     }
-
-
-def _remove(deployment: str) -> None:
-    """Remove all of a deployment, from its journal and its id alone."""
-    teardown.remove(Journal(deployment), cgroups.probe())
 
 
 ANSWERS: Mapping[str, Callable[..., Any]] = {
@@ -44,6 +39,5 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "digests": lambda programs: {program: facts.digest(program) for program in programs},
     "try": lambda visible=(): dataclasses.asdict(trying.try_a_node(visible)),
     "deployments": promised.listed,
-    "remove": _remove,
 }
 """What is asked for -> what answers it, and is given by keyword."""

@@ -23,8 +23,6 @@ Of = TypeVar("Of", bound="Running")
 
 HOSTS = "hosts"
 """The file of a deployment that is /etc/hosts in its nodes and on its switch."""
-SAMPLES = "PLIANT_SAMPLES"
-"""Environment variable of a sampler: the file that it writes, by which one is found whose maker was killed."""
 _RENAME = (
     'echo "$1" > /proc/sys/kernel/hostname && if [ -e /etc/hosts ]; then mount --bind "$2" /etc/hosts; fi && '
     'shift 2 && exec "$@"'
@@ -215,7 +213,7 @@ class Running:
         self.journal.write("sampler.json", plan)
         program = [sys.executable, "-I", "-S", sampler.__file__, str(self.journal.directory / "sampler.json")]
         log = self.journal.directory / "sampler.log"
-        child = self._start([*self._on_switch(), *program], log, environment(self.id, {SAMPLES: str(out)}))
+        child = self._start([*self._on_switch(), *program], log, environment(self.id))
         try:
             until = time.monotonic() + 20
             while not (out.exists() and out.stat().st_size):

@@ -24,7 +24,6 @@ from .journal import STATE, Journal
 from .parts import HostFigures, NodeFile, NodeRequest, Overlay
 from .process import alive, environment, marked
 from .relay import Relay, Wanted
-from .running import SAMPLES
 from .view import log_files
 
 _HOST = 1
@@ -262,18 +261,14 @@ class Serving:
         """Begin to sample, under a name."""
         found = self._of(deployment)
         out = found.journal.directory / f"telemetry-{name}"
-        if out.exists():  # an agent that is gone had begun it
-            cgroup.kill(marked(SAMPLES, str(out)))
+        with contextlib.suppress(FileNotFoundError):  # of an agent that is gone; the sampler went with it
             out.unlink()
         self._keep(name).enter_context(found.telemetry(out))
 
     def do_telemetry_end(self, deployment: str, name: str) -> str:
         """End it, and tell what was sampled."""
         out = self._of(deployment).journal.directory / f"telemetry-{name}"
-        if name in self._kept:
-            self.do_let_go(name)
-        else:  # the agent that began it is gone, and the sampler goes on
-            cgroup.kill(marked(SAMPLES, str(out)))
+        self.do_let_go(name)
         try:
             return out.read_text()
         finally:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pliant.composition.nodeset import natural_key
 from pliant.machine.cpus import width
 from pliant.machine.deployment import LIMITS
 from pliant.machine.journal import Journal
@@ -169,7 +170,7 @@ class SshDeployment(FarNodes):
         """See `interface.Deployment`. What is on a host that cannot be reached goes at the end of its lease."""
         self._relay.close()
         self.fleet.try_again()
-        errors: list[str] = []
+        errors: dict[str, str] = {}
 
         def one(host: str) -> None:
             there = self._there(self._numbers()[host])
@@ -177,12 +178,14 @@ class SshDeployment(FarNodes):
                 self.fleet.ask(host, "remove", deployment=there, timeout_s=_REMOVE_S)
                 self.fleet.leased[host].discard(there)
             except HostError as error:
-                errors.append(str(error))
+                errors[host] = str(error)
 
         self.fleet.each(one, list(self._numbers()))
         if errors:
             lease = f"what is there goes within {self.lease_s / 60:.0f} minutes, or by `pliant down {self.id}`"
-            raise TeardownError(f"deployment {self.id}: {'; '.join(errors)}; {lease}")
+            raise TeardownError(
+                f"deployment {self.id}: {'; '.join(errors[host] for host in sorted(errors, key=natural_key))}; {lease}"
+            )
         forget(self.journal)
 
     def traces(self) -> Traces:
