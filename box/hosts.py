@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 PORT = 22
 _DEADLINE_S = 30.0
@@ -25,11 +26,14 @@ class Box:
     """The hosts "node1", "node2", ..., and others by name, while they are there.
 
     `config` is a file for `ssh -F`, by which they are reached as root with a key of the box's own. Host N has the
-    address 10.78.0.N, the machine 10.78.255.254; a second box has 10.79, and so on.
+    address 10.78.0.N, the machine 10.78.255.254; a second box has 10.79, and so on. `ahead_s` says by how much the
+    CLOCK_MONOTONIC of some of them is ahead of the machine's.
     """
 
-    def __init__(self, directory: Path, names: Sequence[str]) -> None:
-        self.directory, self.names = directory, tuple(names)
+    def __init__(
+        self, directory: Path, names: Sequence[str], ahead_s: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        self.directory, self.names, self.ahead_s = directory, tuple(names), ahead_s
         which = next(n for n in range(100) if not Path(f"/sys/class/net/pliantbox{n}").exists())
         self.bridge, self.network = f"pliantbox{which}", f"10.{78 + which}"
         self.addresses: Mapping[str, str] = {name: f"{self.network}.0.{n}" for n, name in enumerate(self.names, 1)}
@@ -40,7 +44,8 @@ class Box:
 
     def inside(self, name: str, argv: Sequence[str]) -> list[str]:
         """The same command, run on a host."""
-        return ["nsenter", f"--target={self.holders[name].pid}", "--net", "--uts", "--mount", "--", *argv]
+        own = ["--time"] if name in self.ahead_s else []
+        return ["nsenter", f"--target={self.holders[name].pid}", "--net", "--uts", "--mount", *own, "--", *argv]
 
     def run(self, name: str, argv: Sequence[str], *, timeout_s: float = _DEADLINE_S) -> str:
         """Run a command on a host to its end; what it prints. CalledProcessError, TimeoutExpired."""
@@ -71,25 +76,37 @@ class Box:
             f"link set {self.bridge} up",
         )
         for name in self.names:
-            self.holders[name] = subprocess.Popen(
-                ["unshare", "--net", "--uts", "--mount", "--propagation", "slave", "--", "sleep", "infinity"],
-                start_new_session=True,
-            )
-        for number, name in enumerate(self.names, 1):
-            pid = self.holders[name].pid
-            until(partial(_holds, pid), name)
-            _ip(
-                f"link add {self.bridge}-{number} type veth peer name eth0 netns {pid}",
-                f"link set {self.bridge}-{number} master {self.bridge} up",
-            )
-            self.run(name, ["hostname", name])
-            self.run(name, ["mount", "--bind", str(self.directory / "hosts"), "/etc/hosts"])
-            self.run(name, ["ip", "link", "set", "lo", "up"])
-            self.run(name, ["ip", "addr", "add", f"{self.addresses[name]}/16", "dev", "eth0"])
-            self.run(name, ["ip", "link", "set", "eth0", "up"])
-            self.start_sshd(name)
+            self.begin(name)
         for name in self.names:
-            until(partial(_answers, self.addresses[name]), f"the sshd of {name}")
+            self.answers(name)
+
+    def begin(self, name: str) -> None:
+        """Switch a host on, for the first time or again; its sshd answers a moment later."""
+        own = ["--time", f"--monotonic={self.ahead_s[name]}"] if name in self.ahead_s else []
+        self.holders[name] = subprocess.Popen(
+            ["unshare", "--net", "--uts", "--mount", "--propagation", "slave", *own, "--", "sleep", "infinity"],
+            start_new_session=True,
+        )
+        number, pid = self.names.index(name) + 1, self.holders[name].pid
+        until(partial(_holds, pid), name)
+        _ip(
+            f"link add {self.bridge}-{number} type veth peer name eth0 netns {pid}",
+            f"link set {self.bridge}-{number} master {self.bridge} up",
+        )
+        self.run(name, ["hostname", name])
+        self.run(name, ["mount", "--bind", str(self.directory / "hosts"), "/etc/hosts"])
+        self.run(name, ["ip", "link", "set", "lo", "up"])
+        self.run(name, ["ip", "addr", "add", f"{self.addresses[name]}/16", "dev", "eth0"])
+        self.run(name, ["ip", "link", "set", "eth0", "up"])
+        self.start_sshd(name)
+
+    def answers(self, name: str) -> None:
+        """Wait until the sshd of a host answers."""
+        until(partial(_answers, self.addresses[name]), f"the sshd of {name}")
+
+    def link(self, name: str, state: str) -> None:
+        """Unplug a host's cable, or plug it in again: "down" or "up"."""
+        _ip(f"link set {self.bridge}-{self.names.index(name) + 1} {state}")
 
     def start_sshd(self, name: str) -> None:
         """Start the sshd of a host."""
@@ -154,9 +171,9 @@ class Box:
 
 
 @contextlib.contextmanager
-def box(directory: Path, names: Sequence[str]) -> Iterator[Box]:
-    """Hosts that are there during the block."""
-    hosts = Box(directory, names)
+def box(directory: Path, names: Sequence[str], ahead_s: Mapping[str, int] = MappingProxyType({})) -> Iterator[Box]:
+    """Hosts that are there during the block; see `Box`."""
+    hosts = Box(directory, names, ahead_s)
     try:
         hosts.up()
         yield hosts

@@ -17,6 +17,8 @@ BUDGET_SPENT = "the budget was spent"
 """The reason of a trial that was under way when the time that a study may take was over."""
 UNFOLDED = 1.0
 """The ratio at which each node has a host to itself: the baseline, unless a study cannot afford so many hosts."""
+HOST_LOST = "a host was lost meanwhile: "
+"""What the reason begins with of a trial that failed while a host could not be reached: it says nothing either."""
 Workflow = Literal["dev", "verified"]
 """`dev`: deploy once, refold live, clean between trials. `verified`: every trial starts from a reset that is proved."""
 
@@ -77,7 +79,8 @@ class Trial:
     @property
     def half(self) -> bool:
         """Whether it never came to an end: it counts for nothing."""
-        return self.state == "running" or (self.state == "failed" and self.reason == INTERRUPTED)
+        cut = self.reason == INTERRUPTED or self.reason.startswith(HOST_LOST)
+        return self.state == "running" or (self.state == "failed" and cut)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; a metric that is no number becomes null."""

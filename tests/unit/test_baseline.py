@@ -217,7 +217,7 @@ def test_only_what_is_folded_further_than_the_baseline_is_stopped():
 
 def runner(tmp_path, monkeypatch, live: bool, *edits: str):
     """The engine on a study whose baseline is 2; what it deploys at which ratio is in its `log`."""
-    place = SimpleNamespace(platform=SimpleNamespace(refolds_live=live), loan=None, machines=None, hosts=())
+    place = SimpleNamespace(platform=SimpleNamespace(refolds_live=live, losses=0), loan=None, machines=None, hosts=())
     prepared = replace(prepare(study(FOLDED, *edits)), place=place)
     heard = SimpleNamespace(doing=lambda what: None, note=lambda text: made.log.append(text.partition(" as ")[0]))
     made = engine._Runner([prepared], None, tmp_path, heard, None)

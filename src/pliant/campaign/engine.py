@@ -20,10 +20,12 @@ from pliant.campaign.listener import Listener
 from pliant.campaign.measuring import Measurement
 from pliant.campaign.opening import opened
 from pliant.campaign.preparation import Prepared, search_of
+from pliant.campaign.reservations import Loan
 from pliant.campaign.timing import Timing, which
 from pliant.cluster.cluster import Cluster, NotIntact, numbers
 from pliant.cluster.proof import Proof
-from pliant.errors import FatalError, TrialError
+from pliant.cluster.steps import StepFailed
+from pliant.errors import FatalError, PliantError, TrialError
 from pliant.platforms import fairness
 from pliant.platforms.calibration import TOLERANCE, calibrate_hosts, survey_hosts
 from pliant.platforms.interface import CommandFailed, TeardownError
@@ -33,12 +35,14 @@ from pliant.statistics.patience import Patience, medians
 from pliant.statistics.search import Key, Search, Todo, key_of
 from pliant.study.model import Study
 from pliant.telemetry.disturbance import neighbours
-from pliant.trial import BUDGET_SPENT, INTERRUPTED, UNFOLDED, Trial, Workflow
+from pliant.trial import BUDGET_SPENT, HOST_LOST, INTERRUPTED, UNFOLDED, Trial, Workflow
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
 _INVALID = 4
 """How often it may be invalid, which is no fault of what is measured, before the machine is taken to be unfit."""
+_LOST = 4
+"""How often hosts may be lost during one trial, which is no fault of it either, before the run ends."""
 _FIRST = 4
 """After so many trials it is told what the machine's neighbours take."""
 
@@ -73,8 +77,10 @@ def run(
             runner.all(search)
             runner.read_wattmetres()
             store.set_documents({rundir.FINISHED: datetime.now(UTC).isoformat(timespec="seconds")})
-        finally:
-            runner.close()
+        except BaseException as error:
+            runner.abandon(error)
+            raise
+        runner.close()
     return directory
 
 
@@ -135,11 +141,15 @@ class _Runner:
         """Take notice of an attempt, and say whether the trial is over with it: it counts, or is given up.
 
         Through faults it may fail once, which is a result. One that the budget ended is no failure, nor over: a larger
-        budget has it measured to its end, without which a baseline, say, would be lacking for ever.
+        budget has it measured to its end, without which a baseline, say, would be lacking for ever. Nor is one during
+        which a host was lost, which says nothing.
         """
         states = self.tried.setdefault(key_of(trial), [])
         if trial.reason == BUDGET_SPENT:
             states.append("stopped")
+            return False
+        if trial.half:
+            states.append("lost")
             return False
         states.append(trial.state)
         attempts = 1 if trial.workload in self.through_faults else _ATTEMPTS
@@ -206,10 +216,8 @@ class _Runner:
         whichever ratio came first, and whichever is the baseline."""
         self.listener.doing("deploy")
         started = time.monotonic()
-        logs = self.directory / "logs"
-        said = lambda step: self.listener.doing(f"deploy: {step}")  # noqa: E731
         ratio = UNFOLDED if self.prepared.place.platform.refolds_live else ratio
-        self.cluster = bring_up(self.prepared, ratio, logs=logs, said=said, run=self.directory)
+        self.cluster = self.bring_up(ratio)
         took_s = time.monotonic() - started
         self.timing.expected.deployments_s.append(took_s)
         what = f"{len(self.study.nodes)} nodes{f' of {self.prepared.filesystem}' if self.several else ''}"
@@ -217,6 +225,28 @@ class _Runner:
             hosts = len(self.study.placements[ratio].hosts)
             what = f"{what} on {hosts} host{'' if hosts == 1 else 's'}"
         self.listener.note(f"deployed {what} as {self.cluster.id} in {took_s:.1f} s")
+
+    def bring_up(self, ratio: float) -> Cluster:
+        """Deploy the cluster, once more if a host was lost meanwhile and nothing is left of the first time."""
+        platform, logs = self.prepared.place.platform, self.directory / "logs"
+        before = platform.losses
+
+        def said(step: str) -> None:
+            self.need_hosts()
+            self.listener.doing(f"deploy: {step}")
+
+        try:
+            return bring_up(self.prepared, ratio, logs=logs, said=said, run=self.directory)
+        except (CommandFailed, StepFailed, NotIntact) as error:
+            if platform.losses == before or hasattr(error, "__notes__"):
+                raise
+            self.listener.note(f"{HOST_LOST}{error}; deploying the cluster again")
+        return bring_up(self.prepared, ratio, logs=logs, said=said, run=self.directory)
+
+    def need_hosts(self) -> None:
+        """FatalError if the job that lends the hosts has ended, as far as that is known."""
+        if self.loan is not None and (why := self.loan.over):
+            raise FatalError(ended(self.loan, why))
 
     def calibrate(self) -> None:
         """Measure what hosts really deliver; FatalError if that is not what they were promised."""
@@ -290,10 +320,26 @@ class _Runner:
             self.proof.note(cluster)
         try:
             cluster.keep_logs(self.directory / "logs", {})
-        except OSError as error:  # a full disk must not leave a cluster, nor hide why the run ends
+        except (OSError, CommandFailed) as error:  # a full disk must not leave a cluster, nor hide why the run ends
             self.listener.note(f"the logs of the cluster are not kept: {error}")
         finally:
             cluster.close()
+
+    def abandon(self, error: BaseException) -> None:
+        """Remove the cluster as the run ends before its time; the error, which it ends with, is told what is left.
+
+        It ends for the hosts' sake if they are lent no longer, whatever came of that. FatalError.
+        """
+        try:
+            self.close()
+        except (TeardownError, PliantError, CommandFailed) as left:
+            error.add_note(str(left))
+        known = isinstance(error, (FatalError, KeyboardInterrupt))
+        if self.loan is not None and not known and (why := self.loan.look()):
+            fatal = FatalError(ended(self.loan, why))
+            for note in getattr(error, "__notes__", ()):
+                fatal.add_note(note)
+            raise fatal from error
 
     def all(self, search: Search) -> None:
         """Every trial, a failed one twice; FatalError when so many fail in a row that no result is to be expected."""
@@ -320,6 +366,7 @@ class _Runner:
         """Ask for more time if the hosts are not lent for long enough, once; FatalError if there is none left."""
         if self.loan is None:
             return
+        self.need_hosts()
         left_s = self.estimate(search.left(self.over))
         if not self.extended and left_s > self.timing.lent_s:
             self.extended = True
@@ -354,7 +401,7 @@ class _Runner:
 
     def persist(self, todo: Todo, search: Search) -> Trial | None:
         """A trial until it is over; None if the budget is spent before."""
-        number = len(self.over) + 1
+        number, lost = len(self.over) + 1, 0
         while True:
             self.take_turns(todo)
             attempt = len(self.tried.get(todo.key, ())) + 1
@@ -362,6 +409,10 @@ class _Runner:
             over = self.count(trial)
             left = self.plan(search)
             self.listener.ended(trial, number, len(self.over) + len(left), self.estimate(left))
+            if trial.half:
+                lost += 1
+                if lost == _LOST:
+                    raise FatalError(f"hosts were lost {lost} times during a trial; the last time: {trial.reason}")
             late = self.timing.late
             broken = trial.state == "failed" or broken_off(trial) or trial.workload in self.through_faults
             if broken and left and not late:
@@ -418,13 +469,17 @@ class _Runner:
 
     def attempt(self, trial: Trial) -> Trial:
         """Measure a trial; how it failed, if it did, is no reason to end the run, unless a disk is full."""
-        began = time.monotonic()
+        began, platform = time.monotonic(), self.prepared.place.platform
+        before = platform.losses
         try:
             trial = self.measure(trial)
+            if platform.losses > before:
+                raise TrialError("what was measured meanwhile is not whole")
         except (TrialError, CommandFailed, NotIntact, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            trial = replace(trial, state="failed", reason=str(error), duration_s=time.monotonic() - began)
+            reason = f"{HOST_LOST if platform.losses > before else ''}{error}"
+            trial = replace(trial, state="failed", reason=reason, duration_s=time.monotonic() - began)
         if trial.state != "done":
             self.keeper.need_room()
         return trial
@@ -451,7 +506,9 @@ class _Runner:
         )
 
     def lasts(self, trial: Trial) -> None:
-        """Tell that a trial goes on, and how long it and the rest will take, as it seems now."""
+        """Tell that a trial goes on, and how long it and the rest will take, as it seems now. FatalError if its hosts
+        are lent no longer."""
+        self.need_hosts()
         told = self.timing.goes_on(trial)
         if told is not None:
             self.listener.lasts(trial, *told)
@@ -482,6 +539,12 @@ class _Runner:
             places = [(each.filesystem, each.turn if self.several else 0, each.ratio) for each in left]
             return sum(one != other for one, other in pairwise(places)) + bool(places)
         return len(turns)
+
+
+def ended(loan: Loan, why: str) -> str:
+    """That the job which lends the hosts ended before the run did."""
+    again = "what was measured is kept, and the same command goes on in another reservation"
+    return f"job {loan.job.id}, which lends the hosts, has ended: {why}; {again}"
 
 
 def broken_off(trial: Trial) -> bool:

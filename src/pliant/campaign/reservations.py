@@ -11,13 +11,15 @@ import math
 import os
 import secrets
 import shlex
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pliant.cluster.cluster import uninterrupted
 from pliant.errors import UserError
 from pliant.platforms.here import STATE, alive, start_time
 from pliant.schedulers import oar, slurm
@@ -39,6 +41,8 @@ PATIENCE_S = 7 * 86400.0
 """How long a job is waited for: queues are longer than any deadline that could be chosen for somebody."""
 _STEP_S = 300
 """A walltime is extended by whole multiples of this."""
+LOOK_S = 15.0
+"""How often it is looked whether a job still runs: somebody may delete it, or one of its hosts may fail."""
 ENDING_S = 90.0
 """What is left of a reservation for removing what is on its hosts, and for giving it back."""
 
@@ -123,10 +127,11 @@ class Reservation:
 
 
 class Loan:
-    """A job that runs, and when its hosts have to be given back; what is done with them is written down with it."""
+    """A job that runs, and when its hosts have to be given back. While it is `watched`, `over` says why its hosts are
+    lent no longer, as it was seen last; "" as long as they are. What is done with them is written down with it."""
 
     def __init__(self, scheduler: Scheduler, job: Job, reservation: Reservation) -> None:
-        self.scheduler, self.job, self.reservation = scheduler, job, reservation
+        self.scheduler, self.job, self.reservation, self.over = scheduler, job, reservation, ""
 
     @property
     def name(self) -> str:
@@ -137,6 +142,29 @@ class Loan:
         """Write down more of it."""
         self.reservation = replace(self.reservation, **changes)
         self.reservation.write()
+
+    def look(self) -> str:
+        """Why its hosts are lent no longer, "" if they are, or if nobody answers: they may be."""
+        with suppress(SchedulerError):
+            found = self.scheduler.look(self.job.id)
+            if found.state in ("ended", "unknown"):
+                self.over = found.said
+        return self.over
+
+    @contextmanager
+    def watched(self) -> Iterator[Loan]:
+        """A time in which it is looked at now and then."""
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.wait(LOOK_S) and not self.look():
+                pass
+
+        threading.Thread(target=look, daemon=True).start()
+        try:
+            yield self
+        finally:
+            done.set()
 
     @property
     def ends_s(self) -> float | None:
@@ -175,23 +203,33 @@ def lent(
     Raises UserError, SchedulerError.
     """
     reservation = _begun(study, hosts, config, told)
-    failed, loan = True, None
+    loan = None
     try:
         scheduler = reservation.scheduler
         job = wait(scheduler, reservation.job, time.time() + PATIENCE_S, told)
         told(f"job {job.id} has {len(job.hosts)} hosts{_until(job)}")
         loan = Loan(scheduler, job, reservation)
-        yield loan
-        failed = False
-    finally:
-        reservation = loan.reservation if loan else reservation
-        if reservation.borrowed:
-            reservation.forget()
-        elif reservation.keep or (keep and not failed):
-            replace(reservation, keep=True).write()
-            told(f"job {reservation.job} is kept; `pliant down {reservation.name}` ends it")
-        else:
-            told(f"release job {reservation.job}")
+        with loan.watched():
+            yield loan
+    except BaseException as error:
+        try:
+            _give_back(loan.reservation if loan else reservation, told)
+        except SchedulerError as left:  # it must not hide why it came to this
+            error.add_note(str(left))
+        raise
+    _give_back(replace(loan.reservation, keep=loan.reservation.keep or keep), told)
+
+
+def _give_back(reservation: Reservation, told: Callable[[str], None]) -> None:
+    """End a reservation, unless it is to stay. SchedulerError, naming the command that ends it."""
+    if reservation.borrowed:
+        reservation.forget()
+    elif reservation.keep:
+        reservation.write()
+        told(f"job {reservation.job} is kept; `pliant down {reservation.name}` ends it")
+    else:
+        told(f"release job {reservation.job}")
+        with uninterrupted():
             reservation.release()
 
 
@@ -237,8 +275,9 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
     told(f"ask for {wish.nodes} hosts for {format_duration(wish.walltime_s)}")
     new.write()
     try:
-        new = replace(new, job=new.scheduler.submit(wish))
-        new.write()
+        with uninterrupted():  # nobody would know the number of a job whose submission is broken off
+            new = replace(new, job=new.scheduler.submit(wish))
+            new.write()
     except BaseException as error:
         _after_failure(new, error)
         raise
@@ -248,7 +287,8 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
 def _after_failure(reservation: Reservation, error: BaseException) -> None:
     """End what may have been asked for all the same, or leave it written down: the answer may have been lost."""
     try:
-        reservation.release()
+        with uninterrupted():
+            reservation.release()
     except SchedulerError:
         error.add_note(f"it is not known whether job {reservation.name} was submitted: `pliant down` looks again")
 

@@ -16,6 +16,7 @@ from pliant.campaign.determinants import differences
 from pliant.errors import UserError
 from pliant.platforms import here, opening
 from pliant.platforms.here import alive, start_time
+from pliant.platforms.interface import TeardownError
 from pliant.results.artefacts import remove_tree
 from pliant.results.store import DATABASE, Store, holds_run
 from pliant.statistics.search import Todo, key_of
@@ -33,8 +34,13 @@ SPENT = "spent_s"
 PLAN = "plan"
 """The document of the trials that are `left`, as far as it is known, and of those that were `skipped`."""
 _HALF_MADE = f".{DATABASE}.new"
-_HARMLESS = ("study.description", "study.budget", "power", "fold.metrics")
-"""Keys of a study that may change while its run is interrupted: no trial depends on them."""
+_LENDING = "hosts ssh_config network front nodes walltime queue properties types project begin job keep"
+_HARMLESS = (
+    *("study.description", "study.budget", "power", "fold.metrics"),
+    *(f"platform.{key}" for key in _LENDING.split()),
+)
+"""Keys of a study that may change while its run is interrupted: no trial depends on them. What machines are like is
+compared, and which ones they are is not: one that has failed may have another in its place."""
 
 RunState = Literal["running", "interrupted", "complete"]
 
@@ -136,13 +142,23 @@ def go_on(store: Store) -> int:
     return over
 
 
-def remove_deployments(directories: Iterable[Path]) -> None:
-    """Remove what is left of deployments that were made for runs in these directories and whose maker is dead."""
+def remove_deployments(directories: Iterable[Path]) -> list[str]:
+    """Remove what is left of deployments that were made for runs in these directories and whose maker is dead.
+
+    What is on other machines that cannot be reached now is told, a sentence each.
+    """
+    left = []
     runs = {str(directory.resolve()) for directory in directories}
     for journal in here.deployments():
         owner = journal.owner()
         if owner is not None and owner.run in runs and not owner.alive:
-            opening.remove(journal)
+            try:
+                opening.remove(journal)
+            except TeardownError as error:
+                if not here.is_elsewhere(journal):
+                    raise
+                left.append(str(error))
+    return left
 
 
 def newest(base: Iterable[Path]) -> list[Path]:

@@ -98,8 +98,9 @@ def main() -> None:
     try:
         status = cli(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
-    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the first of the second
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:  # click makes the first of the second
         print("interrupted", file=sys.stderr)
+        _tell_notes(error)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -110,9 +111,11 @@ def main() -> None:
         sys.exit(128 + signal.SIGPIPE)
     except UserError as error:
         print(error, file=sys.stderr)
+        _tell_notes(error)
         sys.exit(2)
     except PliantError as error:
         print(f"failed: {error}", file=sys.stderr)
+        _tell_notes(error)
         if log := getattr(error, "log", ""):
             print(log, file=sys.stderr)
         sys.exit(1)
@@ -121,7 +124,15 @@ def main() -> None:
         if machine_error is None:
             raise
         print(f"failed: {machine_error}", file=sys.stderr)
+        _tell_notes(error)
         sys.exit(1)
+
+
+def _tell_notes(error: BaseException) -> None:
+    """Say what else is to be known: what could not be removed, say. Click has made another of a KeyboardInterrupt."""
+    chain = (error, error.__cause__, error.__context__)
+    for note in dict.fromkeys(note for each in chain for note in getattr(each, "__notes__", ())):
+        print(note, file=sys.stderr)
 
 
 def _of_the_machine(error: Exception) -> str | None:

@@ -74,19 +74,21 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
     from pliant.results.artefacts import Artefacts, place
 
     there = [output] if output else list(Path("runs").glob(f"{checked.name}-*"))
-    rundir.remove_deployments(there)  # what a crash left would still have its share of the machine
+    left = rundir.remove_deployments(there)  # what a crash left would still have its share of the machine
     broke = last_breaks(output.parent if output else Path("runs"), checked.name, output)
     store = Artefacts(place(os.environ))
     with display(quiet=quiet, events=events) as told, places.opened(checked, told.doing) as there_:
         prepared = [replace(each, last=broke.get(each.filesystem)) for each in prepare(checked, there_)]
         directory = output or unfinished(prepared, workflow, fresh, there) or _default(checked.name)
         rundir.check_free(directory)
+        for sentence in left:
+            told.note(f"note: {sentence}")
         for warning in dict.fromkeys(warning for each in prepared for warning in each.warnings):
             told.note(f"note: {warning}")
         try:
             try_programs(prepared)
             engine.run(prepared, directory, told, store, workflow=workflow, fresh=fresh)
-        except (KeyboardInterrupt, PliantError):
+        except BaseException:
             if _measured(directory):
                 told.note(f"what was measured is in {directory}; judge it with: pliant report {directory}")
                 told.note(f"go on with the same command, and --output {directory}")

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Self, TypeVar
@@ -37,13 +37,14 @@ from pliant.platforms.interface import (
     NodeFile,
     NodeRequest,
     Platform,
+    TeardownError,
     Together,
     Watch,
     environment,
     run,
 )
 from pliant.units import format_size
-from pliant.workloads.model import OVER, READY
+from pliant.workloads.model import OVER, READY, on_our_clock
 
 _Result = TypeVar("_Result")
 
@@ -122,7 +123,8 @@ class Cluster:
         `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `run` is the
         directory of the run that it is for, if it is for one.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
-        OutOfMemory, CommandFailed, OSError, or whatever interrupts it; the daemons' logs are kept in `logs` then.
+        OutOfMemory, CommandFailed, OSError, or whatever interrupts it, with a note of what could not be removed; the
+        daemons' logs are kept in `logs` then.
         """
         deployment = platform.new(
             figures, title=title or composition.filesystem, modules=composition.kernel, keep=keep, run=run
@@ -132,12 +134,14 @@ class Cluster:
             said("hosts and nodes")
             deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), programs)
             cluster._carry_out(said)
-        except BaseException:
-            try:
-                if logs is not None:
+        except BaseException as error:
+            if logs is not None:
+                with contextlib.suppress(OSError, CommandFailed):  # what was wrong is more
                     cluster.keep_logs(logs, {})
-            finally:
+            try:
                 cluster.close()
+            except TeardownError as left:
+                error.add_note(str(left))
             raise
         return cluster
 
@@ -374,18 +378,29 @@ class Cluster:
 
         With a gate it is a program that waits; see `pliant.workloads.model.Phase`.
 
+        What it prints of times, on the clock of the first client, is told on this machine's.
+
         Raises TrialError with the end of its output if it fails, CutShort if it does not end in time or before `watch`
         has enough.
         """
         hosts = [node.name for node in self.composition.clients]
         launch = mpi.launch(self.deployment.remote_shell, hosts, ranks_per_client, argv)
         env = environment(self.id, {TRIAL_MARK: mark, **mpi.environment})
+
+        def ours(printed: str) -> str:
+            return on_our_clock(printed, self.deployment.ahead_s(hosts[0])[1])
+
         try:
             job = self.deployment.in_fabric(launch)
-            with _held_back(gate, watch) as (stdin, look):
-                return run(job, timeout_s=timeout_s, stdin=stdin, env=env, shown=argv, watch=look).check()
+            seen = None if watch is None else lambda printed: watch(ours(printed))
+            with _held_back(gate, seen) as (stdin, look):
+                done = run(job, timeout_s=timeout_s, stdin=stdin, env=env, shown=argv, watch=look).check()
+            return replace(done, stdout=ours(done.stdout))
         except CommandFailed as error:
-            raise _of_trial(error, timeout_s) from error
+            failed = _of_trial(error, timeout_s)
+            if isinstance(failed, CutShort):
+                failed.printed = ours(failed.printed)
+            raise failed from error
         finally:
             self.deployment.end_marked(TRIAL_MARK, mark)
 

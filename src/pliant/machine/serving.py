@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
@@ -19,7 +20,7 @@ from typing import Any, Callable
 from . import caches, carrying, cgroup, cgroups, facts, lease, needing, overlay, power, promised, remains, teardown
 from .conversation import Call, Conversation, Lost
 from .deployment import Deployment
-from .journal import Journal
+from .journal import STATE, Journal
 from .parts import HostFigures, NodeFile, NodeRequest, Overlay
 from .process import alive, environment, marked
 from .relay import Relay, Wanted
@@ -39,6 +40,7 @@ class Serving:
         self._known: dict[str, Deployment] = {}
         self._kept: dict[str, contextlib.ExitStack] = {}
         self._relays: dict[str, Relay] = {}
+        self._ears: dict[str, overlay.Ear] = {}
         self._mine = threading.Lock()
 
     def close(self) -> None:
@@ -145,10 +147,13 @@ class Serving:
         """
         machine = facts.look()
         own = HostFigures(**figures) if figures else HostFigures(machine.cores, 0.0, 0.0, machine.memory_bytes)
-        _need_room(deployment, own, machine)
         groups = cgroups.probe()
         facts.load_filesystems(tuple(modules))
-        journal = Journal.create_as(deployment, title)
+        with _one_at_a_time():
+            _need_room(deployment, own, machine)
+            journal = Journal.create_as(deployment, title)
+            promise = {"cores": own.cores, "memory_bytes": own.memory_bytes, "disk_bytes": 0}
+            journal.write(promised.PROMISE, promise)
         try:
             lease.begin(journal, lease_s)
             made = Deployment(journal, groups, own)
@@ -160,7 +165,9 @@ class Serving:
 
     def do_up(self, deployment: str, requests: Sequence[Mapping[str, Any]], programs: Sequence[str]) -> list[Any]:
         """Make its host and nodes, which see these programs wherever they lie; see `making`. The nodes, as records."""
-        found = self._known[deployment]
+        found = self._known.get(deployment)
+        if found is None:
+            raise ValueError(f"the agent that began {deployment} is gone")
         nodes = [_request(each) for each in requests]
         found.up(nodes, {node.name: _HOST for node in nodes}, _HOST, needing.visible(programs))
         owner = found.journal.owner()
@@ -200,19 +207,24 @@ class Serving:
         found = self._of(deployment)
         ear = overlay.Ear(found.fabric_pid, found.overlay.switch if found.overlay else "")
         self._keep(f"ear {deployment}").callback(ear.close)
-        self._ears = {**getattr(self, "_ears", {}), deployment: ear}
+        self._ears[deployment] = ear
         return ear.port
 
     def do_call_out(self, deployment: str, to: Mapping[str, int], sizes: Sequence[int]) -> None:
         """Send packets of these sizes from its switch to others', address -> port."""
-        self._ears[deployment].send(to, sizes)
+        self._ear(deployment).send(to, sizes)
 
     def do_heard(self, deployment: str) -> list[Any]:
         """(address, size) of what has come, and take in no more."""
-        ear = self._ears.pop(deployment)
-        heard = ear.heard()
+        heard = self._ear(deployment).heard()
         self.do_let_go(f"ear {deployment}")
+        del self._ears[deployment]
         return sorted(heard)
+
+    def _ear(self, deployment: str) -> overlay.Ear:
+        if deployment not in self._ears:
+            raise ValueError(f"the agent that listened on the switch of {deployment} is gone")
+        return self._ears[deployment]
 
     def do_limit(self, deployment: str, on: Sequence[str]) -> None:
         """Switch the limits that are named on, and the others off."""
@@ -249,6 +261,8 @@ class Serving:
         """Begin to sample, under a name."""
         found = self._of(deployment)
         out = found.journal.directory / f"telemetry-{name}"
+        with contextlib.suppress(FileNotFoundError):  # of an agent that is gone; the sampler went with it
+            out.unlink()
         self._keep(name).enter_context(found.telemetry(out))
 
     def do_telemetry_end(self, deployment: str, name: str) -> str:
@@ -325,6 +339,18 @@ def _request(record: Mapping[str, Any]) -> NodeRequest:
     """A request for a node that came as plain values."""
     files = tuple(NodeFile(**file) for file in record["files"])
     return NodeRequest(**{**record, "private": tuple(record["private"]), "files": files})
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """A time in which no other agent makes promises on this machine."""
+    os.makedirs(STATE, mode=0o700, exist_ok=True)
+    descriptor = os.open(STATE, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _need_room(deployment: str, own: HostFigures, machine: facts.Facts) -> None:

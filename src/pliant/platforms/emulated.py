@@ -132,6 +132,7 @@ class Emulated:
     """This machine, cut into hosts."""
 
     refolds_live = True
+    losses = 0
 
     def new(
         self, figures: HostFigures, *, title: str, modules: Sequence[str] = (), keep: bool = False, run: str = ""

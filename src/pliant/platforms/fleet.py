@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import base64
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +16,8 @@ from pliant.composition.nodeset import fold
 from pliant.machine.conversation import Call
 from pliant.platforms.agents import CONNECT_S, CONNECTING_AT_ONCE, Agent, HostError, HostLost, close, connect
 
+_AGAIN_S = 10.0
+"""A host that could not be reached is not tried again so soon: each of many that ask for it would wait for itself."""
 BEAT_S = 20.0
 """How often hosts are told that somebody still has to do with what is on them: a lease is many times as long."""
 
@@ -34,6 +37,8 @@ class Fleet:
         """Host -> the deployments there that are to stay."""
         self._agents: dict[str, Agent] = {}
         self._again = {host: threading.Lock() for host in hosts}
+        self._failed: dict[str, tuple[float, HostError]] = {}
+        self._losses = 0
         self._over = threading.Event()
         self._clocks = dict.fromkeys(hosts, (0.0, 0.0))
 
@@ -74,20 +79,42 @@ class Fleet:
         with self._again[host]:
             agent = self._agents.get(host)
             if agent is None or agent.lost:
-                if self._over.is_set():
-                    raise HostLost(f"{host}: the connection was ended")
-                if agent is not None:
-                    agent.close()
-                agent = Agent(
-                    host,
-                    config=self.config,
-                    options=self.options,
-                    timeout_s=CONNECT_S,
-                    serve=lambda call: self.serve(call),
-                )
-                agent.begin()
-                self._agents[host] = agent
+                agent = self._anew(host)
             return agent
+
+    def _anew(self, host: str) -> Agent:
+        """Connect to a host for the first time, or again. HostError."""
+        if self._over.is_set():
+            raise HostLost(f"{host}: the connection was ended")
+        if (lost := self._agents.pop(host, None)) is not None:
+            self._losses += 1
+            lost.close()
+        failed_s, error = self._failed.get(host, (-_AGAIN_S, None))
+        if error is not None and time.monotonic() - failed_s < _AGAIN_S:
+            raise type(error)(str(error))
+        agent = Agent(
+            host,
+            config=self.config,
+            options=self.options,
+            timeout_s=CONNECT_S,
+            serve=lambda call: self.serve(call),
+        )
+        try:
+            agent.begin()
+        except HostError as error:
+            self._failed[host] = time.monotonic(), error
+            raise
+        self._agents[host] = agent
+        return agent
+
+    def try_again(self) -> None:
+        """Try hosts again that could not be reached just now."""
+        self._failed.clear()
+
+    @property
+    def losses(self) -> int:
+        """How often the connection to a host was lost so far."""
+        return self._losses + sum(agent.lost for agent in list(self._agents.values()))
 
     def ask(self, host: str, what: str, **given: Any) -> Any:
         """Have a host's agent do something that does no harm if it is done twice: once more after a lost connection.

@@ -262,6 +262,10 @@ class Platform(Protocol):
     def refolds_live(self) -> bool:
         """Whether nodes can move to other hosts while they run; else each placement is a deployment."""
 
+    @property
+    def losses(self) -> int:
+        """How often a host could not be reached any more, so far; it may be there again."""
+
     def new(
         self, figures: HostFigures, *, title: str, modules: Sequence[str] = (), keep: bool = False, run: str = ""
     ) -> Deployment:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pliant.composition.nodeset import natural_key
 from pliant.machine.cpus import width
 from pliant.machine.deployment import LIMITS
 from pliant.machine.journal import Journal
@@ -174,7 +175,8 @@ class SshDeployment(FarNodes):
     def remove(self) -> None:
         """See `interface.Deployment`. What is on a host that cannot be reached goes at the end of its lease."""
         self._relay.close()
-        errors: list[str] = []
+        self.fleet.try_again()
+        errors: dict[str, str] = {}
 
         def one(host: str) -> None:
             there = self._there(self._numbers()[host])
@@ -182,12 +184,14 @@ class SshDeployment(FarNodes):
                 self.fleet.ask(host, "remove", deployment=there, timeout_s=_REMOVE_S)
                 self.fleet.leased[host].discard(there)
             except HostError as error:
-                errors.append(str(error))
+                errors[host] = str(error)
 
         self.fleet.each(one, list(self._numbers()))
         if errors:
             lease = f"what is there goes within {self.lease_s / 60:.0f} minutes, or by `pliant down {self.id}`"
-            raise TeardownError(f"deployment {self.id}: {'; '.join(errors)}; {lease}")
+            raise TeardownError(
+                f"deployment {self.id}: {'; '.join(errors[host] for host in sorted(errors, key=natural_key))}; {lease}"
+            )
         forget(self.journal)
 
     def traces(self) -> Traces:
@@ -289,6 +293,11 @@ class Ssh:
         self.fleet, self.limited, self.network, self.kit = fleet, limited, network, kit
         self._own: dict[str, tuple[str, str]] = {}
         self.state = ""
+
+    @property
+    def losses(self) -> int:
+        """See `interface.Platform`."""
+        return self.fleet.losses
 
     def look(self) -> None:
         """Find out where programs of the machine layer are on each host. HostError."""

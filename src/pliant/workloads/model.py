@@ -172,6 +172,7 @@ end until the line that says so has come."""
 STARTING = 0.5
 """Part of the time of a job of one operation, which does not say when that began, that is taken to be its start."""
 _BEGIN = re.compile(r"^begin (\S+) (\d+(?:\.\d+)?)$", re.MULTILINE)
+_TIMES = re.compile(r"^(begin|window) (\S+)((?: \d+(?:\.\d+)?){1,2})[ \t]*$", re.MULTILINE)
 _RESULT = re.compile(r"^result (\S+) (\d+(?:\.\d+)?)$", re.MULTILINE)
 
 
@@ -183,6 +184,20 @@ def begun(output: str) -> dict[str, float]:
     """
     ended = windows(output)
     return {name: float(begin) for name, begin in _BEGIN.findall(output) if name not in ended}
+
+
+def on_our_clock(output: str, ahead_s: float) -> str:
+    """What a built-in kernel printed, with its times on a CLOCK_MONOTONIC that its own is `ahead_s` ahead of.
+
+    >>> on_our_clock("begin write 112.5\\nwindow write 112.6 114.25\\nresult write 3.5\\nwindow rea", 100.0)
+    'begin write 12.500000\\nwindow write 12.600000 14.250000\\nresult write 3.5\\nwindow rea'
+    """
+
+    def ours(line: re.Match[str]) -> str:
+        what, name, times = line.groups()
+        return " ".join((what, name, *(f"{max(0.0, float(each) - ahead_s):.6f}" for each in times.split())))
+
+    return _TIMES.sub(ours, output) if ahead_s else output
 
 
 def results(output: str) -> dict[str, float]:
