@@ -275,11 +275,11 @@ class Serving:
             out.unlink()
 
     def do_counts(self, deployment: str) -> dict[str, Any]:
-        """CPU seconds that the host has used, for how long its CPUs were withheld, and processes that were killed as
-        its memory ran out, by node."""
+        """CPU seconds that the host has used, and when that was; for how long its CPUs were withheld; and how many
+        processes of each node were killed as its memory ran out."""
         found = self._of(deployment)
-        (cpu_s,) = found.host_cpu_s().values()
-        return {"cpu_s": cpu_s, "withheld_s": found.withheld_s(), "out_of_memory": found.out_of_memory()}
+        ((at_s, cpu_s),) = found.host_cpu_at().values()
+        return {"at_s": at_s, "cpu_s": cpu_s, "withheld_s": found.withheld_s(), "out_of_memory": found.out_of_memory()}
 
     def do_logs(
         self, deployment: str, nodes: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[int]]

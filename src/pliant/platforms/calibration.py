@@ -185,10 +185,10 @@ def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
 
     def watch(at: float) -> None:
         time.sleep(max(0.0, at + calibrate.WARM_UP_S - time.time()))
-        began, before = time.monotonic(), deployment.host_cpu_s()
+        before = deployment.host_cpu_at()
         time.sleep(_LENGTH_S)
-        length_s, after = time.monotonic() - began, deployment.host_cpu_s()
-        rates.update({host: (after[host] - before[host]) / length_s for host in before})
+        for host, (at_s, used_s) in deployment.host_cpu_at().items():
+            rates[host] = (used_s - before[host][1]) / (at_s - before[host][0])
 
     # They go on for longer than it is looked at: whoever looks may be late.
     _together(deployment, {}, {node: ["cpu"] for node in nodes}, _LENGTH_S + _LATE_S, watch)

@@ -264,6 +264,10 @@ class FarNodes:
         """See `interface.Deployment`."""
         return {f"host{number}": told["cpu_s"] for number, told in sorted(self._counts().items())}
 
+    def host_cpu_at(self) -> dict[str, tuple[float, float]]:
+        """See `interface.Deployment`."""
+        return {f"host{number}": (told["at_s"], told["cpu_s"]) for number, told in sorted(self._counts().items())}
+
     def withheld_s(self) -> dict[int, float]:
         """See `interface.Deployment`. CPU C of host N has the number 10,000 N + C."""
         return {
