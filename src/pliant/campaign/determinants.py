@@ -54,7 +54,8 @@ class Determined:
                 "packages": dict(prepared.versions),
                 "programs": _programs(study.composition.programs, machines),
             },
-            **({"hosts": list(prepared.place.hosts)} if prepared.place.machines.remote else {}),
+            # A scheduler lends one time these and another time others that are like them.
+            **({"hosts": list(prepared.place.hosts)} if prepared.place.hosts and not prepared.place.loan else {}),
             "seed": study.about.seed,
             "trial timeout": study.about.trial_timeout,
         }

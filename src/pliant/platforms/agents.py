@@ -33,6 +33,8 @@ CONNECTING_AT_ONCE = 10
 sshd_config(5)), and behind a jump host it is the same one for all."""
 CONNECT_S = 20.0
 """How long a host is given until its agent answers, without what it takes to send it the first time."""
+ALIVE_S, ALIVE_COUNT = 10, 3
+"""A host that says nothing at all for so many seconds, so many times, is lost (ssh_config(5), ServerAliveInterval)."""
 ANSWER_S = 60.0
 """How long it is given to answer: most takes milliseconds, a node that is tried a second where nothing else runs."""
 _CLOCK_ASKED = 3
@@ -378,8 +380,8 @@ def _command(host: str, config: Path | None, own: Sequence[str], digest: str, ti
         "BatchMode": "yes",
         "ConnectTimeout": f"{timeout_s:.0f}",
         "LogLevel": "ERROR",
-        "ServerAliveInterval": "10",
-        "ServerAliveCountMax": "3",
+        "ServerAliveInterval": str(ALIVE_S),
+        "ServerAliveCountMax": str(ALIVE_COUNT),
         "ClearAllForwardings": "yes",
         "RemoteCommand": "none",
     }
