@@ -103,7 +103,7 @@ class SshDeployment(FarNodes):
             "state": self.platform.state,
         }
         self.journal.write(HOSTS, content)
-        told = self._each(lambda host: self.fleet.ask(host, "hello_more")["addresses"])
+        told = self._each(lambda host: self.fleet.ask(host, "whereabouts")["addresses"])
         there = {host: {r.address: r.name for r in requests if placement[r.name] == own[host]} for host in own}
         overlays = ways(self.id, told, there, self.platform.network)
         for host, number in own.items():
@@ -305,7 +305,7 @@ class Ssh:
         def one(host: str) -> tuple[str, str]:
             hello = self.fleet.ask(host, "hello")
             self.state = hello["state"]
-            return hello["interpreter"], self.fleet.ask(host, "hello_more")["place"]
+            return hello["interpreter"], self.fleet.ask(host, "whereabouts")["place"]
 
         self._own = self.fleet.each(one)
 
