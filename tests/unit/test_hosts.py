@@ -33,6 +33,16 @@ def test_a_file_names_hosts_as_oar_writes_them(tmp_path):
     assert hosts_of([f"@{tmp_path}/nodes", "other"]) == ("fd00::1", "node1", "node2", "other")
 
 
+def test_or_as_nxc_does(tmp_path):
+    (tmp_path / "deployment.json").write_text(
+        json.dumps({"deployment": {"10.0.0.2": {"role": "server", "host": "server1"}, "c1": {"role": "client"}}})
+    )
+    assert hosts_of([f"@{tmp_path}/deployment.json"]) == ("10.0.0.2", "c1")
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match='has no table "deployment"'):
+        hosts_of([f"@{tmp_path}/other.json"])
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

@@ -27,6 +27,7 @@ from pliant.machine.answers import ANSWERS
 from pliant.machine.conversation import Asked, Call, Conversation, Failed, Lost
 from pliant.machine.journal import THERE
 from pliant.machine.process import CommandFailed, Completed
+from pliant.platforms import nxc
 
 CONNECTING_AT_ONCE = 10
 """How many connections are begun at the same time: sshd drops some once that many wait to be let in (MaxStartups,
@@ -71,12 +72,13 @@ class HostLost(HostError):
 
 def hosts_of(specs: Sequence[str]) -> tuple[str, ...]:
     """The hosts that are named, each once: "node[1-8]", "root@node1,node2", or "@FILE" with one on each line, as OAR
-    writes it (repeated lines are one host). UserError."""
+    writes it (repeated lines are one host), or a deployment file of nxc. UserError."""
     names: list[str] = []
     for spec in specs:
         try:
             if spec.startswith("@"):
-                names += Path(spec[1:]).read_text(encoding="utf-8").split()
+                text = Path(spec[1:]).read_text(encoding="utf-8")
+                names += nxc.hosts(text, spec[1:]) if text.lstrip().startswith("{") else text.split()
                 continue
             user, at, rest = spec.rpartition("@")
             names += [f"{user}{at}{name}" for name in expand(rest)]

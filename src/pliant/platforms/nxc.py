@@ -44,6 +44,12 @@ def read(text: str, file: str, nodes: Sequence[Node]) -> tuple[DeployedNode, ...
     return tuple(found[name] for name in wanted)
 
 
+def hosts(text: str, file: str) -> list[str]:
+    """The machines of a deployment file, by their addresses, or by their names where these are all there is; the nodes
+    that nxc has made of them do not matter. UserError."""
+    return [each.address or each.name for each in _entries(text, file)]
+
+
 def _entries(text: str, file: str) -> list[DeployedNode]:
     try:
         document: Any = json.loads(text)
