@@ -89,8 +89,10 @@ class Box:
         )
         number, pid = self.names.index(name) + 1, self.holders[name].pid
         until(partial(_holds, pid), name)
+        # The same each time, as that of a real host: others remember it for longer than a host takes to be back.
+        own_address = f"02:00:{int(self.network.partition('.')[2]):02x}:00:00:{number:02x}"
         _ip(
-            f"link add {self.bridge}-{number} type veth peer name eth0 netns {pid}",
+            f"link add {self.bridge}-{number} type veth peer name eth0 address {own_address} netns {pid}",
             f"link set {self.bridge}-{number} master {self.bridge} up",
         )
         self.run(name, ["hostname", name])
