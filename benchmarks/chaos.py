@@ -90,6 +90,8 @@ class Chaos:
         self.hosts.begin(name)
         if self.kind == "slurm":
             self.hosts.start(name, ["slurmd", "-D", "-N", name], "slurmd")
+        elif self.kind == "oar":
+            self.hosts.start(name, ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/oar/sshd_config"], "oar-sshd")
         self.hosts.answers(name)
 
     def unplug(self) -> None:

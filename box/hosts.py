@@ -40,6 +40,8 @@ class Box:
         self.config = directory / "ssh_config"
         self.holders: dict[str, subprocess.Popen[bytes]] = {}
         self.daemons: dict[str, list[subprocess.Popen[bytes]]] = {name: [] for name in self.names}
+        self.bound: dict[str, list[tuple[Path, str]]] = {}
+        """What a host shows at other places, beside /etc/hosts."""
         self._bridged = False
 
     def inside(self, name: str, argv: Sequence[str]) -> list[str]:
@@ -97,6 +99,8 @@ class Box:
         )
         self.run(name, ["hostname", name])
         self.run(name, ["mount", "--bind", str(self.directory / "hosts"), "/etc/hosts"])
+        for what, where in self.bound.get(name, ()):
+            self.run(name, ["mount", "--bind", str(what), where])
         self.run(name, ["ip", "link", "set", "lo", "up"])
         self.run(name, ["ip", "addr", "add", f"{self.addresses[name]}/16", "dev", "eth0"])
         self.run(name, ["ip", "link", "set", "eth0", "up"])
