@@ -27,9 +27,9 @@ import numpy as np
 
 from pliant.statistics.adaptive import Adaptive, Question
 from pliant.statistics.search import Todo, schedule
-from pliant.statistics.verdict import BASELINE, Series, Verdict, bounds_by_ratio, by_ratio, judge
+from pliant.statistics.verdict import Series, Verdict, bounds_by_ratio, by_ratio, judge
 from pliant.telemetry.disturbance import covariates
-from pliant.trial import Trial
+from pliant.trial import UNFOLDED, Trial
 from pliant.workloads.model import Metric
 
 RATIOS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
@@ -82,7 +82,7 @@ class Machine:
         if self.told and (withheld or slowness):
             told = {"limited": limited, "stolen": withheld, "withheld": 0.0, "second_s": math.exp(slowness)}
             ended = replace(ended, disturbance={METRIC.name: told})
-        if todo.ratio == BASELINE:
+        if todo.ratio == UNFOLDED:
             self._baselines.append(value)
         elif self.stops:
             value *= self.chance.random() >= self.hangs
@@ -275,7 +275,7 @@ def outcome(verdict: Verdict, losses: Mapping[float, float]) -> Outcome:
         or (row.state == "breaks" and losses[row.ratio] < MAX_LOSS - ZONE)
         for row in verdict.ratios
     )
-    held, broken = verdict.holds_up_to or BASELINE, verdict.breaks_at or math.inf
+    held, broken = verdict.holds_up_to or UNFOLDED, verdict.breaks_at or math.inf
     undecided = [row.ratio for row in verdict.ratios if row.state == "undecided"]
     open_ = any(held < ratio < broken for ratio in undecided)
     missed = any(

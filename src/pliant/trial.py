@@ -15,6 +15,8 @@ INTERRUPTED = "interrupted"
 """The reason of a trial that was cut short by the user: it says nothing, and is repeated when the run goes on."""
 BUDGET_SPENT = "the budget was spent"
 """The reason of a trial that was under way when the time that a study may take was over."""
+UNFOLDED = 1.0
+"""The ratio at which each node has a host to itself: the baseline, unless a study cannot afford so many hosts."""
 HOST_LOST = "a host was lost meanwhile: "
 """What the reason begins with of a trial that failed while a host could not be reached: it says nothing either."""
 Workflow = Literal["dev", "verified"]

@@ -23,7 +23,7 @@ from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
 from pliant.platforms.emulated import Emulated
 from pliant.study.reading import parse
-from pliant.workloads._parsing import kernel
+from pliant.workloads.model import Toolbox
 
 pytestmark = pytest.mark.real
 
@@ -266,7 +266,7 @@ def test_a_kernel_starts_without_limits_and_measures_with_them():
     with up(SSHFS) as (cluster, _):
         directory = f"{cluster.composition.mount}/t"
         sh(cluster, "client1", f"mkdir {directory}").check()
-        argv = (sys.executable, "-I", kernel("ior"), "--wait", *f"-w -r -F -e -t 1m -b 16m -o {directory}/f".split())
+        argv = (*Toolbox(sys.executable).kernel("ior"), "--wait", *f"-w -r -F -e -t 1m -b 16m -o {directory}/f".split())
 
         def look(printed: str) -> str:
             for word in ("ready", "begin write", "begin read"):

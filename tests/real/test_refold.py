@@ -11,7 +11,7 @@ from support import FIGURES, MBIT, MIB, background, deployed, out, python, reque
 
 from pliant.cluster.cluster import Cluster
 from pliant.machine.deployment import HostFigures
-from pliant.machine.network import GATEWAY, MAC
+from pliant.machine.network import GATEWAY, mac_of
 from pliant.platforms.emulated import Emulated
 from pliant.study.reading import load
 
@@ -239,4 +239,4 @@ def test_the_switch_is_reached_across_every_refold():
                     ],
                     f"{name} knows the switch",
                 )
-                assert mac == [MAC]
+                assert mac == [mac_of(GATEWAY)]

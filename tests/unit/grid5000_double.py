@@ -35,6 +35,9 @@ class Testbed:
     def counted(self, method: str, path: str) -> int:
         return sum(seen[:2] == (method, path) for seen in self.seen)
 
+    def tick(self) -> None:
+        """Called before each request."""
+
     def job(self, **more: object) -> dict:
         uid = 1000 + len(self.jobs)
         made = {
@@ -94,6 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         text = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         self.testbed.seen.append((self.command, parts.path, query))
+        self.testbed.tick()
         self.testbed.headers.append(dict(self.headers))
         if self.testbed.faults and (fault := self.testbed.faults.pop(0)) and fault(self, text):
             return
@@ -111,7 +115,8 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, path: str, query: dict, body: dict) -> None:
         parts = path.strip("/").split("/")
         if path in self.testbed.fixed:
-            self.answer(200, self.testbed.fixed[path])
+            fixed = self.testbed.fixed[path]
+            self.answer(200, fixed(query) if callable(fixed) else fixed)
         elif parts[:3] == ["sites", "nancy", "jobs"]:
             self._jobs(parts[3:], query, body)
         elif parts[:3] == ["sites", "nancy", "deployments"]:

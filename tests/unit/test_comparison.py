@@ -150,7 +150,7 @@ def prepared(label: str):
             nodes=(),
             workloads=(),
             about=SimpleNamespace(trial_timeout=600.0, budget_s=None),
-            fold=SimpleNamespace(max_loss=0.1, zone=0.05),
+            fold=SimpleNamespace(max_loss=0.1, zone=0.05, baseline=1.0),
         )
 
     return One()

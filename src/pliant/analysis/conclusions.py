@@ -22,7 +22,6 @@ from pliant.statistics.comparison import Comparison, compare
 from pliant.statistics.savings import Savings, Spent, savings
 from pliant.statistics.search_cost import Saved, saved
 from pliant.statistics.verdict import (
-    BASELINE,
     SPELLING,
     Series,
     Verdict,
@@ -91,6 +90,23 @@ class Analysis:
         return _headline(self)
 
     @property
+    def base(self) -> str:
+        """Where the baseline is, in words: "ratio 2 (4 hosts)"."""
+        return place(self.info.baseline, self.info.hosts[self.info.baseline])
+
+    @property
+    def against(self) -> str:
+        """What losses and savings are against, and what they do not say, where that is itself folded; else ""."""
+        if self.info.unfolded:
+            return ""
+        unfolded = plural(sum(self.info.roles.values()), "host")
+        return (
+            f"Losses and savings are against {self.base}, and say nothing of what is lost against the unfolded cluster "
+            f"({unfolded}): to fold to a ratio means here to lose no more than is tolerated against ratio "
+            f"{self.info.baseline:.3g}."
+        )
+
+    @property
     def by_workload(self) -> Mapping[str, float]:
         """Workload -> the largest ratio at which every metric of it that is asked for is shown to hold."""
         ratios = {w: recommended_ratio([v for v in self.plain if v.workload == w]) for w in self.info.metrics}
@@ -102,8 +118,9 @@ class Analysis:
         ratios = self.by_workload
         if len(ratios) < 2 or all(ratio == self.recommended for ratio in ratios.values()):
             return ""
+        none = f"is not shown to {_fold(self.info)}"
         said = [
-            f"{workload} folds to ratio {ratio:.3g}" if ratio > BASELINE else f"{workload} is not shown to fold"
+            f"{workload} folds to ratio {ratio:.3g}" if ratio > self.info.baseline else f"{workload} {none}"
             for workload, ratio in ratios.items()
         ]
         return f"By itself, {join(said)}."
@@ -175,6 +192,13 @@ class Analysis:
                 written["rescaled"] = {name: self.rescaled(verdict, value) for name, value in ends.items()}
         return document
 
+    def _baseline_json(self) -> dict[str, Any]:
+        """The baseline, unless it is the unfolded cluster."""
+        if self.info.unfolded:
+            return {}
+        ratio = self.info.baseline
+        return {"baseline": {"ratio": ratio, "hosts": self.info.hosts[ratio], "sentence": self.against}}
+
     def of(self, verdict: Verdict) -> Values:
         """The values behind `verdict`."""
         return self.values[verdict.workload, verdict.metric.name]
@@ -210,6 +234,7 @@ class Analysis:
         """What `verdict.json` says of this file system."""
         return {
             "headline": f"{self.headline} {self.beyond}".rstrip(),
+            **self._baseline_json(),
             "recommended": {"all": self.recommended, "workloads": dict(self.by_workload)},
             "verdicts": [self._verdict_json(v) for v in self.verdicts],
             "savings": self.savings.to_json() | {"search": self.saved and self.saved.to_json()},
@@ -294,7 +319,7 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     ratio = recommended_ratio(plain(info, verdicts))
     workloads = list(dict.fromkeys(verdict.workload for verdict in plain(info, verdicts)))
     faults = fault_reports(info, trials, values)
-    economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores)
+    economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores, info.baseline)
     lost = [problem for report in faults for problem in report.problems]
     notes = (*(f"{problem[:1].upper()}{problem[1:]}." for problem in lost), *_notes(info, trials, verdicts))
     disturbed = disturbances.rows(info, trials)
@@ -328,6 +353,7 @@ def _series(trials: Sequence[Trial], workload: str, metric: Metric, info: RunInf
         info.repetitions if searched else None,
         bounds_by_ratio(mine, metric.name),
         covariates(mine, metric.name),
+        info.baseline,
     )
 
 
@@ -365,7 +391,7 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
     alone = [metric_title(v.metric) for v in verdicts if max((r.trials for r in v.ratios), default=0) == 1]
     if alone:
         yield f"One repetition shows no noise, so there is no interval and no claim for {join(alone)}."
-    if undecided := sum(row.ratio != BASELINE for v in verdicts for row in v.undecided):
+    if undecided := sum(row.ratio != v.baseline for v in verdicts for row in v.undecided):
         claims = sum(len(v.ratios) - 1 for v in verdicts)
         verb = "is" if undecided == 1 else "are"
         yield f"{undecided} of {plural(claims, 'state')} {verb} undecided: {_remedy(verdicts, trials)}."
@@ -382,7 +408,7 @@ def _remedy(verdicts: Sequence[Verdict], trials: Sequence[Trial]) -> str:
     for verdict in verdicts:
         for row in verdict.undecided:
             if row.expected:
-                for ratio in (row.ratio, BASELINE):
+                for ratio in (row.ratio, verdict.baseline):
                     key = verdict.workload, ratio
                     more[key] = max(more.get(key, 0), row.expected)
     lasted = {key: [t.duration_s for t in trials if t.counted and (t.workload, t.ratio) == key] for key in more}
@@ -405,19 +431,27 @@ def _unusable(trials: Sequence[Trial]) -> Iterator[str]:
 def _headline(analysis: Analysis) -> str:
     name, ratio, verdicts = analysis.filesystem, analysis.recommended, analysis.plain
     hosts, tolerated = analysis.info.hosts, tolerance(analysis.info.max_loss, analysis.info.indifference)
+    where = "" if analysis.info.unfolded else f", {analysis.base}, which is itself folded"
     if ratio is None:
-        return f"Nothing can be said about {name} yet: the baseline has no done trial."
+        return f"Nothing can be said about {name} yet: the baseline{where and f'{where},'} has no done trial."
     one, asked = len(verdicts) == 1, " asked for" if analysis.info.asked else ""
-    if ratio > BASELINE:
-        full = f" instead of {hosts[BASELINE]}"
+    base = analysis.info.baseline
+    if ratio > base:
+        full = f" instead of {hosts[base]}"
         text = f"{name} folds to ratio {ratio:.3g}: on {plural(hosts[ratio], 'host')}{full}, "
         every = f"its metric{asked} is" if one else f"all of its {len(verdicts)} metrics{asked} are"
-        text += f"{every} shown to stay within {tolerated} of the baseline."
+        text += f"{every} shown to stay within {tolerated} of the baseline{where}."
     else:
         every = f"is its metric{asked}" if one else f"are all of its {len(verdicts)} metrics{asked}"
-        text = f"{name} is not shown to fold: at no folded ratio {every} shown to stay within {tolerated}"
-        text += " of the baseline."
+        no = "at no folded ratio" if analysis.info.unfolded else "at no other ratio"
+        text = f"{name} is not shown to {_fold(analysis.info)}: {no} {every} shown to stay within {tolerated}"
+        text += f" of the baseline{where}."
     return text
+
+
+def _fold(info: RunInfo) -> str:
+    """What a file system does beyond its baseline."""
+    return "fold" if info.unfolded else "fold further"
 
 
 def _tally(analysis: Analysis, ratio: float) -> str:

@@ -12,18 +12,21 @@ from pliant.campaign.determinants import Determined
 from pliant.campaign.preparation import Prepared
 from pliant.results.run_info import RunInfo
 from pliant.study.model import Study
-from pliant.trial import Workflow
+from pliant.trial import UNFOLDED, Workflow
 from pliant.units import format_size
 
 
 def document_of(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
-    """The study as it was understood, with every default, and the workflow that was asked for."""
+    """The study as it was understood, with every default but that of `fold.baseline`, and the workflow that was asked
+    for."""
     tables = {"study": study.about, "platform": study.platform, "fold": study.fold}
     document: dict[str, Any] = {
         name: table.model_dump(mode="json")
         for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
     }
     document["study"]["workflow"] = workflow
+    if study.baseline == UNFOLDED:  # as in the documents of runs from before there was another
+        del document["fold"]["baseline"]
     filesystems = [
         {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
         for each in study.filesystems
@@ -69,6 +72,7 @@ def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
         real_figures=prepared.real_figures,
         disk_caveat=prepared.disk_caveat,
         label=prepared.filesystem,
+        baseline=study.baseline,
         faults={
             w.label: {"plain": w.plain, "faults": [fault.sentence for fault in prepared.faults(w.label)]}
             for w in study.workloads

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from pliant.campaign import rundir
+from pliant.campaign import rundir, wattmetres
 from pliant.campaign.calm import Calm
 from pliant.campaign.deploying import bring_up
 from pliant.campaign.determinants import Determined
@@ -33,10 +33,9 @@ from pliant.results.artefacts import Artefacts
 from pliant.results.store import Store
 from pliant.statistics.patience import Patience, medians
 from pliant.statistics.search import Key, Search, Todo, key_of
-from pliant.statistics.verdict import BASELINE
 from pliant.study.model import Study
 from pliant.telemetry.disturbance import neighbours
-from pliant.trial import BUDGET_SPENT, HOST_LOST, INTERRUPTED, Trial, Workflow
+from pliant.trial import BUDGET_SPENT, HOST_LOST, INTERRUPTED, UNFOLDED, Trial, Workflow
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -76,6 +75,7 @@ def run(
         try:
             runner.resume()
             runner.all(search)
+            runner.read_wattmetres()
             store.set_documents({rundir.FINISHED: datetime.now(UTC).isoformat(timespec="seconds")})
         except BaseException as error:
             runner.abandon(error)
@@ -105,7 +105,7 @@ class _Runner:
         self.loan = self.prepared.place.loan
         self.timing = Timing(self.study, lambda: self.loan.ends_s if self.loan else None)
         self.extended = False
-        self.number = 0
+        self.number, self.began_s = 0, time.time()
         self.over: list[Trial] = []
         self.tried: dict[Key, list[str]] = {}
         """How the attempts at trials that are not over ended."""
@@ -130,6 +130,12 @@ class _Runner:
             self.number = max(self.number, trial.number)
             self.timing.ended(trial, trial.duration_s)
             self.count(trial)
+
+    def read_wattmetres(self) -> None:
+        """Keep what the hosts drew, where that was measured."""
+        place = self.prepared.place
+        for name, value in wattmetres.facts(self.loan, place.hosts, self.store.trials(), self.began_s).items():
+            self.store.set_fact(name, value)
 
     def count(self, trial: Trial) -> bool:
         """Take notice of an attempt, and say whether the trial is over with it: it counts, or is given up.
@@ -175,7 +181,7 @@ class _Runner:
         self.close()
         self.turn, self.prepared = turn, self.filesystems[todo.filesystem]
         if todo.filesystem not in self.calibrated:
-            self.deploy(BASELINE)
+            self.deploy(self.study.fold.baseline)
             self.calibrate()
             self.calibrated.add(todo.filesystem)
             if self.fits(todo.ratio):
@@ -196,7 +202,7 @@ class _Runner:
         try:
             self.close()
             if todo.filesystem not in self.calibrated:
-                self.deploy(BASELINE)
+                self.deploy(self.study.fold.baseline)
                 self.calibrate()
                 self.calibrated.add(todo.filesystem)
                 self.close()
@@ -210,11 +216,11 @@ class _Runner:
         self.proved = (*gone, self.proof.new(self.cluster))
 
     def deploy(self, ratio: float) -> None:
-        """Deploy the cluster: at the baseline where it can be folded while it runs, so that a trial finds it the same
-        whichever ratio came first."""
+        """Deploy the cluster: unfolded where it can be folded while it runs, so that a trial finds it the same
+        whichever ratio came first, and whichever is the baseline."""
         self.listener.doing("deploy")
         started = time.monotonic()
-        ratio = BASELINE if self.prepared.place.platform.refolds_live else ratio
+        ratio = UNFOLDED if self.prepared.place.platform.refolds_live else ratio
         self.cluster = self.bring_up(ratio)
         took_s = time.monotonic() - started
         self.timing.expected.deployments_s.append(took_s)
@@ -262,6 +268,7 @@ class _Runner:
         with self.cluster.undisturbed():
             said = [each.sentence for each in calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)]
             fair = self.fair() if self.fits(max(self.study.placements)) else []
+        self.calibrated |= {f"{self.prepared.filesystem}, folded"} if fair else set()
         self.store.set_fact(self.fact("calibration"), "; ".join([*said, *fair]))
         self.listener.note(
             f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
@@ -497,13 +504,13 @@ class _Runner:
     def patience(self, trial: Trial) -> Patience:
         """How long a trial that is about to begin is waited for."""
         workload, fold = self.study.workload(trial.workload), self.study.fold
-        base = [each for each in self.over if which(each) == (trial.filesystem, trial.workload, BASELINE)]
+        base = [each for each in self.over if which(each) == (trial.filesystem, trial.workload, fold.baseline)]
         return Patience(
             workload.driver.metrics(workload.options),
             medians(base),
             fold.max_loss,
             fold.zone,
-            folded=trial.ratio != BASELINE and not workload.faults,
+            folded=trial.ratio != fold.baseline and not workload.faults,
             until_s=self.timing.until_s(trial),
         )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pliant.campaign import testbed
 from pliant.campaign.reservations import Loan, lent
 from pliant.composition.nodeset import fold
 from pliant.errors import UserError
@@ -50,9 +51,12 @@ def opened(study: Study, told: Callable[[str], None] = lambda text: None, *, kee
         with reached(study, agents.hosts_of(beside(study, study.platform.hosts)), told) as place:
             yield place
         return
-    lending = lent(study, needed(study), ssh_config(study), told, keep=keep)
-    with lending as loan, reached(study, loan.job.hosts, told) as place:
-        yield replace(place, loan=loan)
+    count, config = needed(study), ssh_config(study)
+    key = testbed.key(study, config)
+    with lent(study, count, config, told, keep=keep) as loan:
+        way = testbed.ready(study, loan, count, config, key, told, keep=keep)
+        with reached(study, way.names, told, options=way.options, around=way.around) as place:
+            yield replace(place, loan=loan)
 
 
 def beside(study: Study, specs: Sequence[str]) -> list[str]:
@@ -72,23 +76,32 @@ def ssh_config(study: Study) -> Path | None:
 
 
 @contextmanager
-def reached(study: Study, hosts: Sequence[str], told: Callable[[str], None]) -> Iterator[Place]:
-    """The place of a study on hosts that ssh reaches. Raises UserError, HostError."""
+def reached(
+    study: Study,
+    hosts: Sequence[str],
+    told: Callable[[str], None],
+    *,
+    options: Sequence[str] = (),
+    around: Callable[[Fleet], AbstractContextManager[None]] = lambda fleet: nullcontext(),
+) -> Iterator[Place]:
+    """The place of a study on hosts that ssh reaches, with `options`; `around` is what is done on them before that and
+    after it. Raises UserError, HostError."""
     count = needed(study)
     if len(hosts) < count:
         raise UserError(
-            f"{study.file}: the study takes {count} hosts at ratio 1, and there {_are(len(hosts))}: {fold(hosts)}; "
-            f"name more of them, or fold a smaller cluster"
+            f"{study.file}: the study takes {count} hosts at ratio {study.baseline:g}, and there {_are(len(hosts))}: "
+            f"{fold(hosts)}; name more of them, or fold a smaller cluster"
         )
     hosts = tuple(hosts)[:count]
-    fleet = Fleet(hosts, config=ssh_config(study))
+    fleet = Fleet(hosts, config=ssh_config(study), options=options)
     with fleet:
         told(f"reach {fold(hosts)}")
         fleet.connect()
-        platform = Ssh(fleet, limited=study.platform.host is not None, network=study.platform.network)
-        platform.look()
-        machines = There(fleet, Kit(_KERNELS, _cache()), platform.state)
-        yield Place(platform, machines, hosts)
+        with around(fleet):
+            platform = Ssh(fleet, limited=study.platform.host is not None, network=study.platform.network)
+            platform.look()
+            machines = There(fleet, Kit(_KERNELS, _cache()), platform.state)
+            yield Place(platform, machines, hosts)
 
 
 def _cache() -> Path:

@@ -20,7 +20,6 @@ from pliant.platforms.interface import CommandFailed, HostFigures
 from pliant.platforms.machines import Machines, least
 from pliant.platforms.tryout import lacking
 from pliant.proportions import Host
-from pliant.statistics.adaptive import Adaptive, Question
 from pliant.statistics.bandwidth_bound import client_rate, expected_break
 from pliant.statistics.search import Schedule, Search, Within, schedule
 from pliant.study.faults import chosen
@@ -159,6 +158,8 @@ class Prepared:
 def search_of(prepared: Sequence[Prepared]) -> Search:
     """What says which trials a study runs: those of its grid, or those that its search wants."""
     study, labels = prepared[0].all_of_it, [each.filesystem for each in prepared]
+    from pliant.statistics.adaptive import Adaptive, Question  # scipy takes a third of a second
+
     about, fold = study.about, study.fold
     stays = not prepared[0].place.platform.refolds_live and about.workflow == "dev"
     search: Search
@@ -175,6 +176,7 @@ def search_of(prepared: Sequence[Prepared]) -> Search:
                 fixed={w.label: about.fixed for w in study.workloads if w.faults},
                 start={each.filesystem: each.start for each in prepared},
                 stays=stays,
+                baseline=study.baseline,
             )
         )
     else:

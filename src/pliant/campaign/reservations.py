@@ -13,10 +13,11 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pliant.cluster.cluster import uninterrupted
 from pliant.errors import UserError
@@ -27,8 +28,11 @@ from pliant.schedulers.interface import Job, Scheduler, SchedulerError, Wish
 from pliant.schedulers.oar import Oar
 from pliant.schedulers.slurm import Slurm
 from pliant.schedulers.waiting import wait
-from pliant.study.model import Study
 from pliant.units import format_duration
+
+if TYPE_CHECKING:
+    from pliant.study.model import Study
+    from pliant.study.tables import PlatformTable
 
 _PREFIX = "reservation-"
 RESERVATION = "reservation"
@@ -48,7 +52,8 @@ class Reservation:
     """A reservation as it is written down: of which study, with which scheduler, and the process that works with it.
 
     `job` is "" until that is known. `keep` says that it is not to be ended with the run; `borrowed` that it was there
-    before, and is not to be ended at all.
+    before, and is not to be ended at all. `api`, `cluster` and `disk` are Grid'5000's; `environment` is what was to be
+    installed on its hosts, `installed` those that have it, and `on_disks` those whose disk for data may be in use.
     """
 
     name: str
@@ -62,6 +67,17 @@ class Reservation:
     started: int
     keep: bool = False
     borrowed: bool = False
+    api: str = ""
+    cluster: str = ""
+    disk: str = ""
+    environment: str = ""
+    installed: Sequence[str] = ()
+    on_disks: Sequence[str] = ()
+
+    @property
+    def known_hosts(self) -> Path:
+        """The host keys of hosts that were installed for it, which nobody else knows."""
+        return STATE / f"known-hosts-{self.name}"
 
     @property
     def file(self) -> Path:
@@ -81,7 +97,9 @@ class Reservation:
             return Slurm(front)
         if self.kind == "oar":
             return Oar(front)
-        return _grid5000(self.site)
+        from pliant.schedulers import grid5000
+
+        return grid5000.of_user(self.api, self.site, self.cluster, self.disk)
 
     def write(self) -> None:
         """Write it down, whole or not at all."""
@@ -93,6 +111,7 @@ class Reservation:
     def forget(self) -> None:
         """It is over."""
         self.file.unlink(missing_ok=True)
+        self.known_hosts.unlink(missing_ok=True)
 
     def release(self) -> None:
         """End it, whoever made it, and forget it. SchedulerError, naming the command that ends it."""
@@ -109,15 +128,25 @@ class Reservation:
 
 class Loan:
     """A job that runs, and when its hosts have to be given back. While it is `watched`, `over` says why its hosts are
-    lent no longer, as it was seen last; "" as long as they are."""
+    lent no longer, as it was seen last; "" as long as they are. What is done with them is written down with it."""
 
-    def __init__(self, scheduler: Scheduler, job: Job, name: str) -> None:
-        self._scheduler, self.job, self.name, self.over = scheduler, job, name, ""
+    def __init__(self, scheduler: Scheduler, job: Job, reservation: Reservation) -> None:
+        self.scheduler, self.job, self.reservation, self.over = scheduler, job, reservation, ""
+
+    @property
+    def name(self) -> str:
+        """What its reservation is called."""
+        return self.reservation.name
+
+    def note(self, **changes: Any) -> None:
+        """Write down more of it."""
+        self.reservation = replace(self.reservation, **changes)
+        self.reservation.write()
 
     def look(self) -> str:
         """Why its hosts are lent no longer, "" if they are, or if nobody answers: they may be."""
         with suppress(SchedulerError):
-            found = self._scheduler.look(self.job.id)
+            found = self.scheduler.look(self.job.id)
             if found.state in ("ended", "unknown"):
                 self.over = found.said
         return self.over
@@ -145,9 +174,9 @@ class Loan:
     def extend(self, by_s: float) -> str:
         """Ask for so much more time; why it was not granted, "" if it was."""
         try:
-            refused = self._scheduler.extend(self.job.id, math.ceil(by_s / _STEP_S) * _STEP_S)
+            refused = self.scheduler.extend(self.job.id, math.ceil(by_s / _STEP_S) * _STEP_S)
             if not refused:
-                self.job = self._scheduler.look(self.job.id)
+                self.job = self.scheduler.look(self.job.id)
         except SchedulerError as error:
             return str(error)
         return refused
@@ -174,19 +203,21 @@ def lent(
     Raises UserError, SchedulerError.
     """
     reservation = _begun(study, hosts, config, told)
+    loan = None
     try:
         scheduler = reservation.scheduler
         job = wait(scheduler, reservation.job, time.time() + PATIENCE_S, told)
         told(f"job {job.id} has {len(job.hosts)} hosts{_until(job)}")
-        with Loan(scheduler, job, reservation.name).watched() as loan:
+        loan = Loan(scheduler, job, reservation)
+        with loan.watched():
             yield loan
     except BaseException as error:
         try:
-            _give_back(reservation, told)
+            _give_back(loan.reservation if loan else reservation, told)
         except SchedulerError as left:  # it must not hide why it came to this
             error.add_note(str(left))
         raise
-    _give_back(replace(reservation, keep=reservation.keep or keep), told)
+    _give_back(replace(loan.reservation, keep=loan.reservation.keep or keep), told)
 
 
 def _give_back(reservation: Reservation, told: Callable[[str], None]) -> None:
@@ -216,6 +247,9 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         pid=os.getpid(),
         started=start_time(os.getpid()) or 0,
         keep=platform.keep,
+        api=_base() if platform.kind == "grid5000" else "",
+        cluster=platform.cluster or "",
+        disk=platform.disk or "",
     )
     if new.job:
         new = replace(new, borrowed=True)
@@ -230,12 +264,14 @@ def _begun(study: Study, hosts: int, config: Path | None, told: Callable[[str], 
         walltime_s=round(platform.walltime),
         queue=platform.queue or "",
         properties=platform.properties or "",
-        types=platform.types,
+        types=_types(platform),
         project=platform.project or "",
         begin_s=platform.begin_s,
     )
     if wish.nodes < hosts:
-        raise UserError(f"{study.file}: platform.nodes: {wish.nodes} hosts are fewer than the {hosts} of ratio 1")
+        raise UserError(
+            f"{study.file}: platform.nodes: {wish.nodes} hosts are fewer than the {hosts} of ratio {study.baseline:g}"
+        )
     told(f"ask for {wish.nodes} hosts for {format_duration(wish.walltime_s)}")
     new.write()
     try:
@@ -286,9 +322,14 @@ def _until(job: Job) -> str:
     return "" if job.ends_s is None else f" until {time.strftime('%H:%M', time.localtime(job.ends_s))}"
 
 
-def _grid5000(site: str) -> Scheduler:
-    from pliant.schedulers import grid5000_credentials
-    from pliant.schedulers.grid5000 import Grid5000
-    from pliant.schedulers.grid5000_api import Api
+def _base() -> str:
+    """Where Grid'5000's API is."""
+    from pliant.schedulers.grid5000_api import base_of
 
-    return Grid5000(Api(credentials=grid5000_credentials.find()), site)
+    return base_of(os.environ)
+
+
+def _types(platform: PlatformTable) -> tuple[str, ...]:
+    """The types of the job: what is to be installed has to be allowed."""
+    more = () if platform.environment is None or "deploy" in platform.types else ("deploy",)
+    return (*platform.types, *more)

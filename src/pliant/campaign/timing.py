@@ -35,7 +35,7 @@ class Timing:
         self._ends_s = ends_s
         about, fold = study.about, study.fold
         stopped = {w.label for w in study.workloads if not w.faults and hasattr(w.driver, "so_far")}
-        self.expected = Estimate(stopped, about.trial_timeout, fold.max_loss, fold.zone)
+        self.expected = Estimate(stopped, about.trial_timeout, fold.max_loss, fold.zone, fold.baseline)
         self._whole_s = math.inf if about.budget_s is None else about.budget_s
         self._began = self._since = self._told = time.monotonic()
         self._left: Sequence[Todo] = ()

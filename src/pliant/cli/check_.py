@@ -92,6 +92,7 @@ def _compare(study: Study, deployment: Path) -> None:
 
 def _document(prepared: Prepared) -> dict[str, Any]:
     from pliant.cli import plan
+    from pliant.trial import UNFOLDED
 
     study, host = prepared.study, prepared.study.platform.host
     return {
@@ -106,6 +107,7 @@ def _document(prepared: Prepared) -> dict[str, Any]:
         "trials": prepared.all_of_it.total_trials,
         "search": study.about.search,
         "expected_break": prepared.expected_break,
+        **({} if study.baseline == UNFOLDED else {"baseline": study.baseline}),
         "placements": {
             f"{ratio:g}": dict(zip(placement.host_names, map(list, placement.hosts), strict=True))
             for ratio, placement in study.placements.items()
@@ -138,7 +140,6 @@ def _row(name: str, text: str) -> None:
 def _show(prepared: Sequence[Prepared]) -> None:
     """What all file systems have in common, and what each has."""
     from pliant.composition.nodeset import fold
-    from pliant.units import format_fraction
 
     first, study, host = prepared[0], prepared[0].all_of_it, prepared[0].study.platform.host
     print(f"{study.file}: {study.name} is a good study")
@@ -160,8 +161,7 @@ def _show(prepared: Sequence[Prepared]) -> None:
             _row("disks", disks)
     for text in _trials(prepared):
         _row("trials", text)
-    zone = f", give or take {format_fraction(study.fold.zone)}" if study.fold.zone else ""
-    _row("tolerated", f"a loss of {format_fraction(study.fold.max_loss)}{zone}")
+    _row("tolerated", study.fold.tolerated)
     for each in prepared:
         _show_placements(each, several=len(prepared) > 1)
     for workload in study.workloads:
@@ -250,12 +250,15 @@ def _promised(prepared: Prepared) -> str:
 
 def _show_placements(prepared: Prepared, several: bool) -> None:
     """Where the nodes are at each ratio, and the versions of what deploys them."""
+    from pliant.trial import UNFOLDED
+
     if several:
         print(f"  on {prepared.filesystem}")
     for ratio, placement in prepared.study.placements.items():
         count = len(placement.hosts)
-        how = prepared.study.fold.strategy if ratio > 1 else "baseline"
-        _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({how})  {placement.describe()}")
+        how = [] if ratio == UNFOLDED else [prepared.study.fold.strategy]
+        how += ["baseline"] if ratio == prepared.study.baseline else []
+        _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({', '.join(how)})  {placement.describe()}")
     if prepared.versions:
         _row("installed", ", ".join(f"{name} {version}" for name, version in prepared.versions.items()))
 

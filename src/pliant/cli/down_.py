@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,10 @@ def command(
         reservations += [each for each in known() if each.name == lent and each not in reservations]
         failures += _done(f"{journal.id} removed", partial(remove, journal, forget=forget))
     for reservation in reservations:
+        if reservation.on_disks and not forget:
+            from pliant.campaign.testbed import undo
+
+            undo(reservation, lambda text: print(text, file=sys.stderr))
         end = reservation.forget if forget else reservation.release
         failures += _done(f"{reservation.name} {'forgotten' if forget else 'released'}", end)
     if not journals and not reservations:
@@ -99,6 +104,9 @@ def _of_hosts(hosts: Sequence[str], config: Path | None, deployment: str | None)
         ids = [each["id"] for each in agent.ask("deployments") if deployment in (None, each["id"])]
         for each in ids:
             agent.ask("remove", deployment=each, timeout_s=_REMOVE_S)
+        # A disk that was mounted for what deployments write holds nothing any more.
+        if deployment is None and (disk := agent.ask("give_back_disk", timeout_s=_REMOVE_S)):
+            ids.append(disk)
         return ids
 
     with agents(hosts, config) as reached:

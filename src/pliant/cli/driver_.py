@@ -25,11 +25,11 @@ class ScriptFailed(PliantError):
 @click.argument("script", type=click.Path(path_type=Path))
 @click.option("--id", "deployment", help="A cluster that is up; not needed if there is only one.")
 @click.option("--study", type=click.Path(path_type=Path), help="Deploy the cluster of this study for the script.")
-@click.option("--ratio", type=float, default=1.0, show_default=True, help="With --study: its folding ratio.")
+@click.option("--ratio", type=float, help="With --study: its folding ratio.  [default: its baseline, 1]")
 @click.option("--filesystem", help="With --study: which file system, where the study has several.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what the script does.")
 def command(
-    script: Path, deployment: str | None, study: Path | None, ratio: float, filesystem: str | None, quiet: bool
+    script: Path, deployment: str | None, study: Path | None, ratio: float | None, filesystem: str | None, quiet: bool
 ) -> None:
     """Run SCRIPT, a test script in Python, against a cluster.
 

@@ -1,4 +1,4 @@
-"""What `check` says of a study whose hosts a scheduler is to lend: nothing is asked of it."""
+"""What `check` says of a study whose hosts a scheduler is to lend: nothing is asked for yet."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _ENDING_S = 300.0
 
 def document(study: Study) -> dict[str, Any]:
     """What would be reserved, as plain values: hosts, seconds, machine-hours, watt-hours at most."""
+    from pliant.campaign.charges import charges
     from pliant.campaign.places import needed
 
     platform = study.platform
@@ -31,7 +32,7 @@ def document(study: Study) -> dict[str, Any]:
         "properties": platform.properties or "",
         "programs": sorted({p for each in study.filesystems for p in each.composition.programs}),
         "packages": sorted({p for each in study.filesystems for p in each.composition.packages}),
-        "notes": list(notes(study)),
+        "notes": [*charges(study, nodes), *notes(study)],
     }
 
 
@@ -52,11 +53,12 @@ def notes(study: Study) -> Iterator[str]:
 
 def show(study: Study) -> None:
     """Say it."""
+    from pliant.trial import UNFOLDED
     from pliant.units import format_duration
 
     about = document(study)
     print(f"{study.file}: {study.name} is a good study")
-    where = f"{about['kind']}, by {about['front'] or 'this machine'}"
+    where = f"{about['kind']}, by {about['front'] or study.platform.site or 'this machine'}"
     if about["job"]:
         _row("hosts", f"those of job {about['job']} of {where}")
     else:
@@ -74,6 +76,8 @@ def show(study: Study) -> None:
         for ratio, placement in each.placements.items():
             count = len(placement.hosts)
             _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'}  {placement.describe()}")
+    if study.baseline != UNFOLDED:
+        _row("tolerated", study.fold.tolerated)
     _row("trials", f"at most {study.total_trials}")
     for note in about["notes"]:
         _row("note", note)

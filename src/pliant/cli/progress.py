@@ -13,7 +13,7 @@ from pliant.analysis.conclusions import judged, plain
 from pliant.analysis.words import at_best, bounds, loss, metric_title
 from pliant.composition.faults import Outcome
 from pliant.results.run_info import RunInfo
-from pliant.statistics.verdict import BASELINE, RatioVerdict, State, Verdict
+from pliant.statistics.verdict import RatioVerdict, State, Verdict
 from pliant.trial import Trial
 from pliant.units import format_duration
 
@@ -123,7 +123,7 @@ class Told:
 
 
 def _states(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, RatioVerdict]]:
-    return ((verdict, row) for verdict in verdicts for row in verdict.ratios if row.ratio != BASELINE)
+    return ((verdict, row) for verdict in verdicts for row in verdict.folded)
 
 
 def _key(verdict: Verdict, row: RatioVerdict) -> tuple[str, str, str, float]:
@@ -132,7 +132,7 @@ def _key(verdict: Verdict, row: RatioVerdict) -> tuple[str, str, str, float]:
 
 def states(verdict: Verdict) -> dict[float, State]:
     """The state of each folded ratio."""
-    return {row.ratio: row.state for row in verdict.ratios if row.ratio != BASELINE}
+    return {row.ratio: row.state for row in verdict.folded}
 
 
 class Lines(Told):

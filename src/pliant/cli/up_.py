@@ -11,10 +11,10 @@ from pliant.cli.common import need_root, study_argument
 
 @click.command(short_help="Deploy a study's cluster and leave it up.")
 @study_argument
-@click.option("--ratio", type=float, default=1.0, show_default=True, help="Folding ratio, one of the study's.")
+@click.option("--ratio", type=float, help="Folding ratio, one of the study's.  [default: its baseline, 1]")
 @click.option("--filesystem", help="Which file system, where the study has several.")
 @click.option("--no-limits", is_flag=True, help="Leave CPU, NIC and disk of the hosts unlimited.")
-def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) -> None:
+def command(study: Path, ratio: float | None, filesystem: str | None, no_limits: bool) -> None:
     """Deploy the cluster of STUDY, limit its hosts as the study says, and leave it up. Prints its id."""
     from pliant.campaign import places
     from pliant.campaign.deploying import bring_up
@@ -25,6 +25,7 @@ def command(study: Path, ratio: float, filesystem: str | None, no_limits: bool) 
     from pliant.study.reading import load
 
     checked = load(study).chosen(filesystem)
+    ratio = checked.baseline if ratio is None else ratio
     if ratio not in checked.placements:
         raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
     if not checked.platform.real:

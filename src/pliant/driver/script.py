@@ -166,9 +166,10 @@ def attach(deployment: str | None = None, said: Callable[[str], None] = say) -> 
 
 @contextmanager
 def deploy(
-    study: str | Path, ratio: float = 1.0, said: Callable[[str], None] = say, filesystem: str | None = None
+    study: str | Path, ratio: float | None = None, said: Callable[[str], None] = say, filesystem: str | None = None
 ) -> Iterator[Driver]:
-    """The cluster of a study file, deployed for the block at one of its ratios, limited as it says, removed afterwards.
+    """The cluster of a study file, deployed for the block at one of its ratios (None: its baseline), limited as it
+    says, removed afterwards.
 
     `filesystem` says which, where the study has several. Raises UserError, StepFailed and what else a deployment can
     fail with.
@@ -177,6 +178,7 @@ def deploy(
     from pliant.campaign.preparation import prepare
 
     checked = load(Path(study)).chosen(filesystem)
+    ratio = checked.baseline if ratio is None else ratio
     if ratio not in checked.placements:
         raise UserError(f"ratio {ratio:g} is not one of the study's: {workplace.ratios(checked)}")
     with places.opened(checked) as place:

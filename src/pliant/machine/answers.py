@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from . import facts, promised, trying
+from . import datadisk, facts, promised, trying
 from .journal import STATE
 
 
@@ -39,5 +39,8 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "digests": lambda programs: {program: facts.digest(program) for program in programs},
     "try": lambda visible=(): dataclasses.asdict(trying.try_a_node(visible)),
     "deployments": promised.listed,
+    "take_disk": datadisk.take,
+    "taken_disk": datadisk.taken,
+    "give_back_disk": datadisk.give_back,
 }
 """What is asked for -> what answers it, and is given by keyword."""

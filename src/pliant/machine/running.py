@@ -235,6 +235,11 @@ class Running:
         """CPU seconds that each host has used so far."""
         return {f"host{h}": self.cgroups.cpu_s(f"{self.group}/host-{h}") for h in range(1, self.hosts + 1)}
 
+    def host_cpu_at(self) -> dict[str, tuple[float, float]]:
+        """The same, each with the moment of CLOCK_MONOTONIC at which it was so."""
+        numbers = range(1, self.hosts + 1)
+        return {f"host{h}": (time.monotonic(), self.cgroups.cpu_s(f"{self.group}/host-{h}")) for h in numbers}
+
     def root(self, node: str) -> Path:
         """A node's root directory as the machine sees it, while the node is up."""
         return Path(f"/proc/{self.nodes[node].pid}/root")

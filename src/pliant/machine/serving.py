@@ -11,6 +11,7 @@ import base64
 import contextlib
 import fcntl
 import os
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -76,7 +77,7 @@ class Serving:
 
     # The machine
 
-    def do_hello_more(self) -> dict[str, Any]:
+    def do_whereabouts(self) -> dict[str, Any]:
         """Where the programs of this package are, and the addresses of this machine, that by which it was reached
         first: (address, interface, its MTU, its rate in bit/s or None)."""
         words = self._reached.split()
@@ -103,7 +104,7 @@ class Serving:
         fabric: bool = False,
     ) -> int | None:
         """Run a program: on this machine, in a node of a deployment, or on its switch; see `carrying`."""
-        if call.timeout_s is None and "timeout_s" not in call.given and not deployment:
+        if call.timeout_s is None and not deployment:
             raise ValueError("a program needs a deadline, timeout_s")
         if not deployment:
             return carrying.carry_out(call, argv, env if env is not None else environment(), stdin)
@@ -247,7 +248,7 @@ class Serving:
         child = found.popen(node, argv, Path(found.nodes[node].logs, f"{log}.log"))
         call.say(pid=child.pid)
         while not call.cancelled.is_set():
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 return child.wait(_POLL_S)
         return None
 
@@ -275,11 +276,11 @@ class Serving:
             out.unlink()
 
     def do_counts(self, deployment: str) -> dict[str, Any]:
-        """CPU seconds that the host has used, for how long its CPUs were withheld, and processes that were killed as
-        its memory ran out, by node."""
+        """CPU seconds that the host has used, and when that was; for how long its CPUs were withheld; and how many
+        processes of each node were killed as its memory ran out."""
         found = self._of(deployment)
-        (cpu_s,) = found.host_cpu_s().values()
-        return {"cpu_s": cpu_s, "withheld_s": found.withheld_s(), "out_of_memory": found.out_of_memory()}
+        ((at_s, cpu_s),) = found.host_cpu_at().values()
+        return {"at_s": at_s, "cpu_s": cpu_s, "withheld_s": found.withheld_s(), "out_of_memory": found.out_of_memory()}
 
     def do_logs(
         self, deployment: str, nodes: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[int]]

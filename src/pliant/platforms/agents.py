@@ -102,6 +102,7 @@ class Agent:
 
     Several threads may ask it at the same time. `clock_s` is how far the host's clock is ahead of this one's, give or
     take `clock_within_s`, and `monotonic_s` the same of CLOCK_MONOTONIC. `serve` does what the agent asks for.
+    `options` are more of ssh's own ("User=root"), which go before those of `config`.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Agent:
         host: str,
         *,
         config: Path | None = None,
+        options: Sequence[str] = (),
         timeout_s: float = CONNECT_S,
         serve: Callable[[Call], Any] = lambda call: None,
     ) -> None:
@@ -118,7 +120,7 @@ class Agent:
         self._said: list[str] = []
         try:
             self._ssh = subprocess.Popen(
-                _command(host, config, bundle()[0], timeout_s),
+                _command(host, config, options, bundle()[0], timeout_s),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -315,16 +317,17 @@ def connect(
     hosts: Sequence[str],
     *,
     config: Path | None = None,
+    options: Sequence[str] = (),
     timeout_s: float = CONNECT_S,
     told: Callable[[str], None] = lambda host: None,
     serve: Callable[[Call], Any] = lambda call: None,
 ) -> dict[str, Agent | HostError]:
-    """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F; `serve` does what
-    agents ask for."""
+    """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F, `options` for -o;
+    `serve` does what agents ask for."""
     begun: list[Agent] = []
 
     def one(host: str) -> Agent | HostError:
-        agent = Agent(host, config=config, timeout_s=timeout_s, serve=serve)
+        agent = Agent(host, config=config, options=options, timeout_s=timeout_s, serve=serve)
         begun.append(agent)
         try:
             agent.begin()
@@ -369,7 +372,7 @@ def close(agents: Iterable[Agent | HostError]) -> None:
         list(pool.map(Agent.close, there))
 
 
-def _command(host: str, config: Path | None, digest: str, timeout_s: float) -> list[str]:
+def _command(host: str, config: Path | None, own: Sequence[str], digest: str, timeout_s: float) -> list[str]:
     """How ssh is called; the text for the other side holds whatever shell its user has."""
     code = base64.b64encode(BOOTSTRAP.encode()).decode()
     python = f'python3 -I -c "import base64;exec(base64.b64decode(\'{code}\'))" {digest} {THERE} "$SSH_CONNECTION"'
@@ -386,12 +389,17 @@ def _command(host: str, config: Path | None, digest: str, timeout_s: float) -> l
     return [
         "ssh",
         "-T",
-        *(["-F", str(config)] if config else []),
+        *given_to_ssh(config, own),
         *given,
         "--",
         host,
         as_root(python),
     ]
+
+
+def given_to_ssh(config: Path | None, options: Sequence[str]) -> list[str]:
+    """What every ssh to the same hosts is called with."""
+    return [*(["-F", str(config)] if config else []), *(word for option in options for word in ("-o", option))]
 
 
 def as_root(words: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -120,12 +120,14 @@ _WORDS: dict[str, tuple[str, Callable[[float], str], str]] = {
 def calibrate_hosts(
     deployment: Deployment, disks: Mapping[str, str], said: Callable[[str], None] = lambda what: None
 ) -> list[Delivered]:
-    """Measure every host of a deployment that has one node on each (ratio 1), and leave its limits off.
+    """Measure every host of a deployment, by one of its nodes, and leave its limits off.
 
-    `disks` maps the nodes that have a disk to where it is mounted. Takes some ten seconds. Raises FatalError, naming
-    the limit, if a host delivers more or less than its promise by more than TOLERANCE, ATTEMPTS times.
+    `disks` maps the nodes that have a disk to where it is mounted; one on each host measures the host's. Takes some ten
+    seconds. Raises FatalError, naming the limit, if a host delivers more or less than its promise by more than
+    TOLERANCE, ATTEMPTS times.
     """
-    nodes = list(deployment.nodes)
+    nodes = _one_of_each_host(deployment, deployment.nodes)
+    disks = {node: disks[node] for node in _one_of_each_host(deployment, disks)}
     measures: dict[str, Callable[[], Delivered]] = {"cpu": lambda: _cpu(deployment, nodes)}
     if len(nodes) > 1:
         measures["nic"] = lambda: _nic(deployment, nodes)
@@ -154,9 +156,10 @@ def calibrate_hosts(
 def survey_hosts(
     deployment: Deployment, disks: Mapping[str, str], said: Callable[[str], None] = lambda what: None
 ) -> list[Delivered]:
-    """Measure hosts that are what they are, one node on each, all at once: what each delivers, and as `promised` what
-    is usual, the median. `disks` as in `calibrate_hosts`. Raises FatalError if that cannot be measured."""
-    nodes = list(deployment.nodes)
+    """Measure hosts that are what they are, by one node of each, all at once: what each delivers, and as `promised`
+    what is usual, the median. `disks` as in `calibrate_hosts`. Raises FatalError if that cannot be measured."""
+    nodes = _one_of_each_host(deployment, deployment.nodes)
+    disks = {node: disks[node] for node in _one_of_each_host(deployment, disks)}
     measures: dict[str, Callable[[], Mapping[str, float]]] = {
         "work": lambda: _by_host(deployment, _together(deployment, {node: ["work"] for node in nodes}))
     }
@@ -182,10 +185,10 @@ def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
 
     def watch(at: float) -> None:
         time.sleep(max(0.0, at + calibrate.WARM_UP_S - time.time()))
-        began, before = time.monotonic(), deployment.host_cpu_s()
+        before = deployment.host_cpu_at()
         time.sleep(_LENGTH_S)
-        length_s, after = time.monotonic() - began, deployment.host_cpu_s()
-        rates.update({host: (after[host] - before[host]) / length_s for host in before})
+        for host, (at_s, used_s) in deployment.host_cpu_at().items():
+            rates[host] = (used_s - before[host][1]) / (at_s - before[host][0])
 
     # They go on for longer than it is looked at: whoever looks may be late.
     _together(deployment, {}, {node: ["cpu"] for node in nodes}, _LENGTH_S + _LATE_S, watch)
@@ -234,6 +237,15 @@ def _files(deployment: Deployment, disks: Mapping[str, str], what: str, rate: fl
 
 def _by_host(deployment: Deployment, nodes: Mapping[str, float]) -> dict[str, float]:
     return {_host(deployment, node): value for node, value in nodes.items()}
+
+
+def _one_of_each_host(deployment: Deployment, nodes: Iterable[str]) -> list[str]:
+    """The first of these nodes on each host that carries any, in their order: together they ask a host for what it has,
+    and not for several times that."""
+    first: dict[int, str] = {}
+    for node in nodes:
+        first.setdefault(deployment.placed[node], node)
+    return list(first.values())
 
 
 def _host(deployment: Deployment, node: str) -> str:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from pliant.machine.journal import Journal
-from pliant.platforms.agents import as_root
-from pliant.platforms.ssh import hosts_of
+from pliant.platforms.agents import as_root, given_to_ssh
+from pliant.platforms.ssh import hosts_of, options_of
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     where = journal.read("hosts.json")["state"]
     terminal = f"TERM={os.environ.get('TERM', 'dumb')}"
     inside = ["env", terminal, f"{where}/{journal.id}-{number}/enter", node, *argv]
-    given = ["-F", str(config)] if config else []
+    given = given_to_ssh(config, options_of(journal))
     command = ["ssh", "-t", *given, "-o", "LogLevel=ERROR", "--", hosts[number - 1], as_root(shlex.join(inside))]
     os.execvp(command[0], command)
 

@@ -36,7 +36,6 @@ from pliant.platforms.interface import (
     Watch,
     environment,
 )
-from pliant.platforms.merging import Sampled, merged
 from pliant.platforms.mirror import Mirror
 
 _FABRIC = "@fabric"
@@ -243,6 +242,8 @@ class FarNodes:
     @contextlib.contextmanager
     def telemetry(self, out: Path) -> Iterator[None]:
         """See `interface.Deployment`."""
+        from pliant.platforms.merging import Sampled, merged  # numpy takes an eighth of a second
+
         name = secrets.token_hex(4)
         self._each(lambda host: self._ask(host, "telemetry", name=name))
         texts: dict[str, str] = {}
@@ -262,6 +263,10 @@ class FarNodes:
     def host_cpu_s(self) -> dict[str, float]:
         """See `interface.Deployment`."""
         return {f"host{number}": told["cpu_s"] for number, told in sorted(self._counts().items())}
+
+    def host_cpu_at(self) -> dict[str, tuple[float, float]]:
+        """See `interface.Deployment`."""
+        return {f"host{number}": (told["at_s"], told["cpu_s"]) for number, told in sorted(self._counts().items())}
 
     def withheld_s(self) -> dict[int, float]:
         """See `interface.Deployment`. CPU C of host N has the number 10,000 N + C."""

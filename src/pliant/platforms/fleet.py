@@ -25,10 +25,13 @@ Result = TypeVar("Result")
 
 
 class Fleet:
-    """Some hosts and their agents. `serve` does what agents ask for; it is set by who works with them."""
+    """Some hosts and their agents. `serve` does what agents ask for; it is set by who works with them.
 
-    def __init__(self, hosts: Sequence[str], *, config: Path | None = None) -> None:
-        self.hosts, self.config = tuple(hosts), config
+    `config` is for ssh -F, `options` are more of ssh's own, for -o: "User=root".
+    """
+
+    def __init__(self, hosts: Sequence[str], *, config: Path | None = None, options: Sequence[str] = ()) -> None:
+        self.hosts, self.config, self.options = tuple(hosts), config, tuple(options)
         self.serve: Callable[[Call], Any] = lambda call: None
         self.leased: dict[str, set[str]] = {host: set() for host in hosts}
         """Host -> the deployments there that are to stay."""
@@ -41,7 +44,9 @@ class Fleet:
 
     def connect(self, told: Callable[[str], None] = lambda host: None) -> None:
         """Reach all of them; `told` of each as it is known. HostError names those that cannot be reached, and why."""
-        found = connect(self.hosts, config=self.config, told=told, serve=lambda call: self.serve(call))
+        found = connect(
+            self.hosts, config=self.config, options=self.options, told=told, serve=lambda call: self.serve(call)
+        )
         self._agents = {host: each for host, each in found.items() if isinstance(each, Agent)}
         errors = [each for each in found.values() if isinstance(each, HostError)]
         if errors:
@@ -87,7 +92,13 @@ class Fleet:
         failed_s, error = self._failed.get(host, (-_AGAIN_S, None))
         if error is not None and time.monotonic() - failed_s < _AGAIN_S:
             raise type(error)(str(error))
-        agent = Agent(host, config=self.config, timeout_s=CONNECT_S, serve=lambda call: self.serve(call))
+        agent = Agent(
+            host,
+            config=self.config,
+            options=self.options,
+            timeout_s=CONNECT_S,
+            serve=lambda call: self.serve(call),
+        )
         try:
             agent.begin()
         except HostError as error:

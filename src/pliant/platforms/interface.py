@@ -216,6 +216,10 @@ class Deployment(Protocol):
     def host_cpu_s(self) -> dict[str, float]:
         """CPU seconds that each host ("host1", ...) has used so far."""
 
+    def host_cpu_at(self) -> dict[str, tuple[float, float]]:
+        """The same, each with the moment at which it was so, of the host's own CLOCK_MONOTONIC: to tell how much is
+        used in a second, wherever the host is."""
+
     def withheld_s(self) -> dict[int, float]:
         """For how long each CPU that hosts are kept on was withheld from them while it was limited."""
 

@@ -23,7 +23,7 @@ def opened(journal: Journal) -> AnyDeployment | None:
         return emulated.opened(journal)
     content = journal.read("hosts.json")
     hosts, config = ssh.hosts_of(journal)
-    fleet = Fleet(hosts, config=config)
+    fleet = Fleet(hosts, config=config, options=ssh.options_of(journal))
     fleet.connect()
     platform = Ssh(fleet, limited=content["limited"])
     platform.look()

@@ -47,6 +47,11 @@ def hosts_of(journal: Journal) -> tuple[tuple[str, ...], Path | None]:
     return tuple(content["hosts"]), Path(content["config"]) if content["config"] else None
 
 
+def options_of(journal: Journal) -> tuple[str, ...]:
+    """The options of ssh's own by which these hosts are reached."""
+    return tuple(journal.read(HOSTS).get("options", ()))
+
+
 @dataclass(frozen=True)
 class Traces:
     """What there was on each host; see `interface.Traces`."""
@@ -93,11 +98,12 @@ class SshDeployment(FarNodes):
         content = {
             "hosts": list(own),
             "config": str(self.fleet.config.absolute()) if self.fleet.config else None,
+            "options": list(self.fleet.options),
             "limited": self.platform.limited,
             "state": self.platform.state,
         }
         self.journal.write(HOSTS, content)
-        told = self._each(lambda host: self.fleet.ask(host, "hello_more")["addresses"])
+        told = self._each(lambda host: self.fleet.ask(host, "whereabouts")["addresses"])
         there = {host: {r.address: r.name for r in requests if placement[r.name] == own[host]} for host in own}
         overlays = ways(self.id, told, there, self.platform.network)
         for host, number in own.items():
@@ -299,7 +305,7 @@ class Ssh:
         def one(host: str) -> tuple[str, str]:
             hello = self.fleet.ask(host, "hello")
             self.state = hello["state"]
-            return hello["interpreter"], self.fleet.ask(host, "hello_more")["place"]
+            return hello["interpreter"], self.fleet.ask(host, "whereabouts")["place"]
 
         self._own = self.fleet.each(one)
 
@@ -337,7 +343,7 @@ def forget(journal: Journal) -> None:
 def remove(journal: Journal, told: Callable[[str], None] = lambda host: None) -> None:
     """Remove a deployment from its hosts, from what is written down here alone. TeardownError, HostError."""
     hosts, config = hosts_of(journal)
-    fleet = Fleet(hosts, config=config)
+    fleet = Fleet(hosts, config=config, options=options_of(journal))
     found = SshDeployment(journal, fleet, HostFigures(0.0, 0.0, 0.0, 0), Ssh(fleet, limited=False))
     found.hosts = len(hosts)
     with fleet:

@@ -63,6 +63,9 @@ class Across:
     @property
     def headline(self) -> str:
         """Who folds furthest, or why that cannot be said."""
+        if _baselines_differ(self.runs):
+            medians = "; medians can" if self.medians else ", and nor can medians"
+            return f"Losses cannot be compared, as they are against different baselines{medians}."
         if self.comparison is None:
             return "Nothing can be compared: no metric was measured in the same way in all of the runs."
         return self.comparison.furthest.sentence
@@ -89,11 +92,14 @@ def across(runs: Sequence[Judged]) -> Across:
     """Compare two or more judged runs, each label one of its own."""
     shared = _shared(runs)
     cannot = [*_missing(runs, shared), *_workloads_differ(runs, shared)]
-    losses = frozenset(w for w in dict.fromkeys(w for w, _ in shared) if not _why_not(runs, w))
-    hosts = _hosts_differ(runs)
-    medians = frozenset() if hosts else losses
+    same = frozenset(w for w in dict.fromkeys(w for w, _ in shared) if not _why_not(runs, w))
+    baselines = _baselines_differ(runs)
+    hosts = _hosts_differ(runs, losses=not baselines)
+    medians = frozenset() if hosts else same
+    losses = frozenset() if baselines else same
+    cannot += baselines
     tolerated = {run.analysis.info.max_loss for run in runs}
-    if len(tolerated) > 1:
+    if len(tolerated) > 1 and not baselines:
         written = join([percent(loss) for loss in sorted(tolerated)])
         cannot.append(f"Verdicts are on different tolerated losses ({written}); compare the losses, not the verdicts.")
     verdicts = {run.label: tuple(_verdict(run, *each) for each in shared) for run in runs}
@@ -150,8 +156,8 @@ def _why_not(runs: Sequence[Judged], workload: str) -> list[str]:
     return why
 
 
-def _hosts_differ(runs: Sequence[Judged]) -> list[str]:
-    """Why medians cannot be compared although losses can: a sentence, or none."""
+def _hosts_differ(runs: Sequence[Judged], losses: bool) -> list[str]:
+    """Why medians cannot be compared, although `losses` may: a sentence, or none."""
     known = {
         "hosts": [_host(run) for run in runs],
         "platforms": [run.analysis.info.platform for run in runs],
@@ -162,9 +168,18 @@ def _hosts_differ(runs: Sequence[Judged]) -> list[str]:
     if not differ:
         return []
     what = f"{differ[0][:1].upper()}{differ[0][1:]}"
+    can = "losses can be compared, each against its own baseline, medians cannot"
+    return [f"{join([what, *differ[1:]])} are not the same: {can if losses else 'medians cannot be compared'}."]
+
+
+def _baselines_differ(runs: Sequence[Judged]) -> list[str]:
+    """Why losses cannot be compared: a sentence, or none."""
+    known = [run.analysis.info.baseline for run in runs]
+    if len(set(known)) == 1:
+        return []
     return [
-        f"{join([what, *differ[1:]])} are not the same: losses can be compared, each against its own baseline, "
-        "medians cannot."
+        f"Losses are against different baselines (ratio {' / '.join(f'{ratio:.3g}' for ratio in known)}), so that "
+        "neither they nor how far each folds can be compared."
     ]
 
 
@@ -195,6 +210,7 @@ def _planned(run: Judged) -> Iterator[tuple[str, str]]:
     yield "host", _host(run)
     yield "strategy", info.strategy
     yield "ratios", ", ".join(f"{ratio:.3g}" for ratio in sorted(info.hosts))
+    yield "baseline", f"ratio {info.baseline:.3g}"
     yield "workflow", info.workflow
     yield "repetitions", str(info.repetitions)
     yield "seed", str(info.seed)

@@ -10,7 +10,8 @@ from pliant.analysis.words import bounds, loss, metric_title, percent, place, pl
 from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale, series
 from pliant.report.figures import ends, loss_limits, reached, says
 from pliant.statistics.comparison import spelled
-from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict
+from pliant.statistics.verdict import RatioVerdict, Verdict
+from pliant.trial import UNFOLDED
 
 _APART = 0.5
 """The part of the room for one place on the axis over which curves are spread, so that intervals do not cover."""
@@ -82,7 +83,7 @@ def _loss(curves: Curves) -> Chart:
     """Losses with intervals against the ratio, each against its own baseline."""
     metric, tolerated = next(iter(curves.values())).metric, min(verdict.max_loss for verdict in curves.values())
     ratios = sorted({row.ratio for verdict in curves.values() for row in verdict.ratios})
-    rows = [(verdict, row) for verdict in curves.values() for row in verdict.ratios if row.ratio != BASELINE]
+    rows = [(verdict, row) for verdict in curves.values() for row in verdict.folded]
     low, high = loss_limits(reached(rows), [row.loss for _, row in rows if row.loss is not None], tolerated)
     marks, lines = _marks(curves, {ratio: at for at, ratio in enumerate(ratios)}, "loss")
     return Chart(
@@ -108,7 +109,7 @@ def _marks(curves: Curves, at: Mapping[float, int], kind: str) -> tuple[list[Mar
             where, value, low, high = row.ratio, row.loss, row.loss_low, row.loss_high
             if kind == "hosts":
                 where, value, low, high = row.hosts, row.median, row.low, row.high
-            elif row.ratio == BASELINE:
+            elif row.ratio == verdict.baseline:
                 low = high = None
             if value is not None:
                 told = f"{spelled(label)}: {says(verdict, row)}"
@@ -133,12 +134,18 @@ def _saved(title: str, verdicts: Mapping[str, Sequence[Verdict]]) -> Chart:
         title,
         f"Part of the hosts that folding saves, against the worst loss of any metric at that ratio ({title}).",
         scale("worst loss of any metric", low, high, percent=True, most=5),
-        scale("hosts saved", 0.0, 1.06, percent=True, most=5),
+        scale(_hosts_saved(verdicts), 0.0, 1.06, percent=True, most=5),
         tuple(marks),
         tuple(lines),
         ("x", low, tolerated),
         tolerated,
     )
+
+
+def _hosts_saved(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    """What an axis is called: where a baseline is itself folded it is not all hosts that some are saved of."""
+    folded = {v.baseline for many in verdicts.values() for v in many if v.baseline != UNFOLDED}
+    return f"hosts saved of those at ratio {min(folded):.3g}" if folded else "hosts saved"
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, RatioVerdict, float]]:
@@ -147,12 +154,13 @@ def _worst(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, RatioVerdict,
         rows = [(verdict, verdict.at(ratio)) for verdict in verdicts]
         if all(row.loss is not None for _, row in rows):
             verdict, row = max(rows, key=lambda pair: pair[1].loss or 0.0)
-            yield verdict, row, 1 - row.hosts / verdict.at(BASELINE).hosts
+            yield verdict, row, 1 - row.hosts / verdict.at(verdict.baseline).hosts
 
 
 def _saved_mark(look: Look, label: str, verdict: Verdict, row: RatioVerdict, part: float) -> Mark:
-    if row.ratio == BASELINE:
-        return Mark(0.0, part, look, f"{spelled(label)}: the baseline, {plural(row.hosts, 'host')}", name="1")
+    if row.ratio == verdict.baseline:
+        text = f"{spelled(label)}: the baseline, {plural(row.hosts, 'host')}"
+        return Mark(0.0, part, look, text, name=f"{row.ratio:.3g}")
     lost = f"{f'{loss(row)} {bounds(row.loss_low, row.loss_high)}'.rstrip()}: {row.state}"
     told = (
         f"{spelled(label)} at {place(row.ratio, row.hosts)}: {percent(part)} of the hosts saved; the worst loss is "

@@ -26,15 +26,14 @@ from pliant.report.chart import (
     places,
     scale,
 )
-from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict
+from pliant.statistics.verdict import RatioVerdict, Verdict
 from pliant.trial import Trial
 
 MOST_GAIN, MOST_LOSS = -1.0, 1.5
 """Medians and single trials are always on the scale of a loss; the ends of intervals only within these."""
 _ROOMY = 5
 _SINGLES = (TRIAL, *STOPPED.values())
-KEY: tuple[tuple[Look | None, str], ...] = (
-    (BASELINE_LOOK, "baseline"),
+_KEY: tuple[tuple[Look | None, str], ...] = (
     *((look, state) for state, look in STATES.items()),
     (TRIAL, "single trial"),
     (None, "tolerated"),
@@ -52,12 +51,18 @@ def folding(analysis: Analysis, kind: str, whose: str = "", singles: bool = True
         if kind == "loss":
             panels = list(_losses(analysis, verdicts))
         looks = {mark.look for panel in panels for mark in panel.marks}
-        key = (*KEY, (PASSED_OVER, "not needed")) if PASSED_OVER in looks else KEY
+        key = ((BASELINE_LOOK, base_words(analysis)), *_KEY)
+        key += ((PASSED_OVER, "not needed"),) if PASSED_OVER in looks else ()
         key += tuple((look, "stopped trial, at best") for look in STOPPED.values() if look in looks)
         if not singles:
             panels = [_without_singles(panel) for panel in panels]
             key = tuple(each for each in key if each[0] not in _SINGLES)
         yield Figure(f"{whose}{workload}-{kind}", tuple(panels), key)
+
+
+def base_words(analysis: Analysis) -> str:
+    """What a legend says of the baseline's marks, as short as a column of a paper needs it."""
+    return "baseline" if analysis.info.unfolded else "folded baseline"
 
 
 def _without_singles(chart: Chart) -> Chart:
@@ -71,9 +76,9 @@ def ratios_axis(verdict: Verdict) -> Axis:
     return places(labels, "folding ratio" if roomy else "folding ratio, hosts below", 0.35, 0.5)
 
 
-def state_look(row: RatioVerdict) -> Look:
+def state_look(verdict: Verdict, row: RatioVerdict) -> Look:
     """The look of a median or loss: its state, or that it is the baseline's."""
-    if row.ratio == BASELINE:
+    if row.ratio == verdict.baseline:
         return BASELINE_LOOK
     return PASSED_OVER if row.passed_over else STATES[row.state]
 
@@ -82,7 +87,7 @@ def says(verdict: Verdict, row: RatioVerdict) -> str:
     """All that there is to say of a metric at a ratio, as a mark tells it."""
     value = f"{median(row)} {verdict.metric.unit}{interval(row.low, row.high)}"
     text = f"{metric_title(verdict.metric)} at {place(row.ratio, row.hosts)}: {value}"
-    if row.ratio == BASELINE:
+    if row.ratio == verdict.baseline:
         return f"{text}; the baseline, {plural(row.trials, 'trial')}"
     lost = f"loss {loss(row)} {bounds(row.loss_low, row.loss_high)}".rstrip()
     return f"{text}; {lost}: {state_words(row)}, {plural(row.trials, 'trial')}"
@@ -105,14 +110,14 @@ def trial_says(verdict: Verdict, trial: Trial, value: str, more: str = "") -> st
 def _metric(analysis: Analysis, verdict: Verdict) -> Chart:
     higher, measured, bounded = verdict.metric.better == "higher", analysis.measured(verdict), analysis.bounded(verdict)
     rows = [row for row in verdict.ratios if row.median is not None]
-    baseline = next((row.median for row in rows if row.ratio == BASELINE), None)
+    baseline = None if verdict.base is None else verdict.base.median
     seen = [value for many in (*measured.values(), *bounded.values()) for _, value in many]
     tops = [row.high for row in rows if row.high is not None]
     top = 1.08 * max([*seen, *(min(end, 1.5 * max(seen)) for end in tops)], default=1.0)
     limit = None if baseline is None else baseline * (1 - verdict.max_loss if higher else 1 + verdict.max_loss)
     top = max(top, 1.08 * (limit or 0.0))
     marks = [
-        Mark(at, row.median, state_look(row), says(verdict, row), ends(row.low, row.high))
+        Mark(at, row.median, state_look(verdict, row), says(verdict, row), ends(row.low, row.high))
         for at, row in enumerate(verdict.ratios)
         if row.median is not None
     ]
@@ -141,7 +146,7 @@ def _losses(analysis: Analysis, verdicts: Sequence[Verdict]) -> Iterator[Chart]:
     for verdict in verdicts:
         low, high = limits[verdict.metric.better]
         marks = [
-            Mark(at, row.loss, state_look(row), says(verdict, row), _loss_ends(row))
+            Mark(at, row.loss, state_look(verdict, row), says(verdict, row), _loss_ends(verdict, row))
             for at, row in enumerate(verdict.ratios)
             if row.loss is not None
         ]
@@ -176,7 +181,7 @@ def _singles(
 
 def _lost(analysis: Analysis, verdict: Verdict) -> dict[int, float]:
     """Each trial's own loss against the baseline's median."""
-    baseline = verdict.at(BASELINE).median if any(row.ratio == BASELINE for row in verdict.ratios) else None
+    baseline = None if verdict.base is None else verdict.base.median
     if baseline is None:
         return {}
     sign = 1.0 if verdict.metric.better == "higher" else -1.0
@@ -215,6 +220,6 @@ def ends(low: float | None, high: float | None) -> tuple[float, float] | None:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
-def _loss_ends(row: RatioVerdict) -> tuple[float, float] | None:
+def _loss_ends(verdict: Verdict, row: RatioVerdict) -> tuple[float, float] | None:
     """The interval of a loss; the baseline's own is no measurement."""
-    return None if row.ratio == BASELINE else ends(row.loss_low, row.loss_high)
+    return None if row.ratio == verdict.baseline else ends(row.loss_low, row.loss_high)

@@ -63,7 +63,7 @@ def _at(across: Across, same: tuple[Verdict, ...], at: float, title: str) -> Ite
         row = next((row for row in verdict.ratios if row.ratio == at), None)
         if row is not None:
             counts = (str(row.hosts), str(row.trials))
-            yield (*names, spelled(label), *counts, *values(row), _told(across, verdict, row, label))
+            yield (*names, spelled(label), *counts, *values(verdict, row), _told(across, verdict, row, label))
             names = ("", "")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pliant.analysis.conclusions import Analysis
 from pliant.analysis.words import bounds, energy, mass, metric_title, number, percent, place, plural
-from pliant.statistics.verdict import BASELINE, Verdict
+from pliant.statistics.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,24 @@ def _folds(analysis: Analysis) -> Point:
     ratio, hosts, about = analysis.recommended, analysis.info.hosts, "Folds to"
     if ratio is None:
         return Point(about, "not known", "The baseline has no done trial.")
-    tolerated = percent(analysis.info.max_loss)
-    if ratio == BASELINE:
-        return Point(about, "no ratio that is shown", f"At none is every metric shown to lose {tolerated} or less.")
-    fewer = f"{plural(hosts[ratio], 'host')} instead of {hosts[BASELINE]}"
-    return Point(about, f"ratio {ratio:.3g}", f"{fewer}: every metric is shown to lose {tolerated} or less.")
+    base, tolerated = analysis.info.baseline, percent(analysis.info.max_loss)
+    if ratio == base:
+        return Point(
+            about,
+            "no ratio that is shown",
+            f"At none is every metric shown to lose {tolerated} or less{_against(analysis)}.",
+        )
+    fewer = f"{plural(hosts[ratio], 'host')} instead of {hosts[base]}"
+    return Point(about, f"ratio {ratio:.3g}", f"{fewer}: {_every(tolerated)}{_against(analysis)}.")
+
+
+def _every(tolerated: str) -> str:
+    return f"every metric is shown to lose {tolerated} or less"
+
+
+def _against(analysis: Analysis) -> str:
+    """What losses are against, unless that is the unfolded cluster."""
+    return "" if analysis.info.unfolded else f" against {analysis.base}"
 
 
 def _breaks(analysis: Analysis) -> Point:
@@ -59,17 +72,19 @@ def _saves(analysis: Analysis) -> Point:
     about, saved, sought = "What folding saves", analysis.savings, search(analysis)
     full, folded = saved.full, saved.folded
     if full is None or folded is None:
-        return Point(about, "not known", f"A workload has no done trial at ratio 1 or at the ratio that holds.{sought}")
-    if saved.ratio == BASELINE:
+        where = f"ratio {analysis.info.baseline:.3g} or at the ratio that holds"
+        return Point(about, "not known", f"A workload has no done trial at {where}.{sought}")
+    if saved.ratio == analysis.info.baseline:
         takes = f"{plural(full.hosts, 'host')} and {energy(full.energy_kwh)}"
         return Point(about, "nothing", f"A pass over the workloads takes {takes} (modelled).{sought}")
     emitted = [mass(saved.power.co2e_kg(side.energy_kwh)) for side in (folded, full)]
+    from_ = "" if analysis.info.unfolded else f" Counted from {analysis.base}."
     return Point(
         about,
         f"{full.hosts - folded.hosts} of {plural(full.hosts, 'host')}",
         f"Each pass over the workloads takes {number(folded.machine_hours)} machine-hours instead of "
         f"{number(full.machine_hours)}, {energy(folded.energy_kwh)} instead of {energy(full.energy_kwh)}, and emits "
-        f"{emitted[0]} of CO₂e instead of {emitted[1]} (modelled).{sought}",
+        f"{emitted[0]} of CO₂e instead of {emitted[1]} (modelled).{from_}{sought}",
     )
 
 

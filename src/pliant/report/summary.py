@@ -26,7 +26,7 @@ from pliant.report.document import Block, Document, Heading, Items, Paragraph, T
 from pliant.report.story import story
 from pliant.statistics.comparison import Comparison, Fold, spelled
 from pliant.statistics.savings import Pass
-from pliant.statistics.verdict import BASELINE, INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
+from pliant.statistics.verdict import INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
 from pliant.telemetry.samples import NAMES
 
 
@@ -49,6 +49,8 @@ def _section(analysis: Analysis) -> Iterator[Block]:
 def _part(analysis: Analysis) -> Iterator[Block]:
     """One file system."""
     yield Paragraph(f"{analysis.headline} {analysis.more}".rstrip())
+    if analysis.against:
+        yield Paragraph(analysis.against)
     yield Items(tuple(f"{point.about}: {point.answer}. {point.more}" for point in story(analysis)))
     if analysis.notes:
         yield Paragraph("To be known before this is believed:")
@@ -73,13 +75,14 @@ def _verdicts(analysis: Analysis) -> Table:
     ]
     shown, begins = grouped(rows)
     tolerated = tolerance(analysis.info.max_loss, analysis.info.indifference)
-    caption = f"{analysis.filesystem}: up to which folding ratio each metric stays within {tolerated} of the baseline."
+    base = "the baseline" if analysis.info.unfolded else f"the baseline, {analysis.base}"
+    caption = f"{analysis.filesystem}: up to which folding ratio each metric stays within {tolerated} of {base}."
     columns = ("workload", "metric", "unit", "baseline", "holds up to", "breaks at")
     return Table(caption, columns, shown, frozenset({0, 1, 2}), begins)
 
 
 def _baseline(verdict: Verdict) -> float | None:
-    return next((row.median for row in verdict.ratios if row.ratio == BASELINE), None)
+    return None if verdict.base is None else verdict.base.median
 
 
 def _reach(verdict: Verdict | Fold) -> tuple[str, str]:
@@ -88,7 +91,13 @@ def _reach(verdict: Verdict | Fold) -> tuple[str, str]:
 
 def _losses(analysis: Analysis, workload: str) -> Table:
     rows = [
-        (f"{metric_title(v.metric)} ({v.metric.unit})", ratio(row.ratio), str(row.hosts), str(row.trials), *values(row))
+        (
+            f"{metric_title(v.metric)} ({v.metric.unit})",
+            ratio(row.ratio),
+            str(row.hosts),
+            str(row.trials),
+            *values(v, row),
+        )
         for v in analysis.verdicts
         if v.workload == workload
         for row in v.ratios
@@ -114,10 +123,10 @@ def _stopped(analysis: Analysis) -> Table:
 VALUES = ("median", "interval", "loss", "interval", "state")
 
 
-def values(row: RatioVerdict) -> tuple[str, str, str, str, str]:
+def values(verdict: Verdict, row: RatioVerdict) -> tuple[str, str, str, str, str]:
     """Median and loss of a ratio with their intervals, and its state; as VALUES names them."""
     measured = (median(row), interval(row.low, row.high).strip() or NOT_KNOWN)
-    if row.ratio == BASELINE:
+    if row.ratio == verdict.baseline:
         return *measured, NOT_KNOWN, NOT_KNOWN, "baseline"
     ends = bounds(row.loss_low, row.loss_high) or NOT_KNOWN
     state = f"{PASSED_OVER} not needed" if row.passed_over else f"{MARKS[row.state]} {row.state}"
@@ -137,8 +146,9 @@ def _limits(analysis: Analysis) -> Table:
 
 def _savings(analysis: Analysis) -> Table:
     saved, power = analysis.savings, analysis.info.power
-    rows = [("one pass at ratio 1", *_pass(analysis, saved.full))]
-    if saved.ratio is not None and saved.ratio != BASELINE:
+    base = analysis.info.baseline
+    rows = [(f"one pass at ratio {ratio(base)}", *_pass(analysis, saved.full))]
+    if saved.ratio is not None and saved.ratio != base:
         rows.append((f"one pass at ratio {ratio(saved.ratio)}", *_pass(analysis, saved.folded)))
     spent = saved.study
     took = (number(spent.machine_hours), energy(spent.energy_kwh), mass(power.co2e_kg(spent.energy_kwh)))
@@ -165,6 +175,8 @@ def _how(analysis: Analysis) -> Iterator[str]:
     info = analysis.info
     roles = join([plural(count, role) for role, count in info.roles.items()])
     yield f"Nodes: {roles}, placed by strategy {info.strategy}, on platform {info.platform}."
+    if not info.unfolded:
+        yield f"Baseline: {analysis.base}, which is itself folded."
     if info.host_figures:
         yield f"Host: {info.host_figures}."
     if info.real_figures:

@@ -17,7 +17,7 @@ from pliant.report.document import Document, Heading, Items, Paragraph
 from pliant.report.document import Table as DocumentTable
 from pliant.report.story import search
 from pliant.statistics.comparison import AtHosts, Comparison, spelled
-from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict, tolerance
+from pliant.statistics.verdict import RatioVerdict, Verdict, tolerance
 
 _RATIOS_IN_A_ROW = 4
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "yellow"}
@@ -69,10 +69,12 @@ def _style(cell: str) -> str:
 
 
 def summary(analysis: Analysis) -> RenderableType:
-    """Headline, one line for each metric (median at each ratio and its state), savings, and what to be careful of."""
+    """Headline, what it is against, a line for each metric (median at each ratio and its state), savings, and what to
+    be careful of."""
     ratios = analysis.ratios
     chunks = [ratios[i : i + _RATIOS_IN_A_ROW] for i in range(0, len(ratios), _RATIOS_IN_A_ROW)]
-    parts: list[RenderableType] = [Text(analysis.headline, style="bold"), Text(analysis.more)]
+    parts: list[RenderableType] = [Text(analysis.headline, style="bold")]
+    parts += [*([Text(analysis.against, style="bold yellow")] if analysis.against else ()), Text(analysis.more)]
     for chunk in chunks:
         parts += ["", _table(analysis, chunk, last=chunk == chunks[-1])]
     parts += [_legend(analysis), *_limits(analysis), "", *_faults(analysis), _savings(analysis), *_study(analysis)]
@@ -117,19 +119,19 @@ def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
     for verdict in analysis.verdicts:
         name = f"{escape(verdict.workload)} {escape(metric_title(verdict.metric))}"
         amount: list[RenderableType] = [_ratio(verdict.holds_up_to), _break(verdict)] if last else []
-        cells = [_cell(verdict.at(ratio)) for ratio in ratios]
+        cells = [_cell(verdict, verdict.at(ratio)) for ratio in ratios]
         style = None if verdict in analysis.plain or verdict.workload in analysis.info.faults else "dim"
         table.add_row(name, escape(verdict.metric.unit), *cells, *amount, style=style)
         if analysis.rescales(verdict):
             there = [bound(analysis.rescaled(verdict, row.median), row.median_is) for row in map(verdict.at, ratios)]
             # The marks' place is left free, so that the numbers are below each other.
-            free = [text if r == BASELINE else f"{text}  " for r, text in zip(ratios, there, strict=True)]
+            free = [text if r == verdict.baseline else f"{text}  " for r, text in zip(ratios, there, strict=True)]
             table.add_row("  rescaled", escape(verdict.metric.unit), *free, *["" for _ in amount], style="dim")
     return table
 
 
-def _cell(row: RatioVerdict) -> Text:
-    if row.ratio == BASELINE:
+def _cell(verdict: Verdict, row: RatioVerdict) -> Text:
+    if row.ratio == verdict.baseline:
         return Text(median(row))
     if row.passed_over:
         return Text(f"{median(row)} {PASSED_OVER}", style="dim")
@@ -138,6 +140,7 @@ def _cell(row: RatioVerdict) -> Text:
 
 def _legend(analysis: Analysis) -> Text:
     tolerated = tolerance(analysis.info.max_loss, analysis.info.indifference)
+    tolerated += "" if analysis.info.unfolded else f", against ratio {analysis.info.baseline:.3g}"
     said = f"{MARKS['holds']} holds (loss within {tolerated})  {MARKS['breaks']} breaks  {MARKS['undecided']} undecided"
     if any(row.passed_over for verdict in analysis.verdicts for row in verdict.ratios):
         said += f"  {PASSED_OVER} not needed: looked at, and passed over"
@@ -165,11 +168,12 @@ def _limits(analysis: Analysis) -> Iterator[Text]:
 
 
 def _faults(analysis: Analysis) -> Iterator[Text]:
-    """What became of each workload through faults, and what they cost it where it was not folded."""
+    """What became of each workload through faults, and what they cost it at the baseline."""
+    base = analysis.info.baseline
     for report in analysis.faults:
         yield Text(report.sentence, style="red" if report.lost else "")
-        if costs := report.costs(BASELINE):
-            yield Text(f"  At ratio 1, without and through it: {costs}.")
+        if costs := report.costs(base):
+            yield Text(f"  At ratio {base:.3g}, without and through it: {costs}.")
 
 
 def _ratio(ratio: float | None) -> str:
@@ -193,12 +197,13 @@ def _savings(analysis: Analysis) -> Text:
     saved = analysis.savings
     if saved.full is None or saved.folded is None:
         return Text("Savings: not known, a workload has no done trial.")
-    if saved.ratio == BASELINE:
-        return Text("Savings: none, no folding is shown to be safe.")
+    if saved.ratio == analysis.info.baseline:
+        return Text(f"Savings: none, no {'' if analysis.info.unfolded else 'further '}folding is shown to be safe.")
+    against = "" if analysis.info.unfolded else f" against ratio {analysis.info.baseline:.3g}"
     full, folded = saved.full, saved.folded
     emitted = [mass(saved.power.co2e_kg(side.energy_kwh)) for side in (full, folded)]
     return Text(
-        f"Savings at ratio {saved.ratio:.3g}, one pass over the workloads: "
+        f"Savings at ratio {saved.ratio:.3g}{against}, one pass over the workloads: "
         f"hosts {full.hosts} → {folded.hosts}, "
         f"machine-hours {number(full.machine_hours)} → {number(folded.machine_hours)}, "
         f"energy {energy(full.energy_kwh)} → {energy(folded.energy_kwh)}, "

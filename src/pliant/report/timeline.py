@@ -12,8 +12,8 @@ from pliant.analysis.conclusions import Analysis
 from pliant.analysis.words import metric_title, number, percent
 from pliant.report.chart import BASELINE as BASELINE_LOOK
 from pliant.report.chart import RING, Axis, Chart, Figure, Look, Mark, scale
-from pliant.report.figures import trial_says
-from pliant.statistics.verdict import BASELINE, Verdict
+from pliant.report.figures import base_words, trial_says
+from pliant.statistics.verdict import Verdict
 from pliant.trial import Trial
 
 DONE, REUSED = Look("baseline", "o"), Look("baseline", "o", hollow=True)
@@ -33,7 +33,8 @@ def timeline(analysis: Analysis, whose: str = "") -> Iterator[Figure]:
         looks = {_state(trial): _look(trial) for trial in analysis.trials}
         charts = tuple(_when(analysis, workload) for workload in analysis.info.metrics)
         yield Figure(f"{whose}trials", charts, tuple((look, state) for state, look in looks.items()))
-        key = ((BASELINE_LOOK, "baseline"), (_FOLDED, "folded"), (RING, "outlier, drawn in"))
+        folded = "folded" if analysis.info.unfolded else "folded further"
+        key = ((BASELINE_LOOK, base_words(analysis)), (_FOLDED, folded), (RING, "outlier, drawn in"))
         outlying = any(row.outliers for verdict in analysis.verdicts for row in verdict.ratios)
         charts = tuple(_drift(analysis, verdict) for verdict in analysis.verdicts)
         yield Figure(f"{whose}drift", charts, key if outlying else key[:2])
@@ -88,7 +89,7 @@ def _drift(analysis: Analysis, verdict: Verdict) -> Chart:
         middle = median(value for _, value in many) if many else 1.0
         for trial, value in many:
             apart = value / middle - 1
-            look = BASELINE_LOOK if ratio == BASELINE else _FOLDED
+            look = BASELINE_LOOK if ratio == verdict.baseline else _FOLDED
             outlier = trial.number in verdict.at(ratio).outliers
             told = trial_says(verdict, trial, number(value), f", {percent(apart)} from the median of its ratio")
             mark = Mark(began[trial.number], apart, look, told + ("; an outlier, drawn in" if outlier else ""))

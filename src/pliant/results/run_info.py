@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pliant.power_model import PowerModel
-from pliant.trial import Trial
+from pliant.trial import UNFOLDED, Trial
 from pliant.workloads.model import Metric, asked_for
 
 
@@ -54,6 +54,13 @@ class RunInfo:
     """The metrics by which it is decided how far it folds (`workloads.model.asked_for`); all where there are none."""
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Workload through faults -> `plain`, the same workload without, and `faults`, a sentence for each."""
+    baseline: float = UNFOLDED
+    """The ratio that losses are against, and the smallest of `hosts`."""
+
+    @property
+    def unfolded(self) -> bool:
+        """Whether the baseline is the unfolded cluster, each node on a host of its own."""
+        return self.baseline == UNFOLDED
 
     @property
     def name(self) -> str:
@@ -74,8 +81,10 @@ class RunInfo:
         return replace(self, metrics={workload: many for workload, many in kept.items() if many}, asked=())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; ratios become strings, as JSON's keys must."""
+        """Plain JSON values; ratios become strings, as JSON's keys must. A baseline that is not there is 1."""
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.baseline == UNFOLDED:
+            del document["baseline"]
         return document | {
             "hosts": {repr(float(ratio)): count for ratio, count in self.hosts.items()},
             "metrics": {workload: [asdict(m) for m in metrics] for workload, metrics in self.metrics.items()},

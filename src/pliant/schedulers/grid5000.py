@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pliant.schedulers import grid5000_credentials
 from pliant.schedulers.charter import local
 from pliant.schedulers.grid5000_api import Api, Refused, Unanswered
 from pliant.schedulers.interface import Job, SchedulerError, State, Wish
@@ -34,7 +35,14 @@ STATES: Mapping[str, State] = {
 # OAR kills it when the walltime is over, or the extended one.
 _COMMAND = "sleep infinity"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_DISK = re.compile(r"disk\d+")
 _PLACE = re.compile(r"[a-z][a-z0-9-]*")
+
+
+def of_user(base: str, site: str, cluster: str = "", disk: str = "") -> Grid5000:
+    """A site's scheduler as this user reaches it by the API at `base`; with a disk by name ("disk1"), disks are wanted
+    too. Raises UserError, SchedulerError."""
+    return Grid5000(Api(base, grid5000_credentials.find()), site, cluster, disks=bool(_DISK.fullmatch(disk)))
 
 
 class Grid5000:
@@ -127,15 +135,21 @@ class Grid5000:
         return ""
 
     def release(self, job: str) -> None:
-        """End a job. The API takes note of it; the job ends within a minute."""
-        try:
-            self.api.delete(self._job(job))
-        except Refused as refused:
-            if refused.status != 404 and "already" not in refused.said.lower() and not self._over(job):
+        """End a job. The API takes note of it; the job ends within a minute. What is not answered is asked again."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self.api.delete(self._job(job))
+            except Refused as refused:
+                if refused.status == 404 or "already" in refused.said.lower() or self._over(job):
+                    return None
                 raise
-        except Unanswered:
-            if not self._over(job):
-                raise
+            except Unanswered:
+                if self._over(job):
+                    return None
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(self._pause_s)
 
     def release_command(self, job: str) -> Sequence[str]:
         """What ends a job without pliant; curl asks for the password itself."""

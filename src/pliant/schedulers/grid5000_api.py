@@ -18,10 +18,13 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pliant.errors import UserError
+from pliant.schedulers.front import NoAnswerError
 from pliant.schedulers.grid5000_credentials import FILE, Credentials
 from pliant.schedulers.interface import SchedulerError
 
 BASE = "https://api.grid5000.fr/stable"
+BASE_VARIABLE = "PLIANT_GRID5000_API"
+"""The variable of the environment that names another base: of a mirror, or of what is played in tests."""
 PAGE = 50
 """How many items the API gives at once unless asked for more."""
 
@@ -33,6 +36,11 @@ _MOST_SAID = 500
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+def base_of(env: Mapping[str, str]) -> str:
+    """The API's address, as an environment names it or the testbed's own."""
+    return env.get(BASE_VARIABLE) or BASE
+
+
 class Refused(SchedulerError):
     """The API's answer is no. `status` is HTTP's, `said` the API's own text, on one line and cut."""
 
@@ -42,7 +50,7 @@ class Refused(SchedulerError):
         self.said = said
 
 
-class Unanswered(SchedulerError):
+class Unanswered(NoAnswerError):
     """No answer, or none that can be used. `perhaps_done` is whether the request may have been carried out."""
 
     def __init__(self, sentence: str, perhaps_done: bool) -> None:
@@ -78,6 +86,10 @@ class Api:
         pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
         parts = urlsplit(base)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"{BASE_VARIABLE} is no address of an API; write e.g. {BASE}")
+        if parts.username is not None or parts.password is not None:
+            raise UserError(f"{BASE_VARIABLE} has a user in it, which others would see; write credentials into {FILE}")
         if credentials is not None and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise UserError(f"{base} is not encrypted: a password is sent to https:// only")
         self.base = base.rstrip("/")

@@ -18,6 +18,7 @@ TRIES = 3
 
 _ENDED = ("terminated", "canceled", "error")
 _LOOKS = 3
+_MORE_OFTEN = 16
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ def deploy(
     deadline_s: float = 2400.0,
     poll_s: float = 15.0,
     tries: int = TRIES,
+    again: bool = False,
     told: Callable[[str], None] = lambda sentence: None,
 ) -> Deployed:
     """Install an environment on hosts of a running job of type "deploy"; those that fail are tried again.
 
-    `key` is the text of a public SSH key. `told` hears how it goes. When the deadline is over what is under way is
-    cancelled. SchedulerError is for what concerns all hosts: a refusal, a cancellation by somebody else.
+    `key` is the text of a public SSH key. `told` hears how it goes. With `again` one that an earlier process has begun
+    on these hosts, and did not see to its end, is waited for in place of a first one. When the deadline is over what is
+    under way is cancelled. SchedulerError is for what concerns all hosts: a refusal, a cancellation by somebody else.
     """
     _check(hosts, key)
     until = time.monotonic() + deadline_s
@@ -56,7 +59,10 @@ def deploy(
     while (left := [host for host in hosts if host not in done]) and number < tries and time.monotonic() < until:
         number += 1
         told(f"{environment} on {len(left)} of {len(hosts)} hosts, try {number} of {tries}")
-        uid = _launch(api, path, {"nodes": left, "environment": environment, "key": key}, poll_s)
+        body = {"nodes": left, "environment": environment, "key": key}
+        uid = (_under_way(api, path, body, 0.0, looks=1) if again and number == 1 else None) or _launch(
+            api, path, body, poll_s
+        )
         ended = _await(api, f"{path}/{uid}", until, poll_s)
         if ended is None:
             failed |= dict.fromkeys(left, f"not deployed within {deadline_s:.0f} s")
@@ -111,13 +117,14 @@ def _launch(api: Api, path: str, body: Mapping[str, object], pause_s: float) -> 
     return uid
 
 
-def _under_way(api: Api, path: str, body: Mapping[str, Any], pause_s: float) -> str | None:
-    """This user's deployment that is under way on just these nodes: a node can be in one at a time."""
-    for look in range(_LOOKS):
+def _under_way(api: Api, path: str, body: Mapping[str, Any], pause_s: float, looks: int = _LOOKS) -> str | None:
+    """This user's deployment of that environment that is under way on just these nodes: a node is in one at a time."""
+    for look in range(looks):
         if look:
             time.sleep(pause_s)
         for each in api.items(path, user=api.user, status="processing"):
-            if set(each.get("nodes") or ()) == set(body["nodes"]) and each.get("uid"):
+            same = set(each.get("nodes") or ()) == set(body["nodes"])
+            if same and each.get("environment") == body["environment"] and each.get("uid"):
                 return str(each["uid"])
     return None
 
@@ -125,8 +132,9 @@ def _under_way(api: Api, path: str, body: Mapping[str, Any], pause_s: float) -> 
 def _await(api: Api, path: str, until: float, poll_s: float) -> Mapping[str, Any] | None:
     """A deployment once it has ended; None, and it is cancelled, if it does not before `until`.
 
-    The API may show a state of a minute ago.
+    The API may show a state of a minute ago. At first it is asked more often: what fails does so soon.
     """
+    pause_s = poll_s / _MORE_OFTEN
     while True:
         try:
             found = api.get(path)
@@ -134,10 +142,11 @@ def _await(api: Api, path: str, until: float, poll_s: float) -> Mapping[str, Any
             found = {}
         if isinstance(found, Mapping) and found.get("status") in _ENDED:
             return found
-        if time.monotonic() + poll_s >= until:
+        if time.monotonic() + pause_s >= until:
             _cancel(api, path)
             return None
-        time.sleep(poll_s)
+        time.sleep(pause_s)
+        pause_s = min(poll_s, 2 * pause_s)
 
 
 def _cancel(api: Api, path: str) -> None:

@@ -34,9 +34,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pliant.statistics.search import Key, Todo, key_of
-from pliant.statistics.verdict import BASELINE, DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, judge
+from pliant.statistics.verdict import DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, judge
 from pliant.telemetry.disturbance import covariates
-from pliant.trial import Trial
+from pliant.trial import UNFOLDED, Trial
 from pliant.workloads.model import Metric
 
 LEAST_HOPE = 0.2
@@ -57,6 +57,7 @@ class Question:
 
     `fixed` maps workloads that are not searched to how often each is to run at every ratio. `start` maps a file system
     to the smallest ratio at which it is expected to break. `stays` says that to change the ratio costs a deployment.
+    `baseline` is the smallest ratio, which losses are against.
     """
 
     metrics: Mapping[str, Sequence[Metric]]
@@ -69,11 +70,12 @@ class Question:
     fixed: Mapping[str, int] = field(default_factory=dict)
     start: Mapping[str, float] = field(default_factory=dict)
     stays: bool = False
+    baseline: float = UNFOLDED
 
     @property
     def folded(self) -> tuple[float, ...]:
         """The ratios other than the baseline, ascending."""
-        return tuple(sorted(ratio for ratio in self.ratios if ratio != BASELINE))
+        return tuple(sorted(ratio for ratio in self.ratios if ratio != self.baseline))
 
 
 class Adaptive:
@@ -144,7 +146,7 @@ class _Part:
         self._planned: list[Todo] = []
         self._count: Counter[tuple[str, float]] = Counter()
         self._number = 0
-        self._last = BASELINE
+        self._last = question.baseline
         self.verdicts: dict[str, list[Verdict]] = {}
         self._wanted: dict[str, set[float]] = {}
 
@@ -152,7 +154,8 @@ class _Part:
         """The next block, planned by the trials of those before it; empty at the end."""
         trials = sorted((ended[todo.key] for todo in self._planned), key=lambda trial: trial.number)
         self._wanted = self._wants(trials)
-        places = {(label, ratio) for label, ratios in self._wanted.items() if ratios for ratio in {BASELINE, *ratios}}
+        base = self._asked.baseline
+        places = {(label, ratio) for label, ratios in self._wanted.items() if ratios for ratio in {base, *ratios}}
         for label, repetitions in self._asked.fixed.items():
             if self._number < repetitions:
                 places |= {(label, ratio) for ratio in self._asked.ratios}
@@ -164,7 +167,7 @@ class _Part:
         ratios = sorted({ratio for _, ratio in places})
         order = chance.sample(ratios, len(ratios))
         if self._number == 1:
-            order.sort(key=lambda ratio: ratio != BASELINE)
+            order.sort(key=lambda ratio: ratio != base)
         elif self._asked.stays:
             order.sort(key=lambda ratio: ratio != self._last)
         self._last = order[-1]
@@ -180,7 +183,8 @@ class _Part:
         """What is to be expected after the blocks that are planned, if noise and losses are what they seem."""
         for label, ratios in self._wanted.items():
             more = {ratio: self._more(label, ratio) for ratio in ratios}
-            for ratio, count in ({BASELINE: max(more.values(), default=0)} | more).items():
+            base = {self._asked.baseline: max(more.values(), default=0)}
+            for ratio, count in (base | more).items():
                 for n in range(1, count + 1):
                     todo = Todo(label, ratio, self._count[label, ratio] + n, self._filesystem, turn + n)
                     if todo.key not in planned:
@@ -217,15 +221,16 @@ class _Part:
     def _first(self) -> set[float]:
         """The ratio at which the file system is expected to break, and the one before."""
         folded = self._asked.folded
-        start = self._asked.start.get(self._filesystem, folded[len(folded) // 2] if folded else BASELINE)
+        start = self._asked.start.get(self._filesystem, folded[len(folded) // 2] if folded else self._asked.baseline)
         at = next((place for place, ratio in enumerate(folded) if ratio >= start), len(folded) - 1)
         return set(folded[max(0, at - 1) : at + 1])
 
     def _in_common(self) -> dict[str, set[float]]:
         """The ratio at which all metrics may yet hold, of the workloads that have one there that is not decided."""
         everything = [verdict for verdicts in self.verdicts.values() for verdict in verdicts]
+        base = self._asked.baseline
         spent = {label: self._spent(label) for label in self.verdicts}
-        most = min((verdict.holds_up_to or BASELINE for verdict in everything), default=BASELINE)
+        most = min((verdict.holds_up_to or base for verdict in everything), default=base)
         for ratio in sorted((r for r in self._asked.folded if r <= most), reverse=True):
             states = {label: {v.at(ratio).state for v in verdicts} for label, verdicts in self.verdicts.items()}
             lacking = [label for label, found in states.items() if "undecided" in found]
@@ -238,7 +243,7 @@ class _Part:
         """The ratios at which a workload is not to run again."""
         tried = self._tried
         hopeless = {r for r in self._asked.ratios if tried[label, r, False] >= HOPELESS and not tried[label, r, True]}
-        if BASELINE in hopeless:
+        if self._asked.baseline in hopeless:
             return set(self._asked.folded)
         return hopeless | {ratio for ratio in self._asked.folded if self._count[label, ratio] >= self._asked.most}
 
@@ -266,6 +271,7 @@ class _Part:
                 asked.most,
                 bounds_by_ratio(mine, metric.name),
                 covariates(mine, metric.name),
+                asked.baseline,
             )
             found.append(judge(series))
         return found
@@ -279,14 +285,14 @@ def wanted(
     `silent` are those at which trials were run and did not come to the metric, `given_up` those of them where that was
     tried often enough.
     """
-    rows = [row for row in verdict.ratios if row.ratio != BASELINE]
+    rows = verdict.folded
     chance = {row.ratio: 1 - LEAST_DOUBT if row.ratio in silent else _chance(row, verdict) for row in rows}
     left = [row for row in rows if row.ratio not in spent and row.ratio not in given_up]
     unseen = {row.ratio for row in left if not row.trials and row.ratio not in silent}
     open_ = [row for row in left if row.state == "undecided" and not _hopeless(row)]
     if unseen or not verdict.monotone:
         return unseen or {row.ratio for row in open_}
-    held = max((row.ratio for row in rows if row.state == "holds"), default=BASELINE)
+    held = max((row.ratio for row in rows if row.state == "holds"), default=verdict.baseline)
     broken = verdict.breaks_at or math.inf
     between = [row for row in rows if row.state == "undecided" and held < row.ratio < broken]
     doubtful = {row.ratio for row in open_ if row.ratio < held and (row.at_least or chance[row.ratio] > DOUBT)}

@@ -32,7 +32,9 @@ def client_rate(
 
 
 def expected_break(rates: Mapping[float, float], max_loss: float) -> float | None:
-    """The smallest ratio at which the bound is lower than at the baseline by more than `max_loss`; None for none."""
-    if not math.isfinite(rates[1.0]):
+    """The smallest ratio at which the bound is lower than at the baseline, the smallest of all, by more than
+    `max_loss`; None for none."""
+    full = rates[min(rates)]
+    if not math.isfinite(full):
         return None
-    return min((ratio for ratio, rate in rates.items() if rate < (1 - max_loss) * rates[1.0]), default=None)
+    return min((ratio for ratio, rate in rates.items() if rate < (1 - max_loss) * full), default=None)

@@ -1,8 +1,8 @@
 """Several file systems compared: which folds furthest, and which is fastest at each number of machines. Pure.
 
-* **Furthest.** Each file system is judged against its own baseline. One folds further than another if it is shown to
-  hold at a ratio by which the other is shown to break. Where the other is merely undecided by then, that is said, and
-  no claim is made.
+* **Furthest.** Each file system is judged against its own baseline, which is the same ratio for all. One folds further
+  than another if it is shown to hold at a ratio by which the other is shown to break. Where the other is merely
+  undecided by then, that is said, and no claim is made.
 * **Fastest.** At each number of hosts that two or more of them were measured on, the best median; and that it is the
   fastest only if its interval meets no other's. Two 95 % intervals that do not meet differ at far less than the 5 %
   level (Schenker & Gentleman, *The American Statistician* 55, 2001), which leaves room for the several pairs of a row.
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pliant.statistics.censoring import MedianIs
-from pliant.statistics.verdict import BASELINE, SPELLING, RatioVerdict, Verdict, recommended_ratio
+from pliant.statistics.verdict import SPELLING, RatioVerdict, Verdict, recommended_ratio
+from pliant.trial import UNFOLDED
 from pliant.workloads.model import Metric
 
 
@@ -41,6 +42,8 @@ class Furthest:
     folds: tuple[Fold, ...]
     best: tuple[str, ...]
     shown: bool
+    baseline: float = UNFOLDED
+    """The ratio that losses are against."""
 
     @property
     def sentence(self) -> str:
@@ -151,11 +154,12 @@ class Comparison:
 
 def compare(verdicts: Mapping[str, Sequence[Verdict]], max_loss: float) -> Comparison:
     """Compare file systems by their verdicts, label -> those of all metrics, in the same order for each."""
-    whole = _furthest({label: _fold(label, many) for label, many in verdicts.items()})
+    baseline = max((verdict.baseline for many in verdicts.values() for verdict in many), default=UNFOLDED)
+    whole = _furthest({label: _fold(label, many) for label, many in verdicts.items()}, baseline)
     metrics = []
     for same in zip(*verdicts.values(), strict=True):
         each = dict(zip(verdicts, same, strict=True))
-        folds = _furthest({label: _fold(label, [verdict]) for label, verdict in each.items()})
+        folds = _furthest({label: _fold(label, [verdict]) for label, verdict in each.items()}, baseline)
         metrics.append(MetricComparison(same[0].workload, same[0].metric, folds, tuple(_at_hosts(each))))
     return Comparison(tuple(verdicts), max_loss, whole, tuple(metrics))
 
@@ -167,15 +171,15 @@ def _fold(label: str, verdicts: Sequence[Verdict]) -> Fold:
     return Fold(label, ratio, hosts, min(broken, default=None))
 
 
-def _furthest(folds: Mapping[str, Fold]) -> Furthest:
+def _furthest(folds: Mapping[str, Fold], baseline: float) -> Furthest:
     reached = {label: fold.holds_up_to for label, fold in folds.items() if fold.holds_up_to is not None}
-    most = max(reached.values(), default=BASELINE)
-    if most <= BASELINE:
-        return Furthest(tuple(folds.values()), (), False)
+    most = max(reached.values(), default=baseline)
+    if most <= baseline:
+        return Furthest(tuple(folds.values()), (), False, baseline)
     best = tuple(label for label, ratio in reached.items() if ratio == most)
     others = [fold for label, fold in folds.items() if label not in best]
     shown = all(fold.breaks_at is not None and fold.breaks_at <= most for fold in others)
-    return Furthest(tuple(folds.values()), best, shown)
+    return Furthest(tuple(folds.values()), best, shown, baseline)
 
 
 def _at_hosts(verdicts: Mapping[str, Verdict]) -> Iterator[AtHosts]:
@@ -211,8 +215,11 @@ def spelled(label: str) -> str:
 
 def _furthest_sentence(furthest: Furthest) -> str:
     folds = {fold.filesystem: fold for fold in furthest.folds}
+    base = furthest.baseline
+    against = "" if base == UNFOLDED else f" All of it is against ratio {base:.3g}, which is itself folded."
     if not furthest.best:
-        return f"None of {_listed(list(folds))} is shown to fold."
+        further = "fold" if base == UNFOLDED else "fold further"
+        return f"None of {_listed(list(folds))} is shown to {further}.{against}"
     first = folds[furthest.best[0]]
     hosts = {folds[label].hosts for label in furthest.best}
     count = hosts.pop() if len(hosts) == 1 else None
@@ -224,16 +231,18 @@ def _furthest_sentence(furthest: Furthest) -> str:
         text = f"{spelled(first.filesystem)} folds furthest, to {place}"
     else:
         text = f"{spelled(first.filesystem)} is shown to fold to {place}"
-    parts = [text, *(_other(fold, first.holds_up_to or BASELINE) for fold in others)]
-    return "; ".join(parts) + "."
+    parts = [text, *(_other(fold, first.holds_up_to or base, base) for fold in others)]
+    return "; ".join(parts) + f".{against}"
 
 
-def _other(fold: Fold, most: float) -> str:
+def _other(fold: Fold, most: float, baseline: float) -> str:
     """One that is not shown to fold as far."""
     name = spelled(fold.filesystem)
     if fold.holds_up_to is None:
         return f"nothing is known about {name}"
-    text = f"{name} to ratio {fold.holds_up_to:.3g}" if fold.holds_up_to > BASELINE else f"{name} is not shown to fold"
+    text = f"{name} is not shown to fold"
+    if fold.holds_up_to > baseline:
+        text = f"{name} to ratio {fold.holds_up_to:.3g}"
     if fold.breaks_at is not None and fold.breaks_at <= most:
         return f"{text}, and breaks at {fold.breaks_at:.3g}"
     return f"{text}, and is undecided up to {most:.3g}, so the two are not told apart"

@@ -8,12 +8,12 @@ from statistics import mean
 
 from pliant.statistics.patience import longest_s
 from pliant.statistics.search import Todo
+from pliant.trial import UNFOLDED
 
 GUESS_S = 15.0
 """What a trial is taken to last until one has ended."""
 OVERDUE = 1.5
 """A trial that takes so many times as long as expected is not as those before it: nobody knows when it will end."""
-_UNFOLDED = 1.0
 
 _Which = tuple[str, str, float]
 """File system, workload, ratio."""
@@ -23,10 +23,13 @@ class Estimate:
     """What trials took, and what those to come will take.
 
     `stopped` are the workloads whose folded trials are not waited for when their loss is shown; `timeout_s` is how long
-    a workload may take in any case.
+    a workload may take in any case. `baseline` is the ratio that losses are against.
     """
 
-    def __init__(self, stopped: Collection[str], timeout_s: float, max_loss: float, zone: float) -> None:
+    def __init__(
+        self, stopped: Collection[str], timeout_s: float, max_loss: float, zone: float, baseline: float = UNFOLDED
+    ) -> None:
+        self._baseline = baseline
         self._stopped, self._timeout_s, self._loss = frozenset(stopped), timeout_s, (max_loss, zone)
         self._took: dict[_Which, list[float]] = {}
         self._baselines: dict[tuple[str, str], list[float]] = {}
@@ -37,7 +40,7 @@ class Estimate:
         """Take notice of a trial that has ended, and whether it counts: only by such a baseline others are stopped."""
         self._took.setdefault(which, []).append(seconds)
         filesystem, workload, ratio = which
-        if counted and ratio == _UNFOLDED:
+        if counted and ratio == self._baseline:
             self._baselines.setdefault((filesystem, workload), []).append(seconds)
 
     def trial_s(self, which: _Which) -> float | None:
@@ -88,4 +91,4 @@ class Estimate:
     def _limited(self, which: _Which) -> bool:
         """Whether a trial is stopped by what the baseline took."""
         filesystem, workload, ratio = which
-        return ratio != _UNFOLDED and workload in self._stopped and (filesystem, workload) in self._baselines
+        return ratio != self._baseline and workload in self._stopped and (filesystem, workload) in self._baselines

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from pliant.power_model import PowerModel
-from pliant.trial import Trial
+from pliant.trial import UNFOLDED, Trial
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def savings(
     ratio: float | None,
     power: PowerModel,
     host_cores: float,
+    baseline: float = UNFOLDED,
 ) -> Savings:
-    """One pass over `workloads` at ratio 1 against one at `ratio`, from the median durations of done trials.
+    """One pass over `workloads` at the baseline against one at `ratio`, from the median durations of done trials.
 
     `host_cores` is what one host may use, in CPU seconds per second. Where CPU use was not measured a host counts as
     busy, the upper bound. Raises ValueError unless `host_cores` is positive.
@@ -86,7 +87,7 @@ def savings(
         raise ValueError(f"a host with {host_cores} cores cannot run anything")
     trials = list(trials)
     done = [t for t in trials if t.state == "done"]  # how long one that was stopped would have taken nobody knows
-    full = _one_pass(done, workloads, hosts, 1.0, power, host_cores)
+    full = _one_pass(done, workloads, hosts, baseline, power, host_cores)
     folded = None if ratio is None else _one_pass(done, workloads, hosts, ratio, power, host_cores)
     return Savings(ratio, full, folded, power, spent([t for t in trials if not t.reused], power, host_cores))
 

@@ -109,9 +109,9 @@ def schedule(
 
     Within a repetition each file system does its pass; their order is random first, and then turned round each time, so
     that what drifts evenly does not decide between them. In a pass the order of ratios is random, and at each ratio
-    that of workloads; but in the first pass of each file system ratio 1 comes first. With `stays`, as to change the
-    ratio costs a deployment, a pass begins at the ratio at which the one before it ended, where no other file system
-    came between. All of it is the same for the same seed.
+    that of workloads; but in the first pass of each file system the baseline, the smallest ratio, comes first. With
+    `stays`, as to change the ratio costs a deployment, a pass begins at the ratio at which the one before it ended,
+    where no other file system came between. All of it is the same for the same seed.
     """
     chance = random.Random(seed)
     turn = chance.sample(list(filesystems), len(filesystems)) if len(filesystems) > 1 else list(filesystems)
@@ -120,7 +120,7 @@ def schedule(
         for filesystem in turn:
             passed = chance.sample(list(ratios), len(ratios))
             if repetition == 1:
-                passed.sort(key=lambda ratio: ratio != 1)
+                passed.sort(key=lambda ratio: ratio != min(ratios))
             elif stays and len(filesystems) == 1:
                 passed.sort(key=lambda ratio: ratio != todo[-1].ratio)
             for ratio in passed:

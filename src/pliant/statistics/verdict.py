@@ -2,8 +2,9 @@
 
 The method, for one metric of one workload:
 
-* **Loss.** `1 - folded / baseline`, with the sign turned where lower is better, so that positive is worse. Folded and
-  baseline are levels of log values, compared as near in time as the machine's drift demands: `statistics.levels`, which
+* **Loss.** `1 - folded / baseline`, with the sign turned where lower is better, so that positive is worse. The baseline
+  is the smallest ratio there is, the unfolded cluster or the one that is nearest to it. Folded and baseline are levels
+  of log values, compared as near in time as the machine's drift demands: `statistics.levels`, which
   also says how noise and outliers are treated.
 * **Intervals.** Where the number of trials was fixed beforehand, Student's. Where a search looked after every trial,
   those of a test with an end and of a confidence sequence, which are true at every look at once:
@@ -41,11 +42,10 @@ from pliant.statistics.censoring import MedianIs, Value, fitted, median
 from pliant.statistics.levels import Difference, Drift, Levels
 from pliant.statistics.sequential import Quantile, expected, grid, hope, margin, once, until, whenever
 from pliant.telemetry.disturbance import KINDS, SLOPES
-from pliant.trial import Trial
+from pliant.trial import UNFOLDED, Trial
 from pliant.workloads.model import Metric
 
 State = Literal["holds", "breaks", "undecided"]
-BASELINE = 1.0
 FEWEST = 2
 """Trials of a ratio without which nothing is claimed of it: one that went wrong must not be all there is."""
 FIRST_SHARES = (0.25, 0.25)
@@ -75,12 +75,13 @@ SPELLING = {
 class Series:
     """The values of one metric: `values` maps a ratio to its trials' values in time order.
 
-    Ratio 1 is the baseline. `bounds` maps a ratio to how good the metric was at best in trials that were stopped, by
-    their number; those of the baseline are left out: a baseline that was better than it was makes losses of nothing.
-    `hosts` maps each planned ratio to its number of hosts; ratios without values are reported
-    as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `most` is how many trials
-    of a ratio a search may have, which looks at the values before it goes on; None if they were fixed beforehand.
-    Raises ValueError for a value that is not a positive finite number: it has no logarithm.
+    `baseline` is the ratio that losses are against, and none is smaller. `bounds` maps a ratio to how good the metric
+    was at best in trials that were stopped, by their number; those of the baseline are left out: a baseline that was
+    better than it was makes losses of nothing. `hosts` maps each planned ratio to its number of hosts; ratios without
+    values are reported as such. `max_loss` is a fraction, and `indifference` so many points to each side of it. `most`
+    is how many trials of a ratio a search may have, which looks at the values before it goes on; None if they were
+    fixed beforehand. Raises ValueError for a value that is not a positive finite number, as it has no logarithm, and
+    for a ratio below the baseline.
     """
 
     filesystem: str
@@ -96,8 +97,11 @@ class Series:
     bounds: Mapping[float, Mapping[int, float]] = field(default_factory=dict)
     disturbance: Mapping[int, Sequence[float]] = field(default_factory=dict)
     """By trial: see `telemetry.disturbance`. Those that are not there had none."""
+    baseline: float = UNFOLDED
 
     def __post_init__(self) -> None:
+        if (least := min(self.hosts, default=self.baseline)) < self.baseline:
+            raise ValueError(f"{self.workload}: ratio {least:g} is smaller than the baseline, {self.baseline:g}")
         capped = [(ratio, list(bounds.values())) for ratio, bounds in self.bounds.items()]
         for ratio, values in [*self.values.items(), *capped]:
             if ratio not in self.hosts:
@@ -111,7 +115,7 @@ class Series:
         found = [
             Value(number, ratio, bound, True, self._disturbed(number))
             for ratio, bounds in self.bounds.items()
-            if ratio != BASELINE
+            if ratio != self.baseline
             for number, bound in bounds.items()
         ]
         found += [
@@ -133,7 +137,7 @@ class Series:
     def folded(self) -> int:
         """How many folded ratios are judged: all that a search may look at, or else all that have values."""
         told = {ratio for many in (self.values, self.bounds) for ratio, values in many.items() if len(values)}
-        return sum(1 for ratio in (self.hosts if self.searched else told) if ratio != BASELINE)
+        return sum(1 for ratio in (self.hosts if self.searched else told) if ratio != self.baseline)
 
     @property
     def searched(self) -> bool:
@@ -240,6 +244,18 @@ class Verdict:
     drift: Drift | None = None
     slopes: Mapping[str, float] = field(default_factory=dict)
     """By how many logs a log of each of `disturbance.KINDS` makes the metric worse, as far as the trials show it."""
+    baseline: float = UNFOLDED
+    """The ratio that losses are against; none is smaller."""
+
+    @property
+    def folded(self) -> tuple[RatioVerdict, ...]:
+        """The rows that are judged: those of all ratios but the baseline."""
+        return tuple(row for row in self.ratios if row.ratio != self.baseline)
+
+    @property
+    def base(self) -> RatioVerdict | None:
+        """The baseline's row; None if there is none."""
+        return next((row for row in self.ratios if row.ratio == self.baseline), None)
 
     @property
     def holds_up_to(self) -> float | None:
@@ -296,6 +312,7 @@ class Verdict:
             "slopes": dict(self.slopes),
             "method": f"{METHOD}; {INTERVALS[self.searched]}",
             "sentence": self.sentence,
+            **({} if self.baseline == UNFOLDED else {"baseline": self.baseline}),
         }
 
 
@@ -323,12 +340,13 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
         series.metric,
         series.max_loss,
         confidence,
-        _with_passed_over(rows) if series.searched else tuple(rows),
+        _with_passed_over(rows, series.baseline) if series.searched else tuple(rows),
         series.indifference,
         series.searched,
         noise=math.expm1(levels.deviation) if levels is not None and known else None,
         drift=levels.drift if levels is not None and known else None,
         slopes={} if levels is None else _slopes(levels, series.metric.better),
+        baseline=series.baseline,
     )
 
 
@@ -351,7 +369,7 @@ def _shares(series: Series, values: Sequence[Value]) -> dict[float, float]:
         return even
     seen, examined = set[float](), list[float]()
     for each in values:
-        if each.ratio in seen and each.ratio not in examined and each.ratio != BASELINE:
+        if each.ratio in seen and each.ratio not in examined and each.ratio != series.baseline:
             examined.append(each.ratio)
         seen.add(each.ratio)
     rest = (1 - sum(FIRST_SHARES)) / (count - len(FIRST_SHARES))
@@ -359,9 +377,9 @@ def _shares(series: Series, values: Sequence[Value]) -> dict[float, float]:
     return {ratio: shares[examined.index(ratio) if ratio in examined else len(examined)] for ratio in even}
 
 
-def _with_passed_over(rows: Sequence[RatioVerdict]) -> tuple[RatioVerdict, ...]:
+def _with_passed_over(rows: Sequence[RatioVerdict], baseline: float) -> tuple[RatioVerdict, ...]:
     """The rows of a search, those marked of which it had no need."""
-    held = max((row.ratio for row in rows if row.state == "holds"), default=BASELINE)
+    held = max((row.ratio for row in rows if row.state == "holds"), default=baseline)
     broken = min((row.ratio for row in rows if row.state == "breaks"), default=math.inf)
     found = []
     for row in rows:
@@ -376,7 +394,7 @@ def _with_passed_over(rows: Sequence[RatioVerdict]) -> tuple[RatioVerdict, ...]:
 def recommended_ratio(verdicts: Sequence[Verdict]) -> float | None:
     """The largest ratio at which every metric is shown to hold, and below which none is shown to break.
 
-    None without verdicts or baseline; 1 if no folding is shown to be safe.
+    None without verdicts or baseline; the baseline if no folding is shown to be safe.
     """
     limits = [v.holds_up_to for v in verdicts]
     known = [limit for limit in limits if limit is not None]
@@ -405,7 +423,7 @@ def _row(
         low, high = (None, high) if series.metric.better == "higher" else (low, None)
     row = RatioVerdict(ratio, hosts, len(values), middle, low, high, 0.0, 0.0, 0.0, "holds", 0, 0.0)
     row = replace(row, at_least=at_least, median_is=median_is)
-    if ratio == BASELINE:
+    if ratio == series.baseline:
         return row
     even = 1 / max(series.folded, 1)
     return _against(row, series, levels, _both_sides(error, share), _both_sides(error, even))
@@ -419,14 +437,15 @@ def _both_sides(error: float, share: float) -> float:
 def _against(row: RatioVerdict, series: Series, levels: Levels, level: float, even: float) -> RatioVerdict:
     """A row with its loss against the baseline, and what that shows; a grid's intervals would be of level `even`."""
     sign = 1.0 if series.metric.better == "higher" else -1.0
-    base = levels.trials(BASELINE)
+    baseline = series.baseline
+    base = levels.trials(baseline)
     if not base:
         return replace(row, loss=None, loss_low=None, loss_high=None, state="undecided", expected=None, chance=None)
-    quotient = math.exp(-levels.lower(row.ratio, BASELINE))
+    quotient = math.exp(-levels.lower(row.ratio, baseline))
     loss = sign * (1 - quotient)
-    if moved := levels.moved(row.ratio, BASELINE):
+    if moved := levels.moved(row.ratio, baseline):
         row = replace(row, loss_disturbed=sign * (1 - _times(quotient, -moved)))
-    known = levels.difference(row.ratio, BASELINE)
+    known = levels.difference(row.ratio, baseline)
     half = _half(known, level, series.quantile)
     low = high = None
     if half is not None:
@@ -480,18 +499,23 @@ def _state(loss: float, low: float | None, high: float | None, series: Series) -
 def _sentence(verdict: Verdict) -> str:
     name = SPELLING.get(verdict.filesystem, verdict.filesystem)
     what = f"{verdict.metric.name.replace('_', ' ')} ({verdict.workload})"
-    within = f"within {tolerance(verdict.max_loss, verdict.indifference)}"
+    unfolded = verdict.baseline == UNFOLDED
+    of, against = (
+        ("", "") if unfolded else (f" of ratio {verdict.baseline:.3g}", f" against ratio {verdict.baseline:.3g}")
+    )
+    within = f"within {tolerance(verdict.max_loss, verdict.indifference)}{of}"
     if verdict.holds_up_to is None:
         return f"Nothing is known about {name}'s {what}: the baseline has no done trial."
     held, broken = verdict.at(verdict.holds_up_to), verdict.breaks_at
-    if held.ratio > BASELINE:
+    if held.ratio > verdict.baseline:
         text = f"{name} holds {what} {within} up to {_place(held)}"
         text += f" and breaks at {_broken(verdict.at(broken))}" if broken is not None else ""
     elif broken is not None:
-        tolerated = f"where at most {_percent(verdict.max_loss)} % is tolerated"
+        tolerated = f"where at most {_percent(verdict.max_loss)} %{against} is tolerated"
         text = f"{name} breaks {what} at {_broken(verdict.at(broken))}, {tolerated}"
     else:
-        text = f"{name} is neither shown to hold {what} {within} when folded, nor to break it"
+        when = "when folded" if unfolded else "when folded further"
+        text = f"{name} is neither shown to hold {what} {within} {when}, nor to break it"
     return text + _remarks(verdict) + "."
 
 

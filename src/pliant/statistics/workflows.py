@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pliant.statistics.verdict import BASELINE, RatioVerdict, Verdict
+from pliant.statistics.verdict import RatioVerdict, Verdict
 
 Agreement = str
 """`agree`: both say the same; `contradict`: one holds, the other breaks; else who is undecided: `dev` or `verified`."""
@@ -67,7 +67,7 @@ def compare(verdicts: Mapping[str, Sequence[Verdict]], trial_s: Mapping[str, flo
     }
     rows = []
     for key, first in next(iter(known.values())).items():
-        for ratio in (row.ratio for row in first.ratios if row.ratio != BASELINE):
+        for ratio in (row.ratio for row in first.folded):
             found: dict[str, RatioVerdict] = {workflow: each[key].at(ratio) for workflow, each in known.items()}
             losses = {workflow: row.loss for workflow, row in found.items()}
             states: dict[str, str] = {workflow: row.state for workflow, row in found.items()}

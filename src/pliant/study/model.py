@@ -26,6 +26,7 @@ from pliant.study.tables import (
     PowerTable,
     StudyTable,
 )
+from pliant.trial import UNFOLDED
 from pliant.workloads.model import Workload
 
 
@@ -51,7 +52,7 @@ class LabelledFilesystem:
     options: BaseModel
     composition: Composition
     placements: Mapping[float, Placement]
-    """Folding ratio -> placement, by ascending ratio; 1 is the baseline."""
+    """Folding ratio -> placement, by ascending ratio; the first is the baseline's."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,15 @@ class Study:
 
     @property
     def placements(self) -> Mapping[float, Placement]:
-        """Folding ratio -> placement, by ascending ratio; 1 is the baseline."""
+        """Folding ratio -> placement, by ascending ratio; the first is the baseline's."""
         return self.alone.placements
+
+    def placement(self, ratio: float) -> Placement:
+        """That at a ratio of the study, or at 1, even where it is none of them: each node on a host of its own.
+        KeyError for any other."""
+        if ratio == UNFOLDED and ratio not in self.placements:
+            return Placement(tuple((node.name,) for node in self.nodes))
+        return self.placements[ratio]
 
     @property
     def name(self) -> str:
@@ -138,8 +146,13 @@ class Study:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """The folding ratios, ascending from 1."""
+        """The folding ratios, ascending from the baseline."""
         return self.fold.ratios
+
+    @property
+    def baseline(self) -> float:
+        """The ratio that losses are against, and the smallest: 1 unless so many hosts cannot be had."""
+        return self.fold.baseline
 
     @property
     def power_model(self) -> PowerModel:

@@ -34,6 +34,7 @@ from pliant.study.tables import (
     checked_name,
 )
 from pliant.study.textfile import read_text
+from pliant.trial import UNFOLDED
 from pliant.workloads.model import Workload, asked_for
 
 _KEYS = ("study", "platform", "filesystem", "fold", "workload", "fault", "power", "mpi", "nixos_compose")
@@ -310,6 +311,9 @@ def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> 
     if too_large:
         found.add(("fold", "ratios"), f"{too_large[0]:g} is more than the study's {total} nodes; write {total} at most")
         return {}
+    if fold.baseline != UNFOLDED and hosts_for(total, fold.baseline) == total:
+        same = f"{fold.baseline:g} puts each of the {total} nodes on a host of its own, as ratio 1 does"
+        found.add(("fold", "baseline"), f"{same}; write 1 in its place, here and in the ratios, or fold further")
     ratio_for: dict[int, float] = {}
     for ratio in fold.ratios:
         hosts = hosts_for(total, ratio)
@@ -322,7 +326,7 @@ def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> 
     clients = {role.name for role in composition.roles if role.client}
     for hosts, ratio in ratio_for.items():
         try:
-            if ratio == 1 or fold.strategy != "explicit":
+            if ratio == UNFOLDED or fold.strategy != "explicit":
                 strategy = "spread" if fold.strategy == "explicit" else fold.strategy
                 placements[ratio] = place(composition.nodes, hosts, strategy, clients)
             elif ratio in written:
@@ -348,14 +352,14 @@ def _written_placements(fold: FoldTable, found: _Findings) -> Mapping[float, lis
             ("fold", "placement"), f'{show(fold.strategy)} makes its own; write strategy = "explicit" or remove it'
         )
         return {}
-    wanted = [f"{ratio:g}" for ratio in fold.ratios if ratio != 1]
+    wanted = [f"{ratio:g}" for ratio in fold.ratios if ratio != UNFOLDED]
     written = {}
     for key, hosts in fold.placement.items():
         try:
             ratio = float(key)
         except ValueError:
             ratio = 0.0
-        if ratio == 1:
+        if ratio == UNFOLDED == fold.baseline:
             found.add(("fold", "placement", key), "the baseline has one node on each host; remove this placement")
         elif ratio not in fold.ratios:
             found.add(

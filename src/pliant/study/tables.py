@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -30,8 +31,9 @@ from pliant import proportions
 from pliant.composition.placement import STRATEGIES
 from pliant.power_model import PowerModel
 from pliant.study import catalogue
+from pliant.study.data_disks import disk_problems
 from pliant.study.problems import show, unknown_name
-from pliant.trial import Workflow
+from pliant.trial import UNFOLDED, Workflow
 from pliant.units import (
     BitRate,
     ByteRate,
@@ -337,7 +339,11 @@ class PlatformTable(_Table):
         None, examples=["frontend"], description="where the scheduler's commands are, as ssh knows it; default: here"
     )
     nodes: int | None = Field(
-        None, ge=1, le=250, examples=[8], description="how many hosts to reserve; by default as many as ratio 1 takes"
+        None,
+        ge=1,
+        le=250,
+        examples=[8],
+        description="how many hosts to reserve; by default as many as the baseline takes",
     )
     walltime: Annotated[Duration, Field(gt=0)] | None = Field(
         None, examples=["2 h"], description="how long the reservation is to last"
@@ -426,7 +432,9 @@ class PlatformTable(_Table):
         said = f'says nothing with kind = "{self.kind}", whose keys are {", ".join(mine)}; remove it'
         found = [(key, said) for key in strange]
         needed = () if self.job is not None else _NEEDED[self.kind]
-        return found + [(key, f"is missing; {remedy}") for key, remedy in needed if not getattr(self, key)]
+        found += [(key, f"is missing; {remedy}") for key, remedy in needed if not getattr(self, key)]
+        lent = self.kind == "grid5000" and self.disk is not None
+        return found + (disk_problems(self.disk or "", self.cluster, self.job) if lent else [])
 
 
 class FilesystemTable(_Table):
@@ -447,16 +455,22 @@ INDIFFERENCE = 0.05
 
 
 class FoldTable(_Table):
-    """[fold]: the folding ratios, ascending from 1, how nodes are placed, and the loss that is tolerated.
+    """[fold]: the folding ratios, ascending from the baseline, how nodes are placed, and the loss that is tolerated.
 
     `metrics` are those by which it is decided how far the file system folds; all if there are none.
     """
 
+    # Before the ratios, which are held against it.
+    baseline: Annotated[float, Field(ge=UNFOLDED)] = Field(
+        UNFOLDED,
+        examples=[2],
+        description="the smallest ratio, which losses are against, where one cannot have so many hosts as nodes",
+    )
     ratios: tuple[Annotated[float, Field(ge=1)], ...] = Field(
         min_length=1,
         max_length=64,
         examples=[[1, 2, 4]],
-        description="the folding ratios, nodes per host; 1 among them",
+        description="the folding ratios, nodes per host; the baseline (1) among them",
     )
     strategy: str = Field("spread", examples=["spread"], description="how nodes are placed")
     max_loss: Annotated[Fraction, AfterValidator(_below_all)] = Field(
@@ -498,15 +512,32 @@ class FoldTable(_Table):
             raise ValueError(unknown_name(value, "a strategy", (*STRATEGIES, "explicit")))
         return value
 
+    @property
+    def tolerated(self) -> str:
+        """The tolerated loss in words, and what it is against unless that is the unfolded cluster."""
+        zone = f", give or take {format_fraction(self.zone)}" if self.zone else ""
+        folded = f", against ratio {self.baseline:g}, which is itself folded"
+        return f"a loss of {format_fraction(self.max_loss)}{zone}{'' if self.baseline == UNFOLDED else folded}"
+
     @field_validator("ratios")
     @classmethod
-    def _distinct(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+    def _distinct(cls, ratios: tuple[float, ...], read: ValidationInfo) -> tuple[float, ...]:
         twice = next((ratio for ratio in ratios if ratios.count(ratio) > 1), None)
         if twice is not None:
             raise ValueError(f"{twice:g} is there twice; write each ratio once")
-        if 1 not in ratios:
-            written = ", ".join(f"{ratio:g}" for ratio in sorted(ratios))
-            raise ValueError(f"1 is missing, the baseline that losses are measured against; write [1, {written}]")
+        baseline = read.data.get("baseline")  # not there if it is wrong itself
+        if baseline is None:
+            return tuple(sorted(ratios))
+        if baseline not in ratios:
+            written = ", ".join(f"{ratio:g}" for ratio in sorted({baseline, *(r for r in ratios if r > baseline)}))
+            raise ValueError(
+                f"{baseline:g} is missing, the baseline that losses are measured against; write [{written}]"
+            )
+        if (least := min(ratios)) < baseline:
+            raise ValueError(
+                f"{least:g} is smaller than the baseline, {baseline:g}, which is the smallest ratio there is; leave it "
+                f"out, or write baseline = {least:g}"
+            )
         return tuple(sorted(ratios))
 
 
