@@ -61,7 +61,7 @@ class Chaos:
             "a host dies and comes back": self.power,
             "a link is down for a while": self.unplug,
             "pliant killed": lambda: self.process.kill(),
-            "pliant interrupted": lambda: self.process.send_signal(signal.SIGINT),
+            "pliant interrupted": lambda: self.process.send_signal(signal.SIGTERM),
         }
         if kind != "ssh":
             self.faults["job deleted"] = self.delete
