@@ -61,7 +61,7 @@ class Chaos:
             "a host dies and comes back": self.power,
             "a link is down for a while": self.unplug,
             "pliant killed": lambda: self.process.kill(),
-            "pliant interrupted": lambda: self.process.send_signal(signal.SIGINT),
+            "pliant interrupted": lambda: self.process.send_signal(signal.SIGTERM),
         }
         if kind != "ssh":
             self.faults["job deleted"] = self.delete
@@ -90,6 +90,8 @@ class Chaos:
         self.hosts.begin(name)
         if self.kind == "slurm":
             self.hosts.start(name, ["slurmd", "-D", "-N", name], "slurmd")
+        elif self.kind == "oar":
+            self.hosts.start(name, ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/oar/sshd_config"], "oar-sshd")
         self.hosts.answers(name)
 
     def unplug(self) -> None:

@@ -40,6 +40,8 @@ class Box:
         self.config = directory / "ssh_config"
         self.holders: dict[str, subprocess.Popen[bytes]] = {}
         self.daemons: dict[str, list[subprocess.Popen[bytes]]] = {name: [] for name in self.names}
+        self.bound: dict[str, list[tuple[Path, str]]] = {}
+        """What a host shows at other places, beside /etc/hosts."""
         self._bridged = False
 
     def inside(self, name: str, argv: Sequence[str]) -> list[str]:
@@ -89,12 +91,16 @@ class Box:
         )
         number, pid = self.names.index(name) + 1, self.holders[name].pid
         until(partial(_holds, pid), name)
+        # The same each time, as that of a real host: others remember it for longer than a host takes to be back.
+        own_address = f"02:00:{int(self.network.partition('.')[2]):02x}:00:00:{number:02x}"
         _ip(
-            f"link add {self.bridge}-{number} type veth peer name eth0 netns {pid}",
+            f"link add {self.bridge}-{number} type veth peer name eth0 address {own_address} netns {pid}",
             f"link set {self.bridge}-{number} master {self.bridge} up",
         )
         self.run(name, ["hostname", name])
         self.run(name, ["mount", "--bind", str(self.directory / "hosts"), "/etc/hosts"])
+        for what, where in self.bound.get(name, ()):
+            self.run(name, ["mount", "--bind", str(what), where])
         self.run(name, ["ip", "link", "set", "lo", "up"])
         self.run(name, ["ip", "addr", "add", f"{self.addresses[name]}/16", "dev", "eth0"])
         self.run(name, ["ip", "link", "set", "eth0", "up"])

@@ -30,7 +30,8 @@ def add(hosts: Box, *fronts: str) -> None:
 
 
 def bind(hosts: Box, name: str, what: Path, where: str) -> None:
-    """Show a file or a directory at another place on one host, whose mounts are its own."""
+    """Show a file or a directory at another place on one host, whose mounts are its own, also when it is on again."""
+    hosts.bound.setdefault(name, []).append((what, where))
     hosts.run(name, ["mount", "--bind", str(what), where])
 
 

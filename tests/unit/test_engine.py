@@ -15,7 +15,7 @@ from prepared_studies import MACHINE, prepare, quickstart, study
 
 from pliant.campaign import description, engine, measuring, opening, rundir
 from pliant.errors import FatalError, TrialError, UserError
-from pliant.machine.process import Completed
+from pliant.machine.process import CommandFailed, Completed
 from pliant.machine.together import Together
 from pliant.results.artefacts import Artefacts
 from pliant.results.run_info import RunInfo
@@ -228,6 +228,76 @@ def test_a_trial_that_fails_is_kept_and_tried_once_more(runner, monkeypatch):
         ("ior", 1, "done"),
     ]
     assert [trial.reason for trial in runner.store.known.values()] == ["no answer", "", "a", "b", ""]
+
+
+class Losing:
+    """A platform whose hosts can be lost."""
+
+    refolds_live, losses = False, 0
+
+
+@pytest.fixture
+def losing(runner, monkeypatch):
+    platform = Losing()
+    place = replace(runner.prepared.place, platform=platform)
+    runner.prepared = replace(runner.prepared, place=place)
+    runner.filesystems = {runner.prepared.filesystem: runner.prepared}
+    return platform
+
+
+def test_a_trial_during_which_a_host_is_lost_says_nothing_and_is_repeated(runner, losing, monkeypatch):
+    outcomes = iter([True, TrialError("no way"), False, True])
+
+    def measure(trial: Trial) -> Trial:
+        outcome = next(outcomes)
+        losing.losses += outcome is not False and trial.attempt < 3
+        if isinstance(outcome, Exception):
+            raise outcome
+        return replace(trial, state="done", metrics={"write": 1.0})
+
+    monkeypatch.setattr(runner, "measure", measure)
+    runner.all(Schedule([Todo("ior", 1.0, 1)]))
+    assert runner.store.states == [("ior", 1, "failed"), ("ior", 2, "failed"), ("ior", 3, "done")]
+    reasons = [trial.reason for trial in runner.store.known.values()]
+    assert reasons[:2] == [
+        "a host was lost meanwhile: what was measured meanwhile is not whole",
+        "a host was lost meanwhile: no way",
+    ]
+    assert [trial.half for trial in runner.store.known.values()] == [True, True, False]
+
+
+def test_hosts_that_are_lost_again_and_again_end_the_run(runner, losing, monkeypatch):
+    def measure(trial: Trial) -> Trial:
+        losing.losses += 1
+        raise TrialError("no way")
+
+    monkeypatch.setattr(runner, "measure", measure)
+    with pytest.raises(FatalError, match=r"hosts were lost 4 times during a trial; the last time: .*no way"):
+        runner.all(Schedule([Todo("ior", 1.0, 1)]))
+
+
+def test_what_deploys_is_done_once_more_if_a_host_was_lost_and_nothing_is_left(runner, losing, monkeypatch):
+    done: list[str] = []
+
+    def fails(times: int, *, lost: bool = True, note: str = "") -> None:
+        def do() -> None:
+            done.append("try")
+            losing.losses += lost
+            if len(done) <= times:
+                error = CommandFailed(["up"], 1, "", "gone", "node2")
+                if note:
+                    error.add_note(note)
+                raise error
+
+        done.clear()
+        runner.despite_losses(do)
+
+    fails(1)
+    assert len(done) == 2
+    for keys in ({"times": 2}, {"times": 1, "lost": False}, {"times": 1, "note": "something is left"}):
+        with pytest.raises(CommandFailed):
+            fails(**keys)
+        assert len(done) == keys["times"]
 
 
 def test_a_study_in_which_everything_fails_ends_early(runner, monkeypatch):

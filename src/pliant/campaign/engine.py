@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -168,6 +168,10 @@ class _Runner:
 
     def take_turns(self, todo: Todo) -> None:
         """Have the file system of a trial deployed: one alone once; several anew for each pass, one after the other."""
+        self.despite_losses(lambda: self.take_turn(todo))
+
+    def take_turn(self, todo: Todo) -> None:
+        """The same, unless a host is lost meanwhile."""
         if self.workflow == "verified":
             self.start_anew(todo)
             return
@@ -227,21 +231,26 @@ class _Runner:
         self.listener.note(f"deployed {what} as {self.cluster.id} in {took_s:.1f} s")
 
     def bring_up(self, ratio: float) -> Cluster:
-        """Deploy the cluster, once more if a host was lost meanwhile and nothing is left of the first time."""
-        platform, logs = self.prepared.place.platform, self.directory / "logs"
-        before = platform.losses
+        """Deploy the cluster, unless the job that lends the hosts is found to have ended."""
 
         def said(step: str) -> None:
             self.need_hosts()
             self.listener.doing(f"deploy: {step}")
 
+        return bring_up(self.prepared, ratio, logs=self.directory / "logs", said=said, run=self.directory)
+
+    def despite_losses(self, do: Callable[[], None]) -> None:
+        """Do what deploys the cluster, once more if a host was lost meanwhile and nothing is left of the first time."""
+        platform = self.prepared.place.platform
+        before = platform.losses
         try:
-            return bring_up(self.prepared, ratio, logs=logs, said=said, run=self.directory)
-        except (CommandFailed, StepFailed, NotIntact) as error:
+            do()
+        except (TrialError, CommandFailed, StepFailed, NotIntact) as error:
             if platform.losses == before or hasattr(error, "__notes__"):
                 raise
             self.listener.note(f"{HOST_LOST}{error}; deploying the cluster again")
-        return bring_up(self.prepared, ratio, logs=logs, said=said, run=self.directory)
+            self.close()
+            do()
 
     def need_hosts(self) -> None:
         """FatalError if the job that lends the hosts has ended, as far as that is known."""
@@ -524,7 +533,7 @@ class _Runner:
         if self.workflow == "verified":
             return  # every trial is on a new one
         self.close()
-        self.deploy(trial.ratio)
+        self.despite_losses(lambda: self.deploy(trial.ratio))
 
     def estimate(self, left: Sequence[Todo]) -> float:
         """Seconds that the trials that are left will take, from those that have ended, or until the budget is spent."""
