@@ -245,8 +245,9 @@ class _Runner:
         before = platform.losses
         try:
             do()
-        except (TrialError, CommandFailed, StepFailed, NotIntact) as error:
-            if platform.losses == before or hasattr(error, "__notes__"):
+        except (FatalError, TrialError, CommandFailed, StepFailed, NotIntact) as error:
+            over = self.loan is not None and self.loan.over
+            if platform.losses == before or over or hasattr(error, "__notes__"):
                 raise
             self.listener.note(f"{HOST_LOST}{error}; deploying the cluster again")
             self.close()
