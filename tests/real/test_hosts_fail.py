@@ -150,8 +150,7 @@ def test_telemetry_ends_with_its_agent_and_the_next_one_tells_what_there_is(host
         assert [each for each in failing.left() if "sampler" in each] == []
 
 
-@pytest.mark.parametrize("how", [failing.kill_agents, failing.cut])
-@pytest.mark.parametrize("after_s", [0.05, 0.25, 0.5])
+@pytest.mark.parametrize(("how", "after_s"), [(failing.cut, 0.05), (failing.kill_agents, 0.25), (failing.cut, 0.5)])
 def test_what_a_deployment_that_is_broken_off_has_made_is_removed(hosts, how, after_s):
     with fleet_of(hosts) as fleet:
         made = begun(fleet)
@@ -253,7 +252,7 @@ def under_way(running: support.Running) -> None:
 ALL = [(1.0, 1), (1.0, 2), (2.0, 1), (2.0, 2)]
 
 
-@pytest.mark.parametrize("how", [failing.kill_agents, failing.cut])
+@pytest.mark.parametrize("how", [failing.cut])
 def test_a_trial_during_which_a_host_is_lost_is_repeated_and_counts_once(hosts, tmp_path, how):
     file = study(hosts, tmp_path, repetitions=2, seconds=SECONDS)
     with support.Running(file, tmp_path / "run") as running:
@@ -306,8 +305,9 @@ def test_what_a_dead_host_still_carries_does_not_stop_the_next_run(hosts, tmp_pa
     assert support.pliant("down", "--all").returncode == 0
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("when", ["reach", "deploy: hosts and nodes", "a trial"])
+@pytest.mark.parametrize(
+    ("number", "when"), [("SIGTERM", "reach"), ("SIGINT", "deploy: hosts and nodes"), ("SIGTERM", "a trial")]
+)
 def test_who_interrupts_a_run_leaves_nothing(hosts, tmp_path, number, when):
     file = study(hosts, tmp_path, seconds=SECONDS)
     with support.Running(file, tmp_path / "run") as running:

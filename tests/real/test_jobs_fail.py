@@ -26,7 +26,6 @@ pytestmark = pytest.mark.real
 
 FRONTS = {"slurm": "head", "oar": "front"}
 NODES = ("node1", "node2")
-BOTH = pytest.mark.parametrize("kind", ["slurm", "oar"])
 SECONDS = 3.125
 
 
@@ -81,8 +80,7 @@ def ends(file: Path, *said: str) -> None:
     assert all(re.search(each, done.stderr) for each in said), done.stderr
 
 
-@BOTH
-@pytest.mark.parametrize("when", ["deploy: hosts and nodes", "look at hosts: NIC"])
+@pytest.mark.parametrize(("kind", "when"), [("oar", "deploy: hosts and nodes"), ("slurm", "look at hosts: NIC")])
 def test_a_job_that_is_deleted_ends_the_run_in_a_sentence_and_it_goes_on_in_another(one, file, when):
     with support.Running(file, file.parent / "run") as running:
         running.until(when)
@@ -97,7 +95,7 @@ def test_a_job_that_is_deleted_ends_the_run_in_a_sentence_and_it_goes_on_in_anot
         ends(file)
 
 
-@BOTH
+@pytest.mark.parametrize("kind", ["oar"])
 def test_a_run_that_is_killed_while_it_waits_or_measures_is_found_again(one, file):
     other = one.submit(Wish("pliant-other", 1, 600))
     wait(one, other, time.time() + 30)
@@ -114,8 +112,7 @@ def test_a_run_that_is_killed_while_it_waits_or_measures_is_found_again(one, fil
     assert one.look(job).state == "ended"
 
 
-@BOTH
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("kind", "number"), [("slurm", signal.SIGINT), ("oar", signal.SIGTERM)])
 def test_who_interrupts_a_run_that_waits_has_no_job_left(one, file, number):
     other = one.submit(Wish("pliant-other", 2, 600))
     try:
@@ -130,7 +127,7 @@ def test_who_interrupts_a_run_that_waits_has_no_job_left(one, file, number):
         one.release(other)
 
 
-@BOTH
+@pytest.mark.parametrize("kind", ["slurm"])
 def test_a_front_end_that_does_not_answer_at_the_release_is_told_with_the_command(cluster, one, file, kind):
     hosts = cluster[0]
     with support.Running(file, file.parent / "run") as running:
