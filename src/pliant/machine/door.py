@@ -24,6 +24,7 @@ from typing import Any
 
 from . import carrying
 from .conversation import Call, Conversation, Failed, Lost
+from .line import Near
 from .relay import Relay, Wanted
 
 DOOR = ":"
@@ -58,12 +59,12 @@ class Door:
             argv, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True
         )
         theirs.close()
-        self._in = own.makefile("rb")
-        self._conversation = Conversation(own.makefile("wb"), self._answer, step=-1)
+        self._line = Near(own)
+        self._conversation = Conversation(self._line, self._answer, step=-1)
 
     def serve(self) -> int:
         """Take in what the instance says, until it ends."""
-        self._conversation.listen(iter(self._in.readline, b""), lambda text: print(text, flush=True))
+        self._conversation.listen(self._line.lines(), lambda text: print(text, flush=True))
         return self._process.wait()
 
     def _answer(self, call: Call) -> Any:

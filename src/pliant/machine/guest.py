@@ -23,6 +23,7 @@ from typing import Any
 from . import mounting
 from .carrying import carry_out
 from .conversation import Call, Conversation
+from .line import Far
 from .netlink import Netlink
 from .process import NOT_FOUND
 
@@ -65,13 +66,13 @@ class Guest:
     def __init__(self) -> None:
         descriptor = os.open(LINE, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(descriptor, termios.TCSANOW)
-        self._in = open(descriptor, "rb", buffering=1 << 16)  # noqa: SIM115 - as long as this runs
-        self._conversation = Conversation(open(os.dup(descriptor), "wb"), self._answer, step=1)  # noqa: SIM115
+        self._line = Far(descriptor)
+        self._conversation = Conversation(self._line, self._answer, step=1)
 
     def serve(self) -> None:
         """Become the node, and do what is asked for until the line ends."""
-        lines = iter(self._in.readline, b"")
-        listening = threading.Thread(target=self._conversation.listen, args=(lines, lambda text: None), daemon=True)
+        said = (self._line.lines(), lambda text: None)
+        listening = threading.Thread(target=self._conversation.listen, args=said, daemon=True)
         listening.start()
         about: Mapping[str, Any] = self._conversation.ask("begin", None, {}).next()["done"]
         failed = ""
