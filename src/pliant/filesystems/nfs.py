@@ -52,8 +52,15 @@ class NFS:
     def roles(options: NfsOptions) -> tuple[Role, ...]:
         """One server with a disk, and clients."""
         return (
-            Role("server", maximum=1, disk=DISK, private=("/var/lib/nfs",), because="NFS has one server"),
-            Role("client", client=True),
+            Role(
+                "server",
+                maximum=1,
+                disk=DISK,
+                private=("/var/lib/nfs",),
+                kernel=("nfsd",),
+                because="NFS has one server",
+            ),
+            Role("client", client=True, kernel=("nfs4",)),
         )
 
     @staticmethod
@@ -77,7 +84,6 @@ class NFS:
                 **{client: Command(("stat", "--file-system", MOUNT)) for client in clients},
             },
             unmount={client: (Command(("umount", MOUNT)),) for client in clients},
-            kernel=("nfs4", "nfsd"),
             nixos=_nixos(options),
             spare={"server": 0},
         )

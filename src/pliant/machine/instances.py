@@ -48,7 +48,7 @@ class Instances(Running):
             spec = specs[name]
             disk = [[spec.disk["target"], spec.disk["kind"]]] if spec.disk else []
             guest = {"name": name, "address": spec.address, "prefix": spec.prefix, "disk": disk}
-            guest |= {"modules": str(uml.modules()), "load": request.modules}
+            guest |= {"modules": str(uml.modules()), "load": uml.modules_of(request.modules)}
             python = uml.python(str(PACKAGE), sys.executable)
             boot = uml.command(name, request.memory_bytes, spec.mac, python, bool(spec.disk))
             files = {"socket": str(self._doors(name, "socket")), "ready": str(self._doors(name, "ready"))}
@@ -108,7 +108,7 @@ class Instances(Running):
 
     def drops(self) -> dict[str, int]:
         """Packets for each node that its kernel did not take in, since it is there."""
-        return self.ask_doors({node: ("drops",) for node in self.instances})
+        return self.ask_doors(dict.fromkeys(self.instances, ("drops",)))
 
     def throttle(self, rate: float | None) -> None:
         """Divide each host's disk rate (bytes/s; None is no limit) equally among its nodes with a kernel of their own

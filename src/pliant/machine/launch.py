@@ -20,7 +20,6 @@ import signal
 import socket
 import stat
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 

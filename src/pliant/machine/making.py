@@ -226,7 +226,9 @@ class Making(Instances):
             logs = f"{base}/logs/{spec.name}"
             device, disk = (spec.disk["device"], spec.disk["target"]) if spec.disk else (None, None)
             kind = uml.KIND if spec.name in own_kernel else uml.SHARED
-            self.nodes[spec.name] = LiveNode(spec.name, spec.number, spec.address, line["pid"], device, logs, disk, kind)
+            self.nodes[spec.name] = LiveNode(
+                spec.name, spec.number, spec.address, line["pid"], device, logs, disk, kind
+            )
             self._write_join(spec.name, spec.cgroups)
         if missing := set(specs) - set(self.nodes):
             raise CommandFailed(

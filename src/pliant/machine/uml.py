@@ -38,6 +38,18 @@ def modules() -> Path | None:
     return found[-1].parent if found else None
 
 
+_BESIDE = {"nfs4": ("nfsv4",), "nfs": ("nfsv3",)}
+"""Modules that a file system asks for by itself, which takes a program in the instance and its time."""
+
+
+def modules_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The modules that have these file systems, in the order in which they are to be loaded."""
+    directory = modules()
+    lines = (directory / "modules.alias").read_text().splitlines() if directory else []
+    alias = {words[1]: words[2] for words in map(str.split, lines) if len(words) == 3}
+    return tuple(each for name in names for each in (alias.get(f"fs-{name}", name), *_BESIDE.get(name, ())))
+
+
 def lacking(names: Sequence[str]) -> list[str]:
     """Those of the file systems that its kernel neither has nor has a module for; all of them if it is not there."""
     directory = modules()
