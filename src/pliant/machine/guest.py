@@ -39,7 +39,7 @@ _DISK_NUMBER = "98:16"
 
 
 def main(*_: str) -> int:
-    """Be the first process: have the work done by another, and reap. The kernel adds words of its own to the command."""
+    """Be the first process: let another do the work, and reap. The kernel adds words of its own."""
     worker = os.fork()
     if worker == 0:
         try:
@@ -75,6 +75,7 @@ class Guest:
         listening = threading.Thread(target=self._conversation.listen, args=said, daemon=True)
         listening.start()
         about: Mapping[str, Any] = self._conversation.ask("begin", None, {}).next()["done"]
+        self._set_clock()
         failed = ""
         try:
             become(about)
@@ -82,6 +83,16 @@ class Guest:
             failed = str(error)
         self._conversation.ask("up", None, {"failed": failed}).next()
         listening.join()
+
+    def _set_clock(self) -> None:
+        """Have the machine's time of the day, by the quickest of some answers: the kernel begins a second too late."""
+        found = []
+        for _ in range(5):
+            began = time.monotonic()
+            there = self._conversation.ask("time", None, {}).next()["done"]
+            ended = time.monotonic()
+            found.append((ended - began, there - (began + ended) / 2))
+        time.clock_settime(time.CLOCK_REALTIME, time.monotonic() + min(found)[1])
 
     def _answer(self, call: Call) -> Any:
         return getattr(self, f"do_{call.what}")(call)

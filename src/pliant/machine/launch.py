@@ -3,8 +3,9 @@
 It forks once per node, and each child unshares, wires and mounts in parallel with the others, so it must be
 single-threaded and small; that is why it is not a function of the caller. See `NodeSpec` for the input.
 
-    python3 -I -S program.py launch < {"fabric_pid": 123, "scratch": DIRECTORY, "files": {PATH: TEXT}, "links": {PATH: TARGET},
-                                       "nodes": [NodeSpec, ...]}  ->  {"node": "server1", "pid": 456}
+    python3 -I -S program.py launch < {"fabric_pid": 123, "scratch": DIRECTORY, "files": {PATH: TEXT},
+                                       "links": {PATH: TARGET}, "nodes": [NodeSpec, ...]}
+        ->  {"node": "server1", "pid": 456}
 
 `files` and `links` are what every node has: a layer of memory between the machine's files and what a node writes,
 mounted on `scratch`. A node makes as few files on the disk as can be: ext4 looks at each that was deleted within the

@@ -264,8 +264,18 @@ class Making(Instances):
         log = self.journal.directory / "metronome.log"
         self._start([*join, *program, *map(str, own)], log, environment(self.id))
 
+    @property
+    def _disk_rate(self) -> float | None:
+        """What a host's disk may pass, in bytes/s; None if that is not limited."""
+        return self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
+
+    def _share_disks(self) -> None:
+        """Have the hosts' disks shared among the nodes that are on them now."""
+        self._write_diskshare()
+        self.throttle(self._disk_rate)
+
     def _write_diskshare(self) -> None:
-        rate = self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
+        rate = self._disk_rate
         hosts: dict[int, list[str]] = {}
         for node in self.nodes.values():
             if node.device and node.kind == uml.SHARED:

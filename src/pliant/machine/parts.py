@@ -48,8 +48,8 @@ class NodeFile:
 class NodeRequest:
     """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`.
 
-    Of the kind "uml" it has a kernel of its own (see `uml`), with `memory_bytes` and the file systems `modules`; of "shared"
-    it has the machine's.
+    Of the kind "uml" it has a kernel of its own (see `uml`), with `memory_bytes` and the file systems `modules`; of
+    "shared" it has the machine's.
     """
 
     name: str

@@ -96,6 +96,8 @@ Name = Annotated[str, AfterValidator(checked_name)]
 
 
 class Table(BaseModel):
+    """What all tables have in common."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
