@@ -54,6 +54,7 @@ class Determined:
                 "packages": dict(prepared.versions),
                 "programs": _programs(study.composition.programs, machines),
             },
+            **({"kernels of nodes": prepared.kernels.document(machines)} if prepared.kernels.own else {}),
             **({"hosts": list(prepared.place.hosts)} if prepared.place.machines.remote else {}),
             "seed": study.about.seed,
             "trial timeout": study.about.trial_timeout,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pliant.composition.model import Composition, Role
 from pliant.composition.placement import Placement
@@ -11,6 +12,7 @@ from pliant.errors import UserError
 from pliant.platforms.machines import Machines
 from pliant.units import format_size
 
+PROGRAM = "linux.uml"
 SHARED, UML = "shared", "uml"
 PACKAGE = "user-mode-linux"
 LEAST_BYTES = 160 << 20
@@ -33,6 +35,24 @@ class Kernels:
             return ""
         size = format_size(next(iter(self.own.values())))
         return f"{' and '.join(self.own)}: a kernel of its own in each node (User Mode Linux), of {size} and one CPU"
+
+    def document(self, machines: Machines) -> dict[str, Any]:
+        """What of them determines a trial."""
+        return {"memory": dict(self.own), "kernel": machines.digests([PROGRAM])[PROGRAM]}
+
+    def warnings(self, composition: Composition) -> Iterator[str]:
+        """What a user should know about it."""
+        shared = [role.name for role in composition.roles if role.kernel and role.name not in self.own]
+        if shared:
+            yield (
+                f"the machine's kernel itself does the work of {' and '.join(shared)}: on an emulated host that CPU "
+                "time is nobody's, and is not limited"
+            )
+        if self.own:
+            yield (
+                f"the kernel of a node of {' and '.join(self.own)} takes some 50 us for each system call: rates of "
+                "small requests and of metadata are at most its own, 1,000 to 3,000 a second"
+            )
 
 
 def choose(

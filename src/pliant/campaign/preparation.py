@@ -237,7 +237,8 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
     clients = tuple(node.name for node in study.composition.clients)
     tools = {workload.label: _tools(workload, clients, machines) for workload in study.workloads}
     versions = machines.package_versions(study.composition.packages)
-    warnings = (*_warnings(study, figures, machine), *_unlike(known))
+    about_kernels = () if study.platform.real else tuple(kernels.warnings(study.composition))
+    warnings = (*_warnings(study, figures, machine), *about_kernels, *_unlike(known))
     prepared = Prepared(study, figures, machine, tools, {}, warnings, scale, versions, kernels=kernels, place=place)
     for workload in study.workloads:
         _rehearse(workload, tools[workload.label], machines)

@@ -106,7 +106,7 @@ def _nixos(options: NfsOptions) -> NixOS:
 
 
 def _warnings(options: NfsOptions, clients: list[str]) -> tuple[str, ...]:
-    found = ["the kernel itself serves NFS: on an emulated host that CPU time is nobody's, and is not limited"]
+    found = []
     if options.export == "async":
         found.append('export "async" answers before data is on the disk: a crash of the server loses it')
     if len(clients) == 1:

@@ -269,7 +269,7 @@ class Making(Instances):
         """What a host's disk may pass, in bytes/s; None if that is not limited."""
         return self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
 
-    def _share_disks(self) -> None:
+    def share_disks(self) -> None:
         """Have the hosts' disks shared among the nodes that are on them now."""
         self._write_diskshare()
         self.throttle(self._disk_rate)
