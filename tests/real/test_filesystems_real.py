@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import support
 
+from pliant.campaign.kernels import choose
 from pliant.campaign.preparation import figures_of
 from pliant.cluster.cluster import Cluster, Gate, OutOfMemory
 from pliant.cluster.mpi import find
@@ -22,8 +23,9 @@ from pliant.machine import facts
 from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
 from pliant.platforms.emulated import Emulated
+from pliant.platforms.machines import Here
 from pliant.study.reading import parse
-from pliant.workloads._parsing import kernel
+from pliant.workloads.model import Toolbox
 
 pytestmark = pytest.mark.real
 
@@ -67,9 +69,11 @@ def up(text: str) -> Iterator[tuple[Cluster, float]]:
     checked = parse(text, "small.toml")
     figures, _ = figures_of(checked, facts.look())
     disk_bytes = checked.platform.host.disk_size
+    hosts = tuple(checked.placements.values())
+    kernels = choose(checked.composition, hosts, figures.memory_bytes, checked.platform.kernel, Here()).own
     began = time.monotonic()
     with Cluster.deploy(
-        Emulated(), checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes
+        Emulated(), checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes, kernels=kernels
     ) as cluster:
         yield cluster, time.monotonic() - began
 
@@ -266,7 +270,7 @@ def test_a_kernel_starts_without_limits_and_measures_with_them():
     with up(SSHFS) as (cluster, _):
         directory = f"{cluster.composition.mount}/t"
         sh(cluster, "client1", f"mkdir {directory}").check()
-        argv = (sys.executable, "-I", kernel("ior"), "--wait", *f"-w -r -F -e -t 1m -b 16m -o {directory}/f".split())
+        argv = (*Toolbox(sys.executable).kernel("ior"), "--wait", *f"-w -r -F -e -t 1m -b 16m -o {directory}/f".split())
 
         def look(printed: str) -> str:
             for word in ("ready", "begin write", "begin read"):

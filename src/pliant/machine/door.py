@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -59,6 +60,8 @@ class Door:
             argv, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True
         )
         theirs.close()
+        self._end, self._main = own, 0
+        threading.Thread(target=self._watch, daemon=True).start()
         self._line = Near(own)
         self._conversation = Conversation(self._line, self._answer, step=-1)
 
@@ -66,6 +69,15 @@ class Door:
         """Take in what the instance says, until it ends."""
         self._conversation.listen(self._line.lines(), lambda text: print(text, flush=True))
         return self._process.wait()
+
+    def _watch(self) -> None:
+        """End what is left of the instance once its first process has: others hold its line, and locks of its disks."""
+        self._process.wait()
+        if self._main:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._main, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, call: Call) -> Any:
         if call.what == "begin":
@@ -80,6 +92,7 @@ class Door:
         """The node is there: let others in, and say so."""
         told: dict[str, Any] = {"failed": failed}
         try:
+            _, self._main, *_ = descendants(self._process.pid)
             if not failed:
                 self._packets = widened(self._process.pid)
                 Relay(self._about["socket"], self._carry)
