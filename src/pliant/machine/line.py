@@ -1,9 +1,9 @@
 """The two ends of an instance's control line, which is a serial line: never more under way than its kernel takes.
 
 A terminal that is full stops who writes to it; User Mode Linux 6.1 then never listens to that line again: what
-`line_throttle` in arch/um/drivers/line.c takes off nothing puts back. So the door sends so much as fits, and goes on when
-the instance says that it has read it: a line "+N", N bytes. What comes meanwhile can go unnoticed there as well, until
-anything else comes: an empty line, which says nothing.
+`line_throttle` in arch/um/drivers/line.c takes off nothing puts back. So the door sends so much as fits, and goes on
+when the instance says that it has read it: a line "+N", N bytes. What comes meanwhile can go unnoticed there as well,
+until anything else comes: an empty line, which says nothing.
 """
 
 from __future__ import annotations
