@@ -49,8 +49,7 @@ def test_it_is_a_machine_with_another_kernel(two):
     hosts = "cat /etc/hosts"
     assert shell(two, "uml1", hosts) == shell(two, "plain", hosts)
     assert "10.77.1.1/16" in shell(two, "uml1", "ip -4 addr show eth0")
-    mounted = shell(two, "uml1", f"findmnt -n -o FSTYPE {DISK}; ls /tmp /var/tmp")
-    assert mounted.split() == ["ext4"]
+    assert shell(two, "uml1", f"findmnt -n -o FSTYPE {DISK}; ls /tmp").split() == ["ext4"]
 
 
 def test_a_program_has_input_output_status_and_environment(two):
@@ -109,14 +108,20 @@ def test_cpu_and_disk_are_the_hosts(two):
         assert used == pytest.approx(FIGURES.cores, rel=0.03)
         two.limit(["disk"])
         write = f"dd if=/dev/zero of={DISK}/file bs=1M count=80 oflag=direct 2>&1; rm {DISK}/file"
-        took = float(re.search(r"copied, ([\d.]+) s", shell(two, "uml1", write)).group(1))
-        assert 80 * MIB / took == pytest.approx(FIGURES.disk_byte_s, rel=0.08)
+
+        def written() -> float:
+            return 80 * MIB / float(re.search(r"copied, ([\d.]+) s", shell(two, "uml1", write)).group(1))
+
+        support.attempts(written, 0.95 * FIGURES.disk_byte_s, 1.08 * FIGURES.disk_byte_s)
     finally:
         two.limit(False)
 
 
 def test_packets_reach_other_nodes_at_the_hosts_rate_and_none_is_dropped(two):
-    code = "import socket; s = socket.create_server(('', 7000)); c = s.accept()[0]\nwhile c.recv(1 << 18): pass"
+    code = (
+        "import socket; s = socket.create_server(('', 7000))\n"
+        "while 1:\n c = s.accept()[0]\n while c.recv(1 << 18): pass"
+    )
     send = (
         "import socket, sys, time; c = socket.create_connection((sys.argv[1], 7000)); d = bytes(1 << 18)\n"
         "b = time.time()\nfor _ in range(80): c.sendall(d)\nprint(20 * 2**20 * 8 / (time.time() - b))"
@@ -126,8 +131,13 @@ def test_packets_reach_other_nodes_at_the_hosts_rate_and_none_is_dropped(two):
         for sender, receiver in (("uml1", "uml2"), ("uml2", "plain"), ("plain", "uml1")):
             with support.background(two, receiver, support.python(code), Path("/dev/null")):
                 support.until(lambda at=receiver: ":7000" in shell(two, at, "ss -ltn"), "it listens")
-                rate = float(support.out(two, sender, *support.python(send, two.nodes[receiver].address)))
-            assert 0.85 * FIGURES.nic_bit_s < rate < 1.15 * FIGURES.nic_bit_s  # what is still in buffers counts
+                argv = support.python(send, two.nodes[receiver].address)
+                # What is still in buffers at the end counts.
+                support.attempts(
+                    lambda at=sender, what=argv: float(support.out(two, at, *what)),
+                    0.9 * FIGURES.nic_bit_s,
+                    1.15 * FIGURES.nic_bit_s,
+                )
         assert two.drops() == {"uml1": 0, "uml2": 0}
     finally:
         two.limit(False)

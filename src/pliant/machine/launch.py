@@ -321,7 +321,3 @@ def main() -> int:
     while running:
         running.discard(os.wait()[0])
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
