@@ -17,6 +17,7 @@ import support
 from pliant.cluster import mpi
 from pliant.machine.process import environment
 from pliant.platforms.interface import Deployment
+from pliant.platforms.machines import Here
 
 NODES = {"client1": 1, "client2": 1, "client3": 2}
 SAID = "hostname; cut -d: -f3 /proc/self/cgroup | sort -u | tr '\\n' ' '"
@@ -37,7 +38,7 @@ def main(name: str, *launchers: str) -> None:
 
 def launch(deployment: Deployment, launcher: str) -> None:
     """Two ranks in each node, by one launcher."""
-    found = mpi._described(launcher)
+    found = mpi._described(launcher, Here())
     argv = found.launch(deployment.remote_shell, list(NODES), 2, ["/bin/sh", "-c", f'echo "rank $({SAID})"'])
     env = environment(deployment.id, found.environment)
     done = subprocess.run(deployment.in_fabric(argv), env=env, capture_output=True, text=True, timeout=60, check=False)

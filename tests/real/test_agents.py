@@ -229,7 +229,7 @@ def test_a_user_who_may_not_become_root_is_one_sentence(farm):
 def test_a_full_disk_is_one_sentence(farm, tmp_path, monkeypatch):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path)], check=True)
     try:
-        monkeypatch.setattr("pliant.platforms.agents.STATE", tmp_path / "state")
+        monkeypatch.setattr("pliant.platforms.agents.THERE", tmp_path / "state")
         assert error(farm, "node1") == "node1: [Errno 28] No space left on device"
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)

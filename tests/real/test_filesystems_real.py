@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import support
 
+from pliant.campaign.kernels import choose
 from pliant.campaign.preparation import figures_of
 from pliant.cluster.cluster import Cluster, Gate, OutOfMemory
 from pliant.cluster.mpi import find
@@ -22,6 +23,7 @@ from pliant.machine import facts
 from pliant.machine.cpus import most_cores
 from pliant.machine.process import Completed
 from pliant.platforms.emulated import Emulated
+from pliant.platforms.machines import Here
 from pliant.study.reading import parse
 from pliant.workloads.model import Toolbox
 
@@ -67,9 +69,11 @@ def up(text: str) -> Iterator[tuple[Cluster, float]]:
     checked = parse(text, "small.toml")
     figures, _ = figures_of(checked, facts.look())
     disk_bytes = checked.platform.host.disk_size
+    hosts = tuple(checked.placements.values())
+    kernels = choose(checked.composition, hosts, figures.memory_bytes, checked.platform.kernel, Here()).own
     began = time.monotonic()
     with Cluster.deploy(
-        Emulated(), checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes
+        Emulated(), checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes, kernels=kernels
     ) as cluster:
         yield cluster, time.monotonic() - began
 
@@ -280,7 +284,7 @@ def test_a_kernel_starts_without_limits_and_measures_with_them():
 
         # What is over a quarter of a second before the end is seen; this is less.
         gate = Gate(lambda: limit(True), lambda: None)
-        done = cluster.mpi(find(None, None), argv, 1, mark="t", timeout_s=60, watch=look, gate=gate)
+        done = cluster.mpi(find(None, None, Here()), argv, 1, mark="t", timeout_s=60, watch=look, gate=gate)
     assert limited == {"ready": True, "begin write": True, "begin read": True}
     assert "bwMaxMIB" in done.stdout
 

@@ -1,51 +1,109 @@
-"""NFS by the kernel, deployed where the kernel has it; elsewhere a study that asks for it is refused.
+"""NFS by the kernels of its nodes: the machine's where it has it, else, and always here, their own.
 
 `scripts/test-v2 tests/real/test_nfs_real.py` runs it on a virtual machine whose kernel has it.
 """
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 import support
 from test_filesystems_real import out, sh, study, up
 
 from pliant.machine import facts
+from pliant.machine.journal import STATE
 
 pytestmark = pytest.mark.real
 
-TEXT = study("nfs", {"server": 1, "client": 2})
+NFS = study("nfs", {"server": 1, "client": 2})
+RUN = """\
+[study]
+name = "kernels"
+search = "grid"
+repetitions = 1
+[platform]
+kind = "emulated"
+kernel = "uml"
+[platform.host]
+cores = 0.5
+nic = "400 Mbit/s"
+disk = "60 MB/s"
+memory = "1 GiB"
+disk_size = "512 MiB"
+[filesystem]
+kind = "nfs"
+[filesystem.roles]
+server = 1
+client = 2
+[fold]
+ratios = [1, 3]
+max_loss = "20 %"
+[[workload]]
+kind = "ior"
+block = "8 MiB"
+"""
 
 
-def test_nfs_is_refused_or_deployed(tmp_path, machine):
+def test_nfs_by_the_kernel_is_refused_or_deployed(tmp_path, machine):
+    text = NFS.replace('kind = "emulated"', 'kind = "emulated"\nkernel = "shared"')
     if not facts.missing_filesystems(("nfs4", "nfsd")):
-        deployed()
+        deployed(text)
         support.nothing_left(machine)
         return
     file = tmp_path / "study.toml"
-    file.write_text(TEXT)
+    file.write_text(text)
     done = support.pliant("check", file)
     assert done.returncode == 2
-    assert "nfs requires nfs4 and nfsd of the kernel, which this machine's has not: " in done.stderr
+    assert "nfs requires nfsd and nfs4 of the kernel, which this machine's has not: " in done.stderr
 
 
-def deployed():
-    with up(TEXT) as (cluster, _):
+def test_nfs_by_kernels_of_its_own(machine):
+    deployed(NFS.replace('kind = "emulated"', 'kind = "emulated"\nkernel = "uml"'))
+    support.nothing_left(machine, timeout_s=20)
+
+
+def deployed(text):
+    with up(text) as (cluster, took):
+        assert took < 40 * support.PATIENCE
         assert out(cluster, "client1", "findmnt -n -o FSTYPE /mnt/dfs").strip() == "nfs4"
-        sh(cluster, "client1", "head -c 3000000 /dev/urandom > /mnt/dfs/file && sync /mnt/dfs/file").check()
+        assert "vers=4.2" in out(cluster, "client1", "findmnt -n -o OPTIONS /mnt/dfs")
+        sh(cluster, "client1", "head -c 8M /dev/urandom > /mnt/dfs/file && sync /mnt/dfs/file").check()
         digest = out(cluster, "client1", "sha256sum < /mnt/dfs/file")
         assert out(cluster, "client2", "sha256sum < /mnt/dfs/file") == digest
-        assert all(completed.exit_status == 0 for completed in health(cluster).values())
+        assert all(health.good for health in cluster.health().values())
         cluster.crash("server1")
-        assert sh(cluster, "client1", "timeout 2 touch /mnt/dfs/other").exit_status != 0
+        assert sh(cluster, "client1", "timeout -s KILL 2 touch /mnt/dfs/other").exit_status != 0
         cluster.start("server1")
-        # Clients that had files open claim them first, at most for the grace period.
         assert out(cluster, "client2", "sha256sum < /mnt/dfs/file") == digest
+        # Clients that had files open claim them first, at most for the grace period.
         sh(cluster, "client1", "echo more > /mnt/dfs/other", timeout_s=120).check()
         # What is not written yet must not hold up the removal.
         sh(cluster, "client1", "head -c 3000000 /dev/urandom > /mnt/dfs/late").check()
 
 
-def health(cluster):
-    return {
-        node: cluster.execute(node, command.argv, timeout_s=30) for node, command in cluster.composition.health.items()
-    }
+def run(directory: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
+    file = directory / "kernels.toml"
+    file.write_text(RUN)
+    return support.pliant("run", file, "--output", directory / "run"), directory / "run"
+
+
+def test_a_whole_study(tmp_path, machine):
+    done, where = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"ior write bandwidth +MiB/s +[\d.]+ +[\d.]+", done.stdout), done.stdout
+    assert (where / "report.html").exists()
+    support.nothing_left(machine, timeout_s=20)
+
+
+def test_a_killed_run_leaves_nothing_once_it_is_removed(tmp_path, machine):
+    (tmp_path / "kernels.toml").write_text(RUN)
+    with support.Running(tmp_path / "kernels.toml", tmp_path / "run") as running:
+        running.until("deploy: serve")
+        ids = running.deployments()
+        running.kill()
+    support.remove(ids)
+    assert [each for each in ids if (STATE / each).exists()] == []
+    support.nothing_left(machine, timeout_s=20)

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "a2d769b7ad2ff5bd"
+DIGEST = "6e650bcf26c6bcff"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -424,7 +424,7 @@ def test_a_directory_that_is_not_ours_is_refused_and_ours_is_the_same_again(tmp_
         (
             ["--ratio", "2"],
             HEAD.format(kind="nfs", roles="server = 1\nclient = 2", options="", most=3),
-            "nfs is the kernel's own (nfs4, nfsd)",
+            "nfs is the kernel's own (nfsd, nfs4)",
         ),
         (
             [],

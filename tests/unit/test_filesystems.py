@@ -52,7 +52,7 @@ ALL = [
     ("beegfs", {"management": 1, "metadata": 1, "storage": 2, "client": 2}, {}),
     ("custom", {"server": 1, "client": 2}, SSHFS),
 ]
-KERNEL = {"nfs": ("nfs4", "nfsd"), "orangefs": ("pvfs2",), "beegfs": ("beegfs",)}
+KERNEL = {"nfs": ("nfsd", "nfs4"), "orangefs": ("pvfs2",), "beegfs": ("beegfs",)}
 BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat", "grep"}
 
 
@@ -89,7 +89,7 @@ def test_every_program_is_declared_and_only_the_users_own_commands_meet_a_shell(
         assert "sh" not in programs
     assert composition.packages
     assert composition.version
-    assert composition.kernel == KERNEL.get(kind, ("fuse",))
+    assert composition.of_kernels == KERNEL.get(kind, ("fuse",))
 
 
 def test_a_node_that_starts_again_keeps_what_it_has(each):

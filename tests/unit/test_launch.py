@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pliant.machine import launch, view
 from pliant.machine.journal import STATE
+from pliant.machine.netlink import Netlink
 
 SERVER = """\
 22 28 0:21 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
@@ -153,7 +154,7 @@ def test_a_node_gets_an_upper_and_a_work_directory_for_each_layer(tmp_path):
 
 
 def test_what_nodes_share_is_a_layer_like_the_machines_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "_mount", lambda *arguments: None)
+    monkeypatch.setattr(launch, "mount", lambda *arguments: None)
     launch._share(str(tmp_path), {"/etc/hosts": "x\n"}, {"/etc/hostname": "/proc/sys/kernel/hostname"})
     assert (tmp_path / "common/etc/hosts").read_text() == "x\n"
     assert (tmp_path / "common/etc/hostname").readlink() == Path("/proc/sys/kernel/hostname")
@@ -171,4 +172,4 @@ def test_what_nodes_share_is_a_layer_like_the_machines_own(tmp_path, monkeypatch
     ],
 )
 def test_attributes_of_netlink_are_padded_and_say_how_long_they_are(content, encoded):
-    assert launch._Netlink.attribute(5, content) == encoded
+    assert Netlink.attribute(5, content) == encoded

@@ -186,7 +186,8 @@ def test_the_machine_layer_can_travel_alone(module):
 @pytest.mark.parametrize(
     "module",
     [
-        "pliant.machine.launch",
+        "pliant.machine.program",
+        "pliant.machine.far",
         "pliant.machine.diskshare",
         "pliant.machine.metronome",
         "pliant.machine.sampler",
@@ -247,7 +248,7 @@ def test_only_the_command_line_ends_the_process():
         if isinstance(node, ast.Attribute) and node.attr == "exit" and getattr(node.value, "id", "") == "sys"
     }
     programs = {
-        "pliant.machine.launch",
+        "pliant.machine.program",
         "pliant.machine.diskshare",
         "pliant.machine.metronome",
         "pliant.machine.sampler",

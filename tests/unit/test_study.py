@@ -14,9 +14,10 @@ from pliant.errors import UserError
 from pliant.power_model import DEFAULT_BUSY_W, DEFAULT_IDLE_W
 from pliant.study import registry
 from pliant.study.model import Study
+from pliant.study.platform_table import PlatformTable
 from pliant.study.problems import StudyError
 from pliant.study.reading import load, parse
-from pliant.study.tables import FilesystemTable, FoldTable, HostTable, MpiTable, PlatformTable, PowerTable, StudyTable
+from pliant.study.tables import FilesystemTable, FoldTable, HostTable, MpiTable, PowerTable, StudyTable
 
 ROOT = Path(__file__).parents[2]
 

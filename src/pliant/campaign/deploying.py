@@ -32,6 +32,7 @@ def bring_up(
         disk_bytes=study.platform.disk_size,
         title=study.name,
         programs=sorted(prepared.programs),
+        kernels=prepared.kernels.own,
         keep=keep,
         run="" if run is None else str(run.resolve()),
         logs=logs,

@@ -25,6 +25,8 @@ def document_of(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
         for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
     }
     document["study"]["workflow"] = workflow
+    if study.platform.kernel is None:  # as in the documents of runs from before it could be said
+        del document["platform"]["kernel"]
     if study.baseline == UNFOLDED:  # as in the documents of runs from before there was another
         del document["fold"]["baseline"]
     filesystems = [
@@ -89,6 +91,7 @@ def facts_of(prepared: Sequence[Prepared]) -> dict[str, str]:
         **dict(_versions(prepared)),
         **_hosts(prepared[0]),
         "kernel": machine.kernel,
+        **{f"kernels of {each.filesystem}": each.kernels.sentence for each in prepared if each.kernels.own},
         "system": machine.system,
         "CPU": f"{machine.cores} x {machine.cpu}",
         "memory": format_size(machine.memory_bytes),

@@ -54,6 +54,7 @@ class Determined:
                 "packages": dict(prepared.versions),
                 "programs": _programs(study.composition.programs, machines),
             },
+            **({"kernels of nodes": prepared.kernels.document(machines)} if prepared.kernels.own else {}),
             # A scheduler lends one time these and another time others that are like them.
             **({"hosts": list(prepared.place.hosts)} if prepared.place.hosts and not prepared.place.loan else {}),
             "seed": study.about.seed,

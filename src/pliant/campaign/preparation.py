@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
+from pliant.campaign.kernels import Kernels, choose
 from pliant.campaign.places import Place
 from pliant.cluster import mpi as mpi_
 from pliant.composition.faults import Fault
@@ -47,6 +48,8 @@ class Prepared:
     """The study with all of its file systems; None if it has this one only."""
     last: float | None = None
     """The smallest ratio at which a metric broke in the last run of the study, if that is known."""
+    kernels: Kernels = field(default_factory=lambda: Kernels({}))
+    """Which nodes have one of their own."""
     place: Place = field(default_factory=Place)
     """Where it runs. `machine` has what each of its machines has at least."""
 
@@ -228,12 +231,15 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
         where = next(name for name, each in known.items() if each.cgroups_error)
         raise UserError(f"hosts cannot be emulated on {where}: {machine.cgroups_error}")
     _need_kernel(study, machines)
+    hosts = tuple(study.placements.values())
+    kernels = choose(study.composition, hosts, figures.memory_bytes, study.platform.kernel, machines)
     _need_programs(study, machines)
     clients = tuple(node.name for node in study.composition.clients)
     tools = {workload.label: _tools(workload, clients, machines) for workload in study.workloads}
     versions = machines.package_versions(study.composition.packages)
-    warnings = (*_warnings(study, figures, machine), *_unlike(known))
-    prepared = Prepared(study, figures, machine, tools, {}, warnings, scale, versions, place=place)
+    about_kernels = () if study.platform.real else tuple(kernels.warnings(study.composition))
+    warnings = (*_warnings(study, figures, machine), *about_kernels, *_unlike(known))
+    prepared = Prepared(study, figures, machine, tools, {}, warnings, scale, versions, kernels=kernels, place=place)
     for workload in study.workloads:
         _rehearse(workload, tools[workload.label], machines)
     mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}

@@ -32,7 +32,7 @@ from pliant.units import format_duration
 
 if TYPE_CHECKING:
     from pliant.study.model import Study
-    from pliant.study.tables import PlatformTable
+    from pliant.study.platform_table import PlatformTable
 
 _PREFIX = "reservation-"
 RESERVATION = "reservation"

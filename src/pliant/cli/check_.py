@@ -159,6 +159,8 @@ def _show(prepared: Sequence[Prepared]) -> None:
     for each in prepared:
         if disks := _disks(each):
             _row("disks", disks)
+        if each.kernels.sentence:
+            _row("kernels", each.kernels.sentence)
     for text in _trials(prepared):
         _row("trials", text)
     _row("tolerated", study.fold.tolerated)

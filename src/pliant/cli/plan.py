@@ -21,7 +21,7 @@ def document(composition: Composition) -> dict[str, Any]:
         "mount": composition.mount,
         "programs": list(composition.programs),
         "packages": list(composition.packages),
-        "kernel": list(composition.kernel),
+        "kernel": list(composition.of_kernels),
         "files": {node: [_file(file) for file in files] for node, files in composition.files.items()},
         "identities": {
             node: {name: identity.shown for name, identity in named.items()}
@@ -64,8 +64,8 @@ def _file(file: File) -> dict[str, Any]:
 def lines(composition: Composition) -> Iterator[str]:
     """Everything that is declared of a file system, for people: what is done first comes first."""
     yield f"\nneeds {', '.join(composition.programs)}"
-    if composition.kernel:
-        yield f"  of the kernel: {', '.join(composition.kernel)}"
+    if composition.of_kernels:
+        yield f"  of the kernel: {', '.join(composition.of_kernels)}"
     yield from _identities(composition)
     yield from _files(composition)
     by_name = {step.name: step for step in composition.steps}

@@ -97,10 +97,16 @@ class Cluster:
     """Nodes on hosts with a file system. Made by `deploy`; `close` removes all of it."""
 
     def __init__(
-        self, deployment: Deployment, composition: Composition, *, disk_bytes: int = 0, programs: Sequence[str] = ()
+        self,
+        deployment: Deployment,
+        composition: Composition,
+        *,
+        disk_bytes: int = 0,
+        programs: Sequence[str] = (),
+        kernels: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.deployment, self.composition = deployment, composition
-        self.disk_bytes, self.programs = disk_bytes, tuple(programs)
+        self.disk_bytes, self.programs, self.kernels = disk_bytes, tuple(programs), kernels
 
     @classmethod
     def deploy(
@@ -113,6 +119,7 @@ class Cluster:
         disk_bytes: int,
         title: str = "",
         programs: Sequence[str] = (),
+        kernels: Mapping[str, int] = MappingProxyType({}),
         keep: bool = False,
         run: str = "",
         logs: Path | None = None,
@@ -120,16 +127,17 @@ class Cluster:
     ) -> Cluster:
         """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
 
-        `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `run` is the
-        directory of the run that it is for, if it is for one.
+        `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `kernels`
+        are the roles whose nodes have kernels of their own, each with so many bytes of memory. `run` is the directory
+        of the run that it is for, if it is for one.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
         OutOfMemory, CommandFailed, OSError, or whatever interrupts it, with a note of what could not be removed; the
         daemons' logs are kept in `logs` then.
         """
-        deployment = platform.new(
-            figures, title=title or composition.filesystem, modules=composition.kernel, keep=keep, run=run
-        )
-        cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs)
+        shared = (name for role in composition.roles if role.name not in kernels for name in role.kernel)
+        modules = tuple(dict.fromkeys((*composition.kernel, *shared)))
+        deployment = platform.new(figures, title=title or composition.filesystem, modules=modules, keep=keep, run=run)
+        cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs, kernels=kernels)
         try:
             said("hosts and nodes")
             deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), programs)
@@ -155,7 +163,10 @@ class Cluster:
                 NodeFile(file.path, file.content, file.mode, file.owner)
                 for file in self.composition.files.get(node.name, ())
             )
-            requests.append(NodeRequest(node.name, node.address, role.disk, size, role.private, files))
+            request = NodeRequest(node.name, node.address, role.disk, size, role.private, files)
+            if memory_bytes := self.kernels.get(role.name):
+                request = replace(request, kind="uml", memory_bytes=memory_bytes, modules=role.kernel)
+            requests.append(request)
         return requests
 
     def _carry_out(self, said: Callable[[str], None]) -> None:

@@ -27,6 +27,9 @@ class Role:
     """Directories that each node must have for itself and empty, whatever the machine has there."""
     logs: tuple[str, ...] = ()
     """Directories or files whose contents are kept with a trial."""
+    kernel: tuple[str, ...] = ()
+    """File systems that the kernel under its nodes must have: "nfsd". Where the machine's has not, they can have one of
+    their own."""
     because: str = ""
     """Why its count is bounded, if options have a part in it: 'volume "replicate 3" is sets of 3 servers'."""
 
@@ -201,7 +204,7 @@ class Composition:
     """Node -> commands run after a workload's directory was emptied, each again and again until it succeeds: they wait
     until what was deleted is gone from the servers as well."""
     kernel: tuple[str, ...] = ()
-    """File systems that the machine's kernel must have: "fuse"."""
+    """File systems that the machine's kernel must have, beside those of roles: "fuse"."""
     one_per_kernel: tuple[str, ...] = ()
     """Roles of which one kernel can carry a single node."""
     kernel_limits: Mapping[str, int] = field(default_factory=dict)
@@ -253,6 +256,11 @@ class Composition:
             if step.name == name:
                 return step
         raise KeyError(name)
+
+    @property
+    def of_kernels(self) -> tuple[str, ...]:
+        """The file systems that kernels must have, whichever nodes these are under."""
+        return tuple(dict.fromkeys((*self.kernel, *(name for role in self.roles for name in role.kernel))))
 
     @property
     def clients(self) -> tuple[Node, ...]:

@@ -81,9 +81,9 @@ def _placement(study: Study, flavour: str, ratio: float) -> Placement:
         )
     if flavour in ("docker", "nspawn"):
         raise UserError(f"--ratio: the machines of the flavour {flavour} are containers, which cannot carry others")
-    if set(study.composition.kernel) - {"fuse"}:
+    if set(study.composition.of_kernels) - {"fuse"}:
         raise UserError(
-            f"--ratio: {study.filesystem.kind} is the kernel's own ({', '.join(study.composition.kernel)}), which "
+            f"--ratio: {study.filesystem.kind} is the kernel's own ({', '.join(study.composition.of_kernels)}), which "
             "containers share with their host; export it without --ratio"
         )
     return study.placements[ratio]

@@ -52,8 +52,15 @@ class NFS:
     def roles(options: NfsOptions) -> tuple[Role, ...]:
         """One server with a disk, and clients."""
         return (
-            Role("server", maximum=1, disk=DISK, private=("/var/lib/nfs",), because="NFS has one server"),
-            Role("client", client=True),
+            Role(
+                "server",
+                maximum=1,
+                disk=DISK,
+                private=("/var/lib/nfs",),
+                kernel=("nfsd",),
+                because="NFS has one server",
+            ),
+            Role("client", client=True, kernel=("nfs4",)),
         )
 
     @staticmethod
@@ -77,7 +84,6 @@ class NFS:
                 **{client: Command(("stat", "--file-system", MOUNT)) for client in clients},
             },
             unmount={client: (Command(("umount", MOUNT)),) for client in clients},
-            kernel=("nfs4", "nfsd"),
             nixos=_nixos(options),
             spare={"server": 0},
         )
@@ -100,7 +106,7 @@ def _nixos(options: NfsOptions) -> NixOS:
 
 
 def _warnings(options: NfsOptions, clients: list[str]) -> tuple[str, ...]:
-    found = ["the kernel itself serves NFS: on an emulated host that CPU time is nobody's, and is not limited"]
+    found = []
     if options.export == "async":
         found.append('export "async" answers before data is on the disk: a crash of the server loses it')
     if len(clients) == 1:

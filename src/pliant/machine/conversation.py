@@ -8,6 +8,7 @@ or {"id": 1, "failed": "a sentence"}, and before it anything with the same id: w
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import queue
@@ -84,7 +85,7 @@ class Asked:
 class Conversation:
     """One side. `serve` does what the other asks for and returns the answer; what it raises is told as a failure."""
 
-    def __init__(self, out: IO[bytes], serve: Callable[[Call], Any], *, step: int) -> None:
+    def __init__(self, out: IO[bytes] | io.RawIOBase, serve: Callable[[Call], Any], *, step: int) -> None:
         self._out, self._serve = out, serve
         self._numbers = itertools.count(step, step)
         self._asked: dict[int, Asked] = {}

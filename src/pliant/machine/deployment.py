@@ -44,7 +44,7 @@ class Deployment(Making):
                 raise
             self.down = self.cut = frozenset()
             self._make_nodes(requests, self.placed, visible)
-            self._write_diskshare()
+            self.share_disks()
         return gone
 
     @contextlib.contextmanager
@@ -88,7 +88,7 @@ class Deployment(Making):
                         self._move(name, host)
                     linked.result()
             self.placed = dict(placement)
-            self._write_diskshare()
+            self.share_disks()
 
     def _link(self, node: str) -> str:
         """The fabric's end of a node's link."""
@@ -158,7 +158,7 @@ class Deployment(Making):
             for host, own in enumerate(self.kept_on, 1):
                 self.cgroups.limit_cpu(f"{self.group}/host-{host}", cores)
                 self.cgroups.confine(f"{self.group}/host-{host}", everywhere if cores is None else own)
-            self._write_diskshare()
+            self.share_disks()
 
     def remove(self) -> None:
         """Remove everything of it from the machine; raises TeardownError. Leaves no zombie in the calling process."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -46,8 +47,7 @@ def make(journal: Journal, sizes: dict[str, int], memory_bytes: int) -> dict[str
         with image.open("wb") as file:
             os.truncate(file.fileno(), sizes[node])
         env = environment(journal.id)
-        quick = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
-        run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", quick, str(image)], timeout_s=120, env=env).check()
+        format_(image, env)
         attached = run(["losetup", "--find", "--show", str(image)], timeout_s=60, env=env)
         if attached.exit_status and not _NODES[0].exists():
             raise CommandFailed(attached.argv, attached.exit_status, "", f"{attached.stderr.strip()}; {_MAKE_NODES}")
@@ -58,6 +58,22 @@ def make(journal: Journal, sizes: dict[str, int], memory_bytes: int) -> dict[str
 
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(sizes, pool.map(one, sizes)))
+
+
+def root_image(journal: Journal, node: str, size_bytes: int) -> str:
+    """Make a disk for what a node with a kernel of its own writes, without a loop device; its file. CommandFailed."""
+    image = journal.directory / "disks" / f"{node}.root"
+    image.parent.mkdir(exist_ok=True)
+    with image.open("wb") as file:
+        os.truncate(file.fileno(), size_bytes)
+    format_(image, environment(journal.id))
+    return str(image)
+
+
+def format_(image: Path, env: Mapping[str, str]) -> None:
+    """Make an empty file system in an image. Raises CommandFailed."""
+    quick = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", quick, str(image)], timeout_s=120, env=env).check()
 
 
 def limit_dirty(device: str, size_bytes: int | None) -> None:

@@ -3,44 +3,55 @@
 It forks once per node, and each child unshares, wires and mounts in parallel with the others, so it must be
 single-threaded and small; that is why it is not a function of the caller. See `NodeSpec` for the input.
 
-    python3 -I launch.py < {"fabric_pid": 123, "scratch": DIRECTORY, "files": {PATH: TEXT}, "links": {PATH: TARGET},
-                            "nodes": [NodeSpec, ...]}  ->  {"node": "server1", "pid": 456}
+    python3 -I -S program.py launch < {"fabric_pid": 123, "scratch": DIRECTORY, "files": {PATH: TEXT},
+                                       "links": {PATH: TARGET}, "nodes": [NodeSpec, ...]}
+        ->  {"node": "server1", "pid": 456}
 
 `files` and `links` are what every node has: a layer of memory between the machine's files and what a node writes,
 mounted on `scratch`. A node makes as few files on the disk as can be: ext4 looks at each that was deleted within the
 last minutes before it makes another, which would make the next deployment slow.
-
-Links are made by rtnetlink(7) itself: a process of `ip` for each node would take as long as all the rest.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
 import signal
 import socket
 import stat
-import struct
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .mounting import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    OLD,
+    check,
+    forget_machine,
+    libc,
+    mount,
+    pivot,
+    tmpfs,
+    unshare,
+    write,
+)
+from .netlink import Netlink
+
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 _CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
-_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
-_MNT_DETACH = 2
-_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "riscv64": 41, "s390x": 217}
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
-_OLD = "/proc"
-"""Where the machine's own root is seen while a node is made: a directory that every root has, used for it later."""
+ROOT_DEVICE, DISK_DEVICE = "/dev/.pliant-root", "/dev/.pliant-disk"
+"""The disks of an instance with a kernel of its own, as its place has them."""
 _AT_ONCE = 4
 """Nodes that are made at the same time, per CPU."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,9 @@ class NodeSpec:
     `visible` those that it must see, read-only, although a hidden one covers them. `disk` is {device, target, kind}.
     `link` is the fabric's end of its link, plugged into `bridge`; an `mtu` of 0 and a `mac` of "" are the kernel's own.
     `files` are {path, content, mode, owner} to write before it starts.
+
+    With a `root_image`, a file, the node is the place of an instance with a kernel of its own (see `uml`): that has the
+    link, with the same MAC, and its disks, which the place has as devices.
     """
 
     name: str
@@ -71,43 +85,7 @@ class NodeSpec:
     visible: tuple[str, ...] = ()
     disk: dict[str, str] | None = None
     files: tuple[dict[str, Any], ...] = ()
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"{what}: {os.strerror(error)}")
-
-
-def _unshare(flags: int) -> None:
-    _check(_libc.unshare(flags), "unshare")
-
-
-def _mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
-    encoded = (source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), data.encode() or None)
-    _check(_libc.mount(*encoded), f"mount {kind or 'bind'} {source} on {target}")
-
-
-def _tmpfs(target: str, mode: str, size: str = "50%") -> None:
-    _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode={mode},size={size}")
-
-
-def _pivot(root: str) -> None:
-    """Make `root` the root of this mount namespace, with the machine's own still to be seen at _OLD (pivot_root(2))."""
-    os.makedirs(root + _OLD, exist_ok=True)
-    os.chdir(root)
-    _check(_libc.syscall(_SYS_PIVOT_ROOT[os.uname().machine], b".", _OLD[1:].encode()), "pivot_root")
-    os.chdir("/")
-
-
-def _forget_machine() -> None:
-    """Let go of the machine's root with all its mounts."""
-    _check(_libc.umount2(_OLD.encode(), _MNT_DETACH), "umount the machine's root")
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    root_image: str = ""
 
 
 def upper(directory: str, layer: str) -> str:
@@ -135,96 +113,27 @@ def _like(lower: str, upper: str) -> None:
     os.chown(upper, found.st_uid, found.st_gid)
 
 
-class _Netlink:
-    """A conversation with the kernel about the links of one network namespace: that in which it was opened."""
-
-    _REQUEST, _ACK, _CREATE, _EXCL = 0x1, 0x4, 0x400, 0x200
-    _NEWLINK, _DELLINK, _NEWADDR, _ERROR = 16, 17, 20, 2
-    UP = 0x1
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.bind((0, 0))
-        self._socket.settimeout(30)
-
-    @staticmethod
-    def attribute(kind: int, content: bytes | str | int) -> bytes:
-        """One attribute: its length, its kind, its content, padded to four bytes."""
-        if isinstance(content, int):
-            content = struct.pack("=I", content)
-        elif isinstance(content, str):
-            content = content.encode() + b"\0"
-        return struct.pack("=HH", 4 + len(content), kind) + content + b"\0" * (-len(content) % 4)
-
-    def _ask(self, kind: int, flags: int, body: bytes, what: str) -> None:
-        flags |= self._REQUEST | self._ACK
-        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
-        answer = self._socket.recv(65536)
-        answered, error = struct.unpack_from("=H", answer, 4)[0], struct.unpack_from("=i", answer, 16)[0]
-        if answered != self._ERROR or error:
-            raise OSError(-error, f"{what}: {os.strerror(-error)}")
-
-    @staticmethod
-    def _link(index: int, flags: int) -> bytes:
-        """`struct ifinfomsg`: sets those of the flags that are given."""
-        return struct.pack("=BxHiII", 0, 0, index, flags, flags)
-
-    def add_veth(self, name: str, bridge: int, peer: str, peer_pid: int, mtu: int, mac: str) -> None:
-        """A pair of links: `name` here, up and in a bridge, and `peer`, down, in the namespace of a process.
-
-        The kernel takes its time to remove the links of a node that has gone: its own, of the same name, goes now.
-        """
-        hardware, name_, size, master, info, netns = 1, 3, 4, 10, 18, 19  # IFLA_*
-        kind, data, veth_peer = 1, 2, 1  # IFLA_INFO_*, VETH_INFO_PEER
-        one = self.attribute
-        long = one(size, mtu) if mtu else b""
-        own = one(hardware, bytes.fromhex(mac.replace(":", ""))) if mac else b""
-        other = self._link(0, 0) + one(name_, peer) + one(netns, peer_pid) + long + own
-        about = one(kind, "veth") + one(data, one(veth_peer, other))
-        body = self._link(0, self.UP) + one(name_, name) + one(master, bridge) + long + one(info, about)
-        try:
-            self._ask(self._NEWLINK, self._CREATE | self._EXCL, body, f"link {name}")
-        except FileExistsError:
-            with suppress(OSError):  # it went meanwhile
-                self._ask(self._DELLINK, 0, self._link(0, 0) + one(name_, name), f"link {name}")
-            self._ask(self._NEWLINK, self._CREATE | self._EXCL, body, f"link {name}")
-
-    def set_up(self, index: int) -> None:
-        """Switch a link on."""
-        self._ask(self._NEWLINK, 0, self._link(index, self.UP), "link up")
-
-    def add_address(self, index: int, address: str, prefix: int) -> None:
-        """Give a link an IPv4 address."""
-        raw = socket.inet_aton(address)
-        body = struct.pack("=BBBBi", socket.AF_INET, prefix, 0, 0, index)
-        body += self.attribute(2, raw) + self.attribute(1, raw)  # IFA_LOCAL, IFA_ADDRESS
-        self._ask(self._NEWADDR, self._CREATE | self._EXCL, body, f"address {address}")
-
-    def close(self) -> None:
-        """End it."""
-        self._socket.close()
-
-
-def _wire(spec: NodeSpec, fabric: _Netlink, bridge: int) -> None:
+def _wire(spec: NodeSpec, fabric: Netlink, bridge: int) -> None:
     """Link this network namespace to the fabric; see `network` for the other end."""
     # IPv6 would announce each new link to all others: with a thousand of them, a million packets.
     if os.path.exists("/proc/sys/net/ipv6"):
-        _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+        write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
     fabric.add_veth(spec.link, bridge, "eth0", os.getpid(), spec.mtu, spec.mac)
     fabric.close()
-    own = _Netlink()
+    own = Netlink()
     eth0 = socket.if_nametoindex("eth0")
-    own.add_address(eth0, spec.address, spec.prefix)
+    if not spec.root_image:
+        own.add_address(eth0, spec.address, spec.prefix)
     for index in (socket.if_nametoindex("lo"), eth0):
         own.set_up(index)
     own.close()
     # A socket that nobody holds any more must not keep the namespace alive for a minute.
-    _write("/proc/sys/net/ipv4/tcp_orphan_retries", "1")
+    write("/proc/sys/net/ipv4/tcp_orphan_retries", "1")
 
 
 def _share(scratch: str, files: dict[str, str], links: dict[str, str]) -> None:
     """Mount what all nodes have in common on `scratch`, and a place for roots; see the top of this file."""
-    _mount("tmpfs", scratch, "tmpfs", 0, "mode=700")
+    mount("tmpfs", scratch, "tmpfs", 0, "mode=700")
     os.mkdir(f"{scratch}/root")
     _like("/", f"{scratch}/common")
     for path in (*files, *links):
@@ -233,7 +142,7 @@ def _share(scratch: str, files: dict[str, str], links: dict[str, str]) -> None:
             directory += f"/{part}"
             _like(directory, f"{scratch}/common{directory}")
         if path in files:
-            _write(f"{scratch}/common{path}", files[path])
+            write(f"{scratch}/common{path}", files[path])
         else:
             os.symlink(links[path], f"{scratch}/common{path}")
 
@@ -248,20 +157,20 @@ def _populate(spec: NodeSpec) -> None:
 
 def _devices() -> None:
     """A /dev of its own: the harmless devices, FUSE, terminals and shared memory; no disk of the machine."""
-    _mount("tmpfs", "/dev", "tmpfs", _MS_NOSUID, "mode=755,size=1m")
+    mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=1m")
     os.umask(0)
     for name, major, minor in _DEVICES:
         os.mknod(f"/dev/{name}", 0o666 | stat.S_IFCHR, os.makedev(major, minor))
-    if os.path.exists(f"{_OLD}/dev/fuse"):
-        os.mknod("/dev/fuse", 0o666 | stat.S_IFCHR, os.stat(f"{_OLD}/dev/fuse").st_rdev)
+    if os.path.exists(f"{OLD}/dev/fuse"):
+        os.mknod("/dev/fuse", 0o666 | stat.S_IFCHR, os.stat(f"{OLD}/dev/fuse").st_rdev)
     os.umask(0o022)
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(target, f"/dev/{name}")
     os.mkdir("/dev/pts")
-    _mount("devpts", "/dev/pts", "devpts", _MS_NOSUID | _MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
+    mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
     os.symlink("pts/ptmx", "/dev/ptmx")
     os.mkdir("/dev/shm")
-    _tmpfs("/dev/shm", "1777")
+    tmpfs("/dev/shm", "1777")
 
 
 def _layers(spec: NodeSpec, scratch: str) -> str:
@@ -272,7 +181,7 @@ def _layers(spec: NodeSpec, scratch: str) -> str:
         target, lower = (root, f"{scratch}/common:/") if layer == "/" else (root + layer, layer)
         try:
             options = f"lowerdir={lower},upperdir={above},workdir={_work(above)}"
-            _mount(f"pliant-{spec.name}", target, "overlay", 0, options)
+            mount(f"pliant-{spec.name}", target, "overlay", 0, options)
         except OSError as error:
             where = os.path.dirname(os.path.dirname(os.path.dirname(spec.directory)))
             raise OSError(
@@ -286,7 +195,7 @@ def _furnish(spec: NodeSpec) -> None:
     """What a node has beside its layers. Done inside its root, where a symbolic link cannot lead out of it."""
     for path in spec.hidden:
         if os.path.isdir(path):
-            _tmpfs(path, "1777" if path in ("/tmp", "/var/tmp") else "755")
+            tmpfs(path, "1777" if path in ("/tmp", "/var/tmp") else "755")
     for path in spec.private:
         if os.path.islink(path):  # the node gets a directory in its place; what it leads to is not the role's
             os.unlink(path)
@@ -294,18 +203,29 @@ def _furnish(spec: NodeSpec) -> None:
             shutil.rmtree(path)
         os.makedirs(path)
     for path in spec.visible:
-        if os.path.isdir(_OLD + path):
+        if os.path.isdir(OLD + path):
             os.makedirs(path, exist_ok=True)
         else:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            _write(path, "")
-        _mount(_OLD + path, path, "", _MS_BIND | _MS_REC)
-        _mount("", path, "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
+            write(path, "")
+        mount(OLD + path, path, "", MS_BIND | MS_REC)
+        mount("", path, "", MS_REMOUNT | MS_BIND | MS_RDONLY)
     _devices()
-    _mount("sysfs", "/sys", "sysfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    if spec.disk:
+    mount("sysfs", "/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if spec.root_image:
+        _show_disks(spec)
+    elif spec.disk:
         os.makedirs(spec.disk["target"], exist_ok=True)
-        _mount(_OLD + spec.disk["device"], spec.disk["target"], spec.disk["kind"], 0, "noinit_itable")
+        mount(OLD + spec.disk["device"], spec.disk["target"], spec.disk["kind"], 0, "noinit_itable")
+
+
+def _show_disks(spec: NodeSpec) -> None:
+    """The disks of an instance with a kernel of its own, under the names that `uml` gives it."""
+    write(ROOT_DEVICE, "")
+    mount(OLD + spec.root_image, ROOT_DEVICE, "", MS_BIND)
+    if spec.disk:
+        device = os.stat(OLD + spec.disk["device"]).st_rdev
+        os.mknod(DISK_DEVICE, 0o600 | stat.S_IFBLK, device)
 
 
 def _write_files(spec: NodeSpec) -> None:
@@ -328,7 +248,7 @@ def _write_files(spec: NodeSpec) -> None:
 
 def _init() -> None:
     """PID 1 of a node. With SIGCHLD ignored the kernel itself reaps every orphan, so any program that waits will do."""
-    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     os.setsid()
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
@@ -344,17 +264,17 @@ def _make(spec: NodeSpec, scratch: str) -> int:
     Called in the fabric's network namespace.
     """
     for file in spec.cgroups:
-        _write(file, str(os.getpid()))
-    fabric, bridge = _Netlink(), socket.if_nametoindex(spec.bridge)
-    _unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWNET)
+        write(file, str(os.getpid()))
+    fabric, bridge = Netlink(), socket.if_nametoindex(spec.bridge)
+    unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWNET)
     _wire(spec, fabric, bridge)
-    _check(_libc.sethostname(spec.name.encode(), len(spec.name)), "sethostname")
+    check(libc.sethostname(spec.name.encode(), len(spec.name)), "sethostname")
     _populate(spec)
-    _pivot(_layers(spec, scratch))
+    pivot(_layers(spec, scratch))
     _furnish(spec)
     _write_files(spec)
-    _forget_machine()
-    _unshare(_CLONE_NEWPID)
+    forget_machine()
+    unshare(_CLONE_NEWPID)
     ready_in, ready_out = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -385,9 +305,9 @@ def main() -> int:
     work = json.load(sys.stdin)
     specs = [NodeSpec(**node) for node in work["nodes"]]
     with open(f"/proc/{work['fabric_pid']}/ns/net") as fabric:
-        _check(_libc.setns(fabric.fileno(), _CLONE_NEWNET), "setns")
-    _unshare(_CLONE_NEWNS)
-    _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+        check(libc.setns(fabric.fileno(), _CLONE_NEWNET), "setns")
+    unshare(_CLONE_NEWNS)
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
     _share(work["scratch"], work["files"], work["links"])
     running: set[int] = set()
     most = _AT_ONCE * (os.cpu_count() or 1)
@@ -401,7 +321,3 @@ def main() -> int:
     while running:
         running.discard(os.wait()[0])
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

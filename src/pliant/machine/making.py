@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from . import cpus, disks, diskshare, launch, metronome, network, view
+from . import cpus, disks, diskshare, launch, metronome, network, uml, view
+from .instances import Instances
+from .needing import PACKAGE
 from .parts import LiveNode, NodeRequest
 from .process import CommandFailed, environment, run
 from .promised import PROMISE, promised, promised_cpus
-from .running import HOSTS, Running
+from .running import HOSTS
 
 DISK_RATE = 0.985
 """What the kernel is told of a disk's rate: when a disk has been idle, it lets a tenth of a second's worth pass at once
@@ -22,7 +24,7 @@ DISK_RATE = 0.985
 most."""
 
 
-class Making(Running):
+class Making(Instances):
     """A deployment while it is made, in the order: control groups, fabric, disks, nodes."""
 
     def up(
@@ -64,7 +66,11 @@ class Making(Running):
         """Make nodes and their disks, in control groups that are there."""
         sizes = {r.name: r.disk_bytes for r in requests if r.disk}
         devices = disks.make(self.journal, sizes, self.figures.memory_bytes)
-        self._launch(self._specs(requests, placement, devices, visible))
+        specs = self._specs(requests, placement, devices, visible)
+        own_kernel = {each.name: each for each in requests if each.kind == uml.KIND}
+        self._launch(specs, own_kernel)
+        if own_kernel:
+            self.boot(own_kernel, {name: self._node_group(name, placement[name]) for name in own_kernel})
 
     def _deal(self) -> None:
         """Choose the CPUs of each host. They stay the same, whoever comes and goes beside."""
@@ -85,11 +91,13 @@ class Making(Running):
         """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
         script = self.journal.directory / "enter"
         far = f"{sys.executable} -I -S {Path(__file__).with_name('far.py')}"
+        doors = self._doors()
         script.write_text(
             "#!/bin/sh\n"
             "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
             "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
-            "# A node of another host is entered by who started this, if that can be asked.\n"
+            "# A node of another host is entered by who started this, if that can be asked; one with a kernel of its\n"
+            "# own by its door.\n"
             "# A refold at the same moment removes the groups that it is about to join: then there are new ones.\n"
             "# A node that loses its power meanwhile is seen only after joining: who is in by then is killed. One\n"
             "# that is down has no groups to join: who waited until it is on would be in it, and in none of them.\n"
@@ -105,6 +113,7 @@ class Making(Running):
             'do [ "$pid" != down ] || refuse; tries=$((tries+1)); '
             '[ "$tries" -lt 200 ] || { join < "$node"; exit 255; }; done\n'
             'read -r pid < "$node" && [ "$pid" != down ] || refuse\n'
+            f'[ "$pid" != door ] || exec {far} "{doors}/$name.socket" "$name" "$@"\n'
             'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'
         )
         script.chmod(0o700)
@@ -163,13 +172,14 @@ class Making(Running):
         specs = {}
         for number, request in enumerate(requests, 1):
             device = devices.get(request.name)
+            own_kernel = request.kind == uml.KIND
             specs[request.name] = launch.NodeSpec(
                 name=request.name,
                 number=number,
                 address=request.address,
                 prefix=network.PREFIX,
                 mtu=self.overlay.mtu if self.overlay else 0,
-                mac=network.mac_of(request.address) if self.overlay else "",
+                mac=network.mac_of(request.address) if self.overlay or own_kernel else "",
                 link=network.link(number),
                 bridge=network.bridge(placement[request.name]),
                 directory=f"{self.journal.directory}/nodes/{request.name}",
@@ -182,15 +192,17 @@ class Making(Running):
                 disk={"device": device, "target": request.disk, "kind": disks.KIND}
                 if device and request.disk
                 else None,
+                root_image=disks.root_image(self.journal, request.name, uml.ROOT_BYTES) if own_kernel else "",
             )
         return specs
 
-    def _launch(self, specs: Mapping[str, launch.NodeSpec]) -> None:
-        """Make the nodes, all in one run of the launcher, and remember them."""
+    def _launch(self, specs: Mapping[str, launch.NodeSpec], own_kernel: Mapping[str, NodeRequest]) -> None:
+        """Make the nodes, all in one run of the launcher, and remember them; some are places of instances."""
         base = self.journal.directory
         self.journal.note(make="nodes", names=list(specs))
         for name in ("nodes", "logs", "enter.d", "scratch"):
             (base / name).mkdir()
+        self._write_doors(own_kernel, specs)
         own = {spec.address: spec.name for spec in specs.values()}
         names = {network.GATEWAY: self.group} | (dict(self.overlay.names) if self.overlay else own)
         hosts = "".join(f"{address} {name}\n" for address, name in names.items())
@@ -204,7 +216,7 @@ class Making(Running):
             "nodes": [asdict(spec) for spec in specs.values()],
         }
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        argv = [*join, sys.executable, "-I", "-S", launch.__file__]
+        argv = [*join, sys.executable, "-I", "-S", str(PACKAGE / "program.py"), "launch"]
         env = environment(self.id)
         done = run(argv, timeout_s=60 + len(specs), stdin=json.dumps(work), env=env, shown=["launch.py"]).check()
         for line in map(json.loads, done.stdout.splitlines()):
@@ -213,7 +225,10 @@ class Making(Running):
             spec = specs[line["node"]]
             logs = f"{base}/logs/{spec.name}"
             device, disk = (spec.disk["device"], spec.disk["target"]) if spec.disk else (None, None)
-            self.nodes[spec.name] = LiveNode(spec.name, spec.number, spec.address, line["pid"], device, logs, disk)
+            kind = uml.KIND if spec.name in own_kernel else uml.SHARED
+            self.nodes[spec.name] = LiveNode(
+                spec.name, spec.number, spec.address, line["pid"], device, logs, disk, kind
+            )
             self._write_join(spec.name, spec.cgroups)
         if missing := set(specs) - set(self.nodes):
             raise CommandFailed(
@@ -223,7 +238,11 @@ class Making(Running):
 
     def _write_join(self, node: str, files: Sequence[str]) -> None:
         """What `enter` has to know of a node: the PID of its init, and the files by which its groups are joined."""
-        lines = ["down"] if node in self.down else [str(self.nodes[node].pid), *files]
+        lines = [str(self.nodes[node].pid), *files]
+        if self.is_instance(node):
+            lines = ["door", *self.cgroups.join_files(f"{self.group}/base")]
+        if node in self.down:
+            lines = ["down"]
         target = self.journal.directory / "enter.d" / node
         temporary = target.with_name(f".{node}")
         temporary.write_text("\n".join([*lines, ""]))
@@ -245,11 +264,21 @@ class Making(Running):
         log = self.journal.directory / "metronome.log"
         self._start([*join, *program, *map(str, own)], log, environment(self.id))
 
+    @property
+    def _disk_rate(self) -> float | None:
+        """What a host's disk may pass, in bytes/s; None if that is not limited."""
+        return self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
+
+    def share_disks(self) -> None:
+        """Have the hosts' disks shared among the nodes that are on them now."""
+        self._write_diskshare()
+        self.throttle(self._disk_rate)
+
     def _write_diskshare(self) -> None:
-        rate = self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
+        rate = self._disk_rate
         hosts: dict[int, list[str]] = {}
         for node in self.nodes.values():
-            if node.device:
+            if node.device and node.kind == uml.SHARED:
                 hosts.setdefault(self.placed.get(node.name, 1), []).append(disks.number(node.device))
         content = []
         for host, found in hosts.items():

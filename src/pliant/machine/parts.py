@@ -46,7 +46,11 @@ class NodeFile:
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`."""
+    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`.
+
+    Of the kind "uml" it has a kernel of its own (see `uml`), with `memory_bytes` and the file systems `modules`; of
+    "shared" it has the machine's.
+    """
 
     name: str
     address: str
@@ -54,6 +58,9 @@ class NodeRequest:
     disk_bytes: int = 0
     private: tuple[str, ...] = ()
     files: tuple[NodeFile, ...] = ()
+    kind: str = "shared"
+    memory_bytes: int = 0
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,3 +74,4 @@ class LiveNode:
     device: str | None
     logs: str
     disk: str | None = None
+    kind: str = "shared"

@@ -42,19 +42,15 @@ def crash(deployment: Deployment, node: str, *, deadline_s: float = 20.0) -> Non
     with deployment.changing():
         _must_be_up(deployment, node)
         deployment.switch(node, down=True)
-        _stop_disk(deployment, node)
+        if not deployment.is_instance(node):  # what its own kernel had not yet written goes with that
+            _stop_disk(deployment, node)
         _end(deployment, node, deadline_s)
 
 
 def shut_down(deployment: Deployment, node: str, *, grace_s: float = 10.0, deadline_s: float = 30.0) -> None:
     """Switch a node off in order: its processes are asked to end and given some time, its disk is written."""
     _must_be_up(deployment, node)
-    own = os.readlink(f"/proc/{deployment.nodes[node].pid}/ns/pid")
-    for pid in _processes(deployment, node):
-        with suppress(OSError):
-            # Who only waits for one of them, outside, has to tell how it ended.
-            if os.readlink(f"/proc/{pid}/ns/pid") == own:
-                os.kill(pid, signal.SIGTERM)
+    _ask_to_end(deployment, node)
     until = time.monotonic() + grace_s
     while _processes(deployment, node) and time.monotonic() < until:
         time.sleep(0.02)
@@ -62,8 +58,22 @@ def shut_down(deployment: Deployment, node: str, *, grace_s: float = 10.0, deadl
         _must_be_up(deployment, node)
         deployment.switch(node, down=True)
         _end(deployment, node, deadline_s)
-        if (disk := deployment.nodes[node].disk) is not None:
+        if (disk := deployment.nodes[node].disk) is not None and not deployment.is_instance(node):
             _inside(deployment, node, ["sync", "--file-system", disk])
+
+
+def _ask_to_end(deployment: Deployment, node: str) -> None:
+    """Tell the processes of a node to end; a kernel of its own writes its disks as well, and ends."""
+    if deployment.is_instance(node):
+        with suppress(CommandFailed):  # it ends before it can say so
+            deployment.ask_door(node, "halt", timeout_s=10)
+        return
+    own = os.readlink(f"/proc/{deployment.nodes[node].pid}/ns/pid")
+    for pid in _processes(deployment, node):
+        with suppress(OSError):
+            # Who only waits for one of them, outside, has to tell how it ended.
+            if os.readlink(f"/proc/{pid}/ns/pid") == own:
+                os.kill(pid, signal.SIGTERM)
 
 
 def switch_on(deployment: Deployment, node: str) -> None:
@@ -74,8 +84,12 @@ def switch_on(deployment: Deployment, node: str) -> None:
     with deployment.changing():
         if node not in deployment.down:
             raise PowerError(f"{node} is up already")
-        _tidy(deployment, node)
+        if not deployment.is_instance(node):
+            _tidy(deployment, node)
         deployment.switch(node, down=False, cut=False)
+        if deployment.is_instance(node):
+            deployment.boot([node], {node: deployment.group_of(node)})
+            deployment.share_disks()
 
 
 def block(deployment: Deployment, node: str) -> None:

@@ -76,7 +76,7 @@ def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str
     _end(journal.id, find, until)
     _unmount(journal.directory)
     disks.detach(journal.directory, cgroups)
-    written = [journal.directory / name for name in ("nodes", "disks", "logs", "enter.d", "scratch")]
+    written = [journal.directory / name for name in ("nodes", "disks", "logs", "enter.d", "doors", "scratch")]
     for directory in written:
         _remove(directory)
     while found := list(_left(journal.directory, processes, namespaces, written)):

@@ -62,7 +62,7 @@ class EmulatedDeployment(machine.Deployment):
 
     def ahead_s(self, node: str) -> tuple[float, float]:
         """See `interface.Deployment`."""
-        return 0.0, 0.0
+        return 0.0, self.monotonic_ahead_s(node)
 
     def crash(self, node: str) -> None:
         """See `interface.Deployment`."""
@@ -108,6 +108,7 @@ class EmulatedDeployment(machine.Deployment):
 
     def drop_caches(self, timeout_s: float = 600.0) -> None:
         """See `interface.Deployment`."""
+        self.ask_doors(dict.fromkeys(self.instances, ("caches",)))
         caches.drop(timeout_s)
 
     def undisturbed(self, timeout_s: float = 600.0) -> AbstractContextManager[None]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pliant.machine import cgroups, teardown
-from pliant.machine.journal import STATE, Journal, deployments, unusable
+from pliant.machine.journal import STATE, THERE, Journal, deployments, unusable
 from pliant.machine.needing import elsewhere, visible
 from pliant.machine.process import alive, start_time
 from pliant.machine.promised import HOSTS, listed, orphans, running
 
 __all__ = [
     "STATE",
+    "THERE",
     "Journal",
     "alive",
     "deployments",

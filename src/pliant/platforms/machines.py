@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from pliant.composition.nodeset import fold
-from pliant.machine import facts
+from pliant.machine import facts, uml
 from pliant.machine.facts import Facts
 from pliant.machine.process import Completed, environment, run
 from pliant.platforms.agents import HostError
@@ -51,6 +51,10 @@ class Machines(Protocol):
 
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """Those of the file systems that a kernel neither has nor would load a module for."""
+
+    def own_kernel_lacks(self, names: Sequence[str]) -> list[str]:
+        """Those of the file systems that a kernel of a node's own (`machine.uml`) would not have either; all of them
+        where there is none."""
 
     def having(self, *modules: str) -> str:
         """What makes a kernel have what is in these modules."""
@@ -107,6 +111,10 @@ class Here:
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """See Machines."""
         return facts.missing_filesystems(tuple(names))
+
+    def own_kernel_lacks(self, names: Sequence[str]) -> list[str]:
+        """See Machines."""
+        return uml.lacking(names)
 
     def having(self, *modules: str) -> str:
         """See Machines."""
@@ -191,6 +199,10 @@ class There:
         """See Machines."""
         told = self._each("missing_filesystems", names=list(names))
         return [name for name in names if any(name in missing for missing in told.values())]
+
+    def own_kernel_lacks(self, names: Sequence[str]) -> list[str]:
+        """See Machines. Only nodes of this machine have kernels of their own."""
+        return list(names)
 
     def having(self, *modules: str) -> str:
         """See Machines."""

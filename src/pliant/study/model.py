@@ -17,12 +17,12 @@ from pliant.composition.placement import Placement
 from pliant.errors import UserError
 from pliant.power_model import PowerModel
 from pliant.study.faults import FaultTable
+from pliant.study.platform_table import PlatformTable
 from pliant.study.tables import (
     FilesystemTable,
     FoldTable,
     MpiTable,
     NixosComposeTable,
-    PlatformTable,
     PowerTable,
     StudyTable,
 )

@@ -22,13 +22,13 @@ from pliant.power_model import PowerModel
 from pliant.study import registry
 from pliant.study.faults import FaultTable, grouped, wrong
 from pliant.study.model import LabelledFilesystem, LabelledWorkload, Study
+from pliant.study.platform_table import PlatformTable
 from pliant.study.problems import KeyPath, Problem, StudyError, dotted, explain, near, read_toml, show, unknown_key
 from pliant.study.tables import (
     FilesystemTable,
     FoldTable,
     MpiTable,
     NixosComposeTable,
-    PlatformTable,
     PowerTable,
     StudyTable,
     checked_name,

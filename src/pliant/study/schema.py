@@ -14,13 +14,13 @@ from pydantic.json_schema import GenerateJsonSchema
 from pliant.composition.model import Filesystem
 from pliant.study import registry
 from pliant.study.faults import FaultTable
+from pliant.study.platform_table import PlatformTable
 from pliant.study.tables import (
     FilesystemTable,
     FoldTable,
     HostTable,
     MpiTable,
     NixosComposeTable,
-    PlatformTable,
     PowerTable,
     StudyTable,
 )

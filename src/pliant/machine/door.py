@@ -1,0 +1,184 @@
+"""The way into a node with a kernel of its own: starts the instance in its place, and has programs run in it.
+
+    python3 -I -S program.py door STATE/ID/doors/NODE.json
+
+Outside of the node, its host and their limits; one for each instance, and as long as that. Who wants something run asks
+at a socket, by `far`; it passes on the instance's line what its input says and hears what the program says. See `guest`
+for what is at the other end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import carrying
+from .conversation import Call, Conversation, Failed, Lost
+from .line import Near
+from .relay import Relay, Wanted
+
+DOOR = ":"
+"""The place by which the door itself is asked, and not the node: its first word is what for."""
+BUFFER_BYTES = 16 << 20
+"""What may wait for an instance: the default, 208 KiB, loses packets by the thousand."""
+_SYS_PIDFD_OPEN, _SYS_PIDFD_GETFD = 434, 438
+_SO_RCVBUFFORCE = 33
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(path: str) -> int:
+    """Start the instance and serve it until it ends; how it ended."""
+    about: dict[str, Any] = json.loads(Path(path).read_text())
+    return Door(about).serve()
+
+
+class Door:
+    """One instance. `about` says: "node", "socket", "ready" (the file that says that it is up), "start" (the command
+    that boots it, with the descriptor {line}), and what `guest` is told: "guest"."""
+
+    def __init__(self, about: dict[str, Any]) -> None:
+        self._about = about
+        self._packets: socket.socket | None = None
+        self._dropped = 0
+        self._counting = threading.Lock()
+        own, theirs = socket.socketpair()
+        argv = [word.replace("{line}", str(theirs.fileno())) for word in about["start"]]
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True
+        )
+        theirs.close()
+        self._end, self._main = own, 0
+        threading.Thread(target=self._watch, daemon=True).start()
+        self._line = Near(own)
+        self._conversation = Conversation(self._line, self._answer, step=-1)
+
+    def serve(self) -> int:
+        """Take in what the instance says, until it ends."""
+        self._conversation.listen(self._line.lines(), lambda text: print(text, flush=True))
+        return self._process.wait()
+
+    def _watch(self) -> None:
+        """End what is left of the instance once its first process has: others hold its line, and locks of its disks."""
+        self._process.wait()
+        if self._main:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._main, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, call: Call) -> Any:
+        if call.what == "begin":
+            return self._about["guest"]
+        if call.what == "time":
+            return time.time()
+        if call.what == "up":
+            threading.Thread(target=self._open, args=(call.given["failed"],), daemon=True).start()
+        return None
+
+    def _open(self, failed: str) -> None:
+        """The node is there: let others in, and say so."""
+        told: dict[str, Any] = {"failed": failed}
+        try:
+            _, self._main, *_ = descendants(self._process.pid)
+            if not failed:
+                self._packets = widened(self._process.pid)
+                Relay(self._about["socket"], self._carry)
+                told["monotonic_s"] = self._ahead_s()
+        except (OSError, Lost, Failed) as error:
+            told["failed"] = str(error) or "its line ended"
+        ready = Path(self._about["ready"])
+        part = ready.with_name(f".{ready.name}")
+        part.write_text(json.dumps(told))
+        part.replace(ready)
+
+    def _ahead_s(self) -> float:
+        """How far the instance's CLOCK_MONOTONIC is ahead of the machine's: by the quickest of some answers."""
+        found = []
+        for _ in range(10):
+            began = time.monotonic()
+            _, there = self._conversation.ask("clock", 10, {}).next(began + 10)["done"]
+            ended = time.monotonic()
+            found.append((ended - began, there - (began + ended) / 2))
+        return float(min(found)[1])
+
+    def _carry(self, wanted: Wanted) -> int:
+        stdin, stdout, stderr = wanted.descriptors
+        try:
+            if wanted.place == DOOR:
+                os.write(stdout, json.dumps(self._asked(*wanted.argv)).encode() + b"\n")
+                return 0
+            asked = self._conversation.ask("run", None, {"argv": wanted.argv, "env": wanted.env})
+        except (Lost, Failed, TypeError) as error:
+            os.write(stderr, f"{self._about['node']}: {error or 'it has gone'}\n".encode())
+            return carrying.LOST
+        return carrying.connect(asked, stdin, stdout, stderr, wanted.inputs)
+
+    def _asked(self, what: str, *given: str) -> Any:
+        """What the door is asked for by programs of pliant."""
+        if what == "drops":
+            return self._drops()
+        names = {"throttle": ("rate",)}.get(what, ())
+        asked = self._conversation.ask(what, 60, dict(zip(names, given)))
+        return asked.next(time.monotonic() + 60)["done"]
+
+    def _drops(self) -> int:
+        """Packets for the node that were lost between its link and its kernel; reading sets the kernel's count to 0."""
+        with self._counting:
+            if self._packets is not None:
+                counts = self._packets.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+                self._dropped += struct.unpack("=II", counts)[1]
+            return self._dropped
+
+
+def widened(pid: int) -> socket.socket:
+    """The socket by which an instance takes in packets, its buffer enlarged; `pid` is an ancestor of the instance.
+    Raises OSError."""
+    for process in descendants(pid):
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{process}/fd"):
+                found = _packet_socket(process, int(name))
+                if found is not None:
+                    found.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+                    return found
+    raise OSError("the node's kernel listens to no link")
+
+
+def _packet_socket(pid: int, descriptor: int) -> socket.socket | None:
+    """A copy of a process's descriptor if it takes in all packets of a link (pidfd_getfd(2), packet(7))."""
+    with contextlib.suppress(OSError):
+        if not os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith("socket:"):
+            return None
+        pidfd = _libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
+        if pidfd < 0:
+            return None
+        try:
+            copy = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
+        finally:
+            os.close(pidfd)
+        if copy >= 0:
+            found = socket.socket(fileno=copy)
+            if found.family == socket.AF_PACKET and found.getsockname()[1] == _ETH_P_ALL:
+                return found
+            found.close()
+    return None
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """A process and what comes from it."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield from descendants(int(child))

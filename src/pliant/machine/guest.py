@@ -1,0 +1,215 @@
+"""The init of a node with a kernel of its own, and who runs programs there for `door`, at the other end of its line.
+
+It asks who it is ({"do": "begin"}), makes the root, link and disks that a node has, says so ({"do": "up"}), and then
+does what is asked for: {"do": "run", "with": {"argv": [...], "env": {...}}} as `carrying` has it, "clock", "caches",
+"throttle", "halt". The first process only waits for those that nobody else waits for; when who serves ends, so does the
+instance.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import os
+import socket
+import termios
+import threading
+import time
+import tty
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from . import mounting
+from .carrying import carry_out
+from .conversation import Call, Conversation
+from .line import Far
+from .netlink import Netlink
+from .process import NOT_FOUND
+
+LINE = "/dev/ttyS0"
+_BASE = "/tmp"
+"""Where the new root is put together: a directory that every node has empty."""
+_SYS_FINIT_MODULE = {"x86_64": 313}
+_POWER_OFF = 0x4321FEDC
+"""LINUX_REBOOT_CMD_POWER_OFF, reboot(2)."""
+_BLKIO = "/sys/fs/cgroup/blkio"
+_ROOT_DISK, _DISK = "/dev/ubda", "/dev/ubdb"
+_DISK_NUMBER = "98:16"
+
+
+def main(*_: str) -> int:
+    """Be the first process: let another do the work, and reap. The kernel adds words of its own."""
+    worker = os.fork()
+    if worker == 0:
+        try:
+            Guest().serve()
+        except BaseException as error:
+            print(f"the node's init failed: {error!r}", flush=True)  # on the console, which is a log of the node
+        os._exit(1)
+    while True:
+        with suppress(ChildProcessError):
+            if os.wait()[0] == worker:
+                break
+    halt()
+    return 0
+
+
+def halt() -> None:
+    """End the instance; what was not written to its disks is lost, see `Guest.do_halt`."""
+    mounting.libc.reboot(_POWER_OFF)
+
+
+class Guest:
+    """Who serves the line."""
+
+    def __init__(self) -> None:
+        descriptor = os.open(LINE, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(descriptor, termios.TCSANOW)
+        self._line = Far(descriptor)
+        self._conversation = Conversation(self._line, self._answer, step=1)
+
+    def serve(self) -> None:
+        """Become the node, and do what is asked for until the line ends."""
+        said = (self._line.lines(), lambda text: None)
+        listening = threading.Thread(target=self._conversation.listen, args=said, daemon=True)
+        listening.start()
+        about: Mapping[str, Any] = self._conversation.ask("begin", None, {}).next()["done"]
+        self._set_clock()
+        failed = ""
+        try:
+            become(about)
+        except (OSError, KeyError) as error:
+            failed = str(error)
+        self._conversation.ask("up", None, {"failed": failed}).next()
+        listening.join()
+
+    def _set_clock(self) -> None:
+        """Have the machine's time of the day, by the quickest of some answers: the kernel begins a second too late."""
+        found = []
+        for _ in range(5):
+            began = time.monotonic()
+            there = self._conversation.ask("time", None, {}).next()["done"]
+            ended = time.monotonic()
+            found.append((ended - began, there - (began + ended) / 2))
+        time.clock_settime(time.CLOCK_REALTIME, time.monotonic() + min(found)[1])
+
+    def _answer(self, call: Call) -> Any:
+        return getattr(self, f"do_{call.what}")(call)
+
+    def do_run(self, call: Call) -> int | None:
+        """Run a program; its output is told as it comes."""
+        argv = call.given["argv"]
+        try:
+            return carry_out(call, argv, call.given["env"], None)
+        except InterruptedError:
+            raise
+        except OSError as error:
+            said = f"cannot run {argv[0]}: {error.strerror}\n".encode()
+            call.say(stream="stderr", data=base64.b64encode(said).decode())
+            return NOT_FOUND
+
+    def do_clock(self, call: Call) -> list[float]:
+        """The clocks: that of the day, and CLOCK_MONOTONIC."""
+        return [time.time(), time.monotonic()]
+
+    def do_caches(self, call: Call) -> None:
+        """Write back and empty the page cache."""
+        os.sync()
+        mounting.write("/proc/sys/vm/drop_caches", "3")
+
+    def do_throttle(self, call: Call) -> None:
+        """Limit what passes between the node and its disk, each way, in bytes/s; 0 is no limit."""
+        for way in ("read", "write"):
+            mounting.write(f"{_BLKIO}/blkio.throttle.{way}_bps_device", f"{_DISK_NUMBER} {int(call.given['rate'])}")
+
+    def do_halt(self, call: Call) -> None:
+        """Write what is not yet on the disks, and end the instance."""
+        os.sync()
+        halt()
+
+
+def become(about: Mapping[str, Any]) -> None:
+    """Make the root, the link and the disks of a node. Raises OSError."""
+    load(about["modules"], ("overlay", *about["load"]))
+    _make_root()
+    _furnish(about["modules"])
+    mounting.libc.sethostname(about["name"].encode(), len(about["name"]))
+    _wire(about["address"], about["prefix"])
+    for target, kind in about["disk"]:
+        os.makedirs(target, exist_ok=True)
+        mounting.mount(_DISK, target, kind, 0, "noinit_itable")
+
+
+def load(directory: str, names: tuple[str, ...]) -> None:
+    """Load modules and those they need, in the order of modules.dep (modules.dep(5)); those that are in are fine."""
+    with open(f"{directory}/modules.dep") as file:
+        needs = {line.partition(":")[0]: line.partition(":")[2].split() for line in file}
+    paths = {os.path.basename(path).partition(".")[0].replace("-", "_"): path for path in needs}
+    for name in names:
+        path = paths.get(name.replace("-", "_"))
+        if path is None:
+            continue  # it is built in, or whoever needs it will say so
+        for each in (*reversed(needs[path]), path):
+            _insert(f"{directory}/{each}")
+
+
+def _insert(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if mounting.libc.syscall(_SYS_FINIT_MODULE[os.uname().machine], descriptor, b"", 0) != 0:
+            error = ctypes.get_errno()
+            if error != 17:  # EEXIST: it is in
+                raise OSError(error, f"module {path}: {os.strerror(error)}")
+    finally:
+        os.close(descriptor)
+
+
+def _make_root() -> None:
+    """Put what is written, on a disk of its own, over the place's root, and make that the root."""
+    mounting.mount("tmpfs", _BASE, "tmpfs")
+    disk, root = f"{_BASE}/disk", f"{_BASE}/root"
+    os.mkdir(disk)
+    os.mkdir(root)
+    mounting.mount(_ROOT_DISK, disk, "ext4", 0, "noinit_itable")
+    for name in ("upper", "work"):
+        os.makedirs(f"{disk}/{name}", exist_ok=True)
+    mounting.mount("pliant", root, "overlay", 0, f"lowerdir=/,upperdir={disk}/upper,workdir={disk}/work")
+    mounting.pivot(root)
+    mounting.mount(f"{mounting.OLD}/dev", "/dev", "", mounting.MS_MOVE)
+    mounting.forget_machine()
+
+
+def _furnish(modules: str) -> None:
+    """What a node has beside files; see `launch`."""
+    mounting.mount("proc", "/proc", "proc")
+    mounting.mount("sysfs", "/sys", "sysfs")
+    for path, mode in (("/run", "755"), ("/tmp", "1777"), ("/dev/shm", "1777"), ("/sys/fs/cgroup", "755")):
+        os.makedirs(path, exist_ok=True)
+        mounting.mount("tmpfs", path, "tmpfs", 0, f"mode={mode}")
+    os.mkdir(_BLKIO)
+    mounting.mount("cgroup", _BLKIO, "cgroup", 0, "blkio")
+    os.makedirs("/dev/pts", exist_ok=True)
+    mounting.mount("devpts", "/dev/pts", "devpts", 0, "ptmxmode=0666,mode=620")
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        with suppress(FileExistsError):
+            os.symlink(target, f"/dev/{name}")
+    os.makedirs("/lib/modules", exist_ok=True)
+    with suppress(FileExistsError):
+        os.symlink(modules, f"/lib/modules/{os.uname().release}")
+
+
+def _wire(address: str, prefix: int) -> None:
+    """Give the link the name that it has in every node, and the node's address."""
+    if os.path.exists("/proc/sys/net/ipv6"):
+        mounting.write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+        mounting.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")
+    links = Netlink()
+    index = socket.if_nametoindex("vec0")
+    links.rename(index, "eth0")
+    links.add_address(index, address, prefix)
+    links.set_up(socket.if_nametoindex("lo"))
+    links.set_up(index)
+    links.close()
+    # Else interrupts that come while one is served are lost at times, and with them what a disk has answered.
+    mounting.write("/sys/class/net/eth0/threaded", "1")
