@@ -361,14 +361,12 @@ def _mpi(prepared: Prepared, label: str) -> mpi_.Mpi | None:
 def _tools(workload: LabelledWorkload, clients: tuple[str, ...], machines: Machines) -> Toolbox:
     """What a workload has to work with; UserError if its real program cannot do what the study wants."""
     program, unfit = _program(workload, machines), getattr(workload.driver, "unfit", None)
-    if program is None and getattr(workload.driver, "program", None):
-        own = machines.own
-        tools = Toolbox(own.python, program, clients)
-        return tools if own.kernels is None else replace(tools, kernels=own.kernels)
+    own = machines.own
+    tools = Toolbox(own.python, program, clients)
+    tools = tools if own.kernels is None else replace(tools, kernels=own.kernels)
     if program is None or unfit is None:
-        return Toolbox(python="", program=program, clients=clients)
-    said = machines.said((program, *getattr(workload.driver, "asks", ())))
-    tools = Toolbox("", program, clients, said)
+        return tools
+    tools = replace(tools, help=machines.said((program, *getattr(workload.driver, "asks", ()))))
     if why := unfit(workload.options, tools):
         raise UserError(f"workload {workload.label}: {program}: {why}")
     return tools
