@@ -83,7 +83,7 @@ def left() -> list[str]:
                 mark = each.removeprefix(_MARK)
         if mark and _ours(mark.decode(), [pid]):
             found.append(f"process {pid} of {mark.decode()}: {_shown(pid)}")
-        elif b"lease.main()" in b" ".join(words) and f"PLIANT_STATE={STATE}".encode() in _environment(pid):
+        elif b"lease" in words and f"PLIANT_STATE={STATE}".encode() in _environment(pid):
             found.append(f"the guard {pid}: {_shown(pid)}")
         elif any(map(_is_agent, words)) and str(STATE).encode() in words:
             found.append(f"the agent {pid}")

@@ -21,9 +21,8 @@ from pathlib import Path
 from pliant.schedulers.front import Front
 
 from . import user
-from .hosts import Box, box, needs, until
+from .hosts import Box, needs, until
 
-FRONT = "front"
 MOST_MORE_S = 3600
 """How much longer a user may have a job made (oarwalltime(1))."""
 _SETTINGS = {
@@ -67,12 +66,11 @@ class OarBox:
 @contextlib.contextmanager
 def oar(directory: Path, nodes: int) -> Iterator[OarBox]:
     """A box of so many hosts and a front end, with an OAR, during the block."""
-    with box(directory, [FRONT, *(f"node{n}" for n in range(1, nodes + 1))]) as hosts:
-        user.add(hosts, FRONT)
+    with user.with_front(directory, nodes) as hosts:
         yield start(hosts)
 
 
-def start(hosts: Box, front: str = FRONT, nodes: Sequence[str] = ()) -> OarBox:
+def start(hosts: Box, front: str = user.FRONT, nodes: Sequence[str] = ()) -> OarBox:
     """Start OAR on hosts that are up and know the user; it ends with them.
 
     `nodes` are those that it lends: all but the front end unless they are named.

@@ -16,9 +16,8 @@ from pathlib import Path
 from pliant.schedulers.front import Front
 
 from . import user
-from .hosts import Box, box, needs, until
+from .hosts import Box, needs, until
 
-FRONT = "front"
 PARTITIONS = ("main", "other")
 """The partitions, each of all hosts; the first is the default."""
 _IN_HOSTS = "/etc/slurm"
@@ -61,12 +60,11 @@ class SlurmBox:
 @contextlib.contextmanager
 def slurm(directory: Path, nodes: int) -> Iterator[SlurmBox]:
     """A box of so many hosts and a front end, with a Slurm, during the block."""
-    with box(directory, [FRONT, *(f"node{n}" for n in range(1, nodes + 1))]) as hosts:
-        user.add(hosts, FRONT)
+    with user.with_front(directory, nodes) as hosts:
         yield start(hosts)
 
 
-def start(hosts: Box, front: str = FRONT, nodes: Sequence[str] = ()) -> SlurmBox:
+def start(hosts: Box, front: str = user.FRONT, nodes: Sequence[str] = ()) -> SlurmBox:
     """Start Slurm on hosts that are up and know the user; it ends with them.
 
     `nodes` are those that it lends: all but the front end unless they are named.

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from .hosts import Box
+from .hosts import Box, box
 
 NAME, UID, GID = "someone", 64999, 65534
 HOME = "/media"
 """Where hosts show the user's home, which they share: a directory that every machine has and nobody needs."""
+
+FRONT = "front"
+
+
+@contextlib.contextmanager
+def with_front(directory: Path, nodes: int) -> Iterator[Box]:
+    """A box of so many hosts, and a front end that the user comes to, during the block."""
+    with box(directory, [FRONT, *(f"node{n}" for n in range(1, nodes + 1))]) as hosts:
+        add(hosts, FRONT)
+        yield hosts
 
 
 def add(hosts: Box, *fronts: str) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,27 @@ def test_a_namespace_that_somebody_holds_is_found():
     finally:
         os.close(held)
     assert remains.left(traces, probe()) == []
+
+
+def test_a_number_that_the_kernel_gave_to_somebody_elses_namespace_is_not_taken_for_the_nodes():
+    with deployed([request("client1", 1)], {"client1": 1}) as up:
+        traces = remains.Traces.of(up)
+    with contextlib.ExitStack() as others:
+        given: set[str] = set()
+        while not given & traces.namespaces:
+            assert len(given) < 500, "no number was given again"
+            other = others.enter_context(subprocess.Popen(["unshare", "--mount", "--", "sleep", "60"]))
+            others.callback(other.kill)
+            given.add(of_its_own(other.pid))
+        assert remains.left(traces, probe(), patience_s=0.5) == []
+
+
+def of_its_own(pid: int) -> str:
+    """The mount namespace of a process, as soon as it is not this one's."""
+    own = Path("/proc/self/ns/mnt").readlink()
+    while (name := Path(f"/proc/{pid}/ns/mnt").readlink()) == own:
+        time.sleep(0.005)
+    return str(name)
 
 
 def test_every_trial_is_on_a_cluster_of_its_own_and_says_what_was_proved(tmp_path):

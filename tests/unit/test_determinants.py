@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "6e650bcf26c6bcff"
+DIGEST = "050cf6b7aed124a8"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

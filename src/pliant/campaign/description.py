@@ -105,11 +105,8 @@ def facts_of(prepared: Sequence[Prepared]) -> dict[str, str]:
 
 def _hosts(prepared: Prepared) -> dict[str, str]:
     """Which machines the hosts of a run were, in their order."""
-    return (
-        {"hosts": ", ".join(f"host{n} {name}" for n, name in enumerate(prepared.place.hosts, 1))}
-        if (prepared.place.hosts)
-        else {}
-    )
+    hosts = prepared.place.hosts
+    return {"hosts": ", ".join(f"host{n} {name}" for n, name in enumerate(hosts, 1))} if hosts else {}
 
 
 def _versions(prepared: Sequence[Prepared]) -> Iterator[tuple[str, str]]:

@@ -12,9 +12,7 @@ from pliant.errors import UserError
 from pliant.platforms.machines import Machines
 from pliant.units import format_size
 
-PROGRAM = "linux.uml"
-SHARED, UML = "shared", "uml"
-PACKAGE = "user-mode-linux"
+PROGRAM, PACKAGE = "linux.uml", "user-mode-linux"
 LEAST_BYTES = 160 << 20
 """Memory in which a kernel, and a Python with what an MPI rank takes, have room."""
 _MOST_BYTES = 512 << 20
@@ -78,24 +76,25 @@ def choose(
 
 def _wants_own(composition: Composition, role: Role, wish: str | None, machines: Machines) -> bool:
     missing = machines.missing_filesystems(role.kernel)
-    if wish == SHARED or (wish is None and not missing):
+    if wish == "shared" or (wish is None and not missing):
         if missing:
-            raise UserError(_lacking(composition, missing, machines))
+            raise UserError(requires(composition, missing, machines))
         return False
     if lacking := machines.own_kernel_lacks(role.kernel):
         if machines.remote:
             raise UserError(
-                f"{_lacking(composition, missing or lacking, machines)}; nodes have kernels of their own "
+                f"{requires(composition, missing or lacking, machines)}; nodes have kernels of their own "
                 "on the platform emulated only"
             )
         raise UserError(
-            f"{_lacking(composition, missing or lacking, machines)}. Or give nodes a kernel of their own, which needs "
+            f"{requires(composition, missing or lacking, machines)}. Or give nodes a kernel of their own, which needs "
             f"no hardware for it: apt-get install {PACKAGE}"
         )
     return True
 
 
-def _lacking(composition: Composition, names: Sequence[str], machines: Machines) -> str:
+def requires(composition: Composition, names: Sequence[str], machines: Machines) -> str:
+    """What a file system requires of the machine's kernel, which has not got these, and how it comes to have it."""
     every = machines.missing_filesystems(composition.of_kernels) or names
     return (
         f"{composition.filesystem} requires {' and '.join(every)} of the kernel, which this machine's has not: "

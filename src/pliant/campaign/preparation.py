@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
-from pliant.campaign.kernels import Kernels, choose
+from pliant.campaign.kernels import Kernels, choose, requires
 from pliant.campaign.places import Place
 from pliant.cluster import mpi as mpi_
 from pliant.composition.faults import Fault
@@ -292,10 +292,7 @@ def _need_kernel(study: Study, machines: Machines) -> None:
     """UserError if this machine's kernel cannot be what the file system's nodes need; they all share it."""
     composition = study.composition
     if unknown := machines.missing_filesystems(composition.kernel):
-        raise UserError(
-            f"{study.filesystem.kind} requires {' and '.join(unknown)} of the kernel, which this machine's has not: "
-            f"{machines.having(*(f'fs-{name}' for name in unknown))}"
-        )
+        raise UserError(requires(composition, unknown, machines))
     for name, wanted in composition.kernel_limits.items():
         most, used = machines.kernel_limit(name)
         if most is not None and wanted > most - used:

@@ -114,14 +114,16 @@ class Reservation:
         self.known_hosts.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """End it, whoever made it, and forget it. SchedulerError, naming the command that ends it."""
-        scheduler = self.scheduler
+        """End it, whoever made it, and forget it. SchedulerError, with the command for it."""
+        scheduler, job = self.scheduler, self.job or None
         try:
-            job = self.job or scheduler.find(self.name)
+            job = job or scheduler.find(self.name)
             if job and not self.borrowed:
                 scheduler.release(job)
         except SchedulerError as error:
-            command = shlex.join(scheduler.release_command(self.job or self.name))
+            if job is None:
+                raise
+            command = shlex.join(scheduler.release_command(job))
             raise SchedulerError(f"{error}; the reservation is ended by: {command}") from error
         self.forget()
 

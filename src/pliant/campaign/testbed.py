@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pliant.campaign.reservations import ENDING_S, Loan, Reservation
+from pliant.campaign.reservations import Loan, Reservation
 from pliant.composition.nodeset import fold
 from pliant.errors import UserError
 from pliant.platforms import own_ssh
@@ -23,9 +23,10 @@ from pliant.platforms.fleet import Fleet
 from pliant.platforms.interface import CommandFailed
 from pliant.schedulers.grid5000 import Grid5000
 from pliant.schedulers.grid5000_deploy import deploy
-from pliant.schedulers.grid5000_storage import LSBLK, data_disk, in_use
+from pliant.schedulers.grid5000_storage import LSBLK, data_disk, in_use, mounted_on
 from pliant.schedulers.interface import SchedulerError
 from pliant.study.model import Study
+from pliant.trial import UNFOLDED
 
 SUFFIX, ALIAS = ".grid5000.fr", ".g5k"
 """How the testbed calls its hosts, and how its published settings for OpenSSH call them from outside."""
@@ -70,7 +71,7 @@ def ready(
         return Way(loan.job.hosts)
     platform, hosts, options = study.platform, loan.job.hosts, tuple[str, ...]()
     if platform.environment is not None:
-        hosts = installed(loan, loan.scheduler, platform.environment, public_key, count, told)
+        hosts = installed(loan, loan.scheduler, platform.environment, public_key, count, told, ratio=study.baseline)
         options = new_hosts(loan.reservation)
     names = own_ssh.names(hosts, config, SUFFIX, ALIAS)
     if platform.disk is None:
@@ -94,11 +95,18 @@ def new_hosts(reservation: Reservation) -> tuple[str, ...]:
 
 
 def installed(
-    loan: Loan, scheduler: Grid5000, environment: str, public_key: str, count: int, told: Callable[[str], None]
+    loan: Loan,
+    scheduler: Grid5000,
+    environment: str,
+    public_key: str,
+    count: int,
+    told: Callable[[str], None],
+    *,
+    ratio: float = UNFOLDED,
 ) -> tuple[str, ...]:
     """The hosts of a job on which an environment is, once it is; those that have it already are left alone.
 
-    SchedulerError if that are fewer than `count`.
+    SchedulerError if that are fewer than `count`, which the study takes at `ratio`.
     """
     hosts, kept = loan.job.hosts, loan.reservation
     same = kept.environment == environment
@@ -108,7 +116,7 @@ def installed(
         if not done:
             kept.known_hosts.unlink(missing_ok=True)
         loan.note(environment=environment, installed=done)
-        lasts_s = DEPLOY_S if loan.job.ends_s is None else min(DEPLOY_S, loan.job.ends_s - ENDING_S - time.time())
+        lasts_s = DEPLOY_S if loan.ends_s is None else min(DEPLOY_S, loan.ends_s - time.time())
         found = deploy(
             scheduler.api,
             scheduler.site,
@@ -125,8 +133,8 @@ def installed(
     if len(done) < count:
         why = "; ".join(f"{fold(which)}: {text}" for text, which in _by_reason(failed).items())
         raise SchedulerError(
-            f"{environment} is on {len(done)} of {len(hosts)} hosts, and the study takes {count} at ratio 1: {why}; "
-            f"write a larger platform.nodes, which leaves some to spare"
+            f"{environment} is on {len(done)} of {len(hosts)} hosts, and the study takes {count} at ratio {ratio:g}: "
+            f"{why}; write a larger platform.nodes, which leaves some to spare"
         )
     if failed:
         told(f"goes on without {fold(list(failed))}, where {environment} could not be installed")
@@ -230,7 +238,7 @@ def choose(fleet: Fleet, host: str, node: Mapping[str, Any], reserved: Sequence[
     taken = fleet.ask(host, "taken_disk")
     if taken and taken["device"] == found.device:  # by an earlier process, for the same study
         return Chosen(found.device, found.what, taken["directory"])
-    place = _mounted_on(blocks, real) if wanted == "tmp" else ""
+    place = mounted_on(blocks, real) if wanted == "tmp" else ""
     if not place and (why := in_use(blocks, real)):
         raise UserError(f"{host}: {found.what} is not taken for data: {why}")
     return Chosen(found.device, found.what, f"{place}/{_BELOW}" if place else "")
@@ -245,14 +253,3 @@ def _blocks(fleet: Fleet, host: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{host}: does not say which disks it has")
     return found
-
-
-def _mounted_on(blocks: Mapping[str, Any], device: str) -> str:
-    """Where a partition is mounted; "" if it is not."""
-    for each in blocks.get("blockdevices") or ():
-        if each.get("path") == device:
-            places = each.get("mountpoints") or [each.get("mountpoint")]
-            return next((str(place) for place in places if place), "")
-        if found := _mounted_on({"blockdevices": each.get("children")}, device):
-            return found
-    return ""

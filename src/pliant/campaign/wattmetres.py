@@ -11,7 +11,7 @@ from datetime import datetime
 
 from pliant.campaign.reservations import Loan
 from pliant.schedulers.grid5000 import Grid5000
-from pliant.schedulers.grid5000_power import drawn
+from pliant.schedulers.grid5000_power import drawn, metered
 from pliant.schedulers.interface import SchedulerError
 from pliant.trial import Trial
 
@@ -41,9 +41,11 @@ def facts(loan: Loan | None, hosts: Sequence[str], trials: Iterable[Trial], sinc
 def _measured(scheduler: Grid5000, hosts: Sequence[str], trials: Sequence[Trial]) -> str:
     """Mean watts of each host over trials, in a sentence; "" if no host has a wattmetre with samples."""
     joules, seconds = dict.fromkeys(hosts, 0.0), dict.fromkeys(hosts, 0.0)
+    api, site = scheduler.api, scheduler.site
+    with_one = metered(api, site, hosts)
     for each in trials:
         begin_s = _began_s(each)
-        for host, one in drawn(scheduler.api, scheduler.site, hosts, begin_s, begin_s + each.duration_s).items():
+        for host, one in drawn(api, site, hosts, begin_s, begin_s + each.duration_s, with_one).items():
             joules[host] += one.energy_j
             seconds[host] += each.duration_s
     watts = {host.partition(".")[0]: joules[host] / seconds[host] for host in hosts if seconds[host]}

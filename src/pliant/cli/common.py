@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pliant.errors import UserError
-from pliant.platforms.here import STATE, Journal, deployments, is_elsewhere, running
+from pliant.platforms.here import STATE, Journal, deployments, is_elsewhere, is_part, running
 
 study_argument = click.argument("study", type=click.Path(path_type=Path, readable=False))  # `load` says it better
 
@@ -25,8 +25,8 @@ def chosen(deployment: str | None, how: str = "name one with --id") -> Journal:
 
     `how` says how to name one.
     """
-    # What another machine has here as one of its hosts is chosen by whoever names it.
-    found = [journal for journal in deployments() if "-" not in journal.id]
+    # What another machine has here is chosen by whoever names it.
+    found = [journal for journal in deployments() if not is_part(journal)]
     if deployment is None:
         up = [journal.id for journal in running()]
         found = [journal for journal in found if journal.id in up or is_elsewhere(journal)] or found

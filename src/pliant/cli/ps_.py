@@ -104,14 +104,14 @@ def _reservation(reservation: Reservation) -> dict[str, Any]:
 
 def _deployment(listed: Mapping[str, Any], health: bool) -> dict[str, Any]:
     """One deployment, as it is shown."""
-    from pliant.platforms.here import Journal, is_elsewhere
+    from pliant.platforms.here import Journal, is_elsewhere, is_part
 
     journal = Journal(listed["id"])
     content = journal.read("deployment.json") or {"nodes": [], "placed": {}}
     nodes = [_node(node, content) for node in content["nodes"]]
     if is_elsewhere(journal):
         listed = {**listed, "state": _ask_hosts(journal, nodes, running=listed["state"] == "running")}
-    if health and listed["state"] == "up" and "-" not in journal.id:  # a part of one cannot be asked as a whole
+    if health and listed["state"] == "up" and not is_part(journal):  # one cannot be asked as a whole
         said = _health(journal)
         for node in nodes:
             node["health"], node["said"] = said.get(node["name"], ("unknown", ""))
@@ -124,9 +124,9 @@ def _ask_hosts(journal: Journal, nodes: list[dict[str, Any]], running: bool) -> 
     from pliant.errors import PliantError
     from pliant.platforms.interface import CommandFailed
     from pliant.platforms.opening import opened
-    from pliant.platforms.ssh import SshDeployment
+    from pliant.platforms.ssh import SshDeployment, fleet_of
 
-    hosts = journal.read("hosts.json")["hosts"]
+    hosts = fleet_of(journal).hosts
     for node in nodes:
         number = node["host"].removeprefix("host")
         node["host"] = hosts[int(number) - 1] if number.isdigit() else number

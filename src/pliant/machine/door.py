@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from . import carrying
-from .conversation import Call, Conversation, Failed, Lost
+from .conversation import Call, Conversation, Failed, Lost, quickest
 from .line import Near
 from .relay import Relay, Wanted
 
@@ -105,14 +105,10 @@ class Door:
         part.replace(ready)
 
     def _ahead_s(self) -> float:
-        """How far the instance's CLOCK_MONOTONIC is ahead of the machine's: by the quickest of some answers."""
-        found = []
-        for _ in range(10):
-            began = time.monotonic()
-            _, there = self._conversation.ask("clock", 10, {}).next(began + 10)["done"]
-            ended = time.monotonic()
-            found.append((ended - began, there - (began + ended) / 2))
-        return float(min(found)[1])
+        """How far the instance's CLOCK_MONOTONIC is ahead of the machine's."""
+        clocks = lambda: self._conversation.ask("clock", 10, {}).next(time.monotonic() + 10)["done"]  # noqa: E731
+        (_, there_s), at_s, _ = quickest(clocks, 10)
+        return float(there_s - at_s)
 
     def _carry(self, wanted: Wanted) -> int:
         stdin, stdout, stderr = wanted.descriptors

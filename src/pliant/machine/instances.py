@@ -12,10 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import uml
+from . import needing, uml
 from .door import DOOR
 from .launch import NodeSpec
-from .needing import PACKAGE
 from .parts import NodeRequest
 from .process import CommandFailed, environment, run
 from .running import Running
@@ -49,7 +48,7 @@ class Instances(Running):
             disk = [[spec.disk["target"], spec.disk["kind"]]] if spec.disk else []
             guest = {"name": name, "address": spec.address, "prefix": spec.prefix, "disk": disk}
             guest |= {"modules": str(uml.modules()), "load": uml.modules_of(request.modules)}
-            python = uml.python(str(PACKAGE), sys.executable)
+            python = uml.python(str(needing.PACKAGE), sys.executable)
             boot = uml.command(name, request.memory_bytes, spec.mac, python, bool(spec.disk))
             files = {"socket": str(self._doors(name, "socket")), "ready": str(self._doors(name, "ready"))}
             self._doors(name, "json").write_text(json.dumps({"node": name, **files, "guest": guest, "boot": boot}))
@@ -72,8 +71,7 @@ class Instances(Running):
         with suppress(FileNotFoundError):
             ready.unlink()
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        program = [sys.executable, "-I", "-S", str(PACKAGE / "program.py"), "door", str(file)]
-        return self._start([*join, *program], self._console(node), environment(self.id))
+        return self._start([*join, *needing.program("door"), str(file)], self._console(node), environment(self.id))
 
     def _console(self, node: str) -> Path:
         """What a node's kernel says, as one of the node's logs."""
@@ -96,9 +94,8 @@ class Instances(Running):
 
     def ask_door(self, node: str, what: str, *given: str, timeout_s: float = 60.0) -> Any:
         """Ask a node's door for something; see `door`. Raises CommandFailed."""
-        far = [sys.executable, "-I", "-S", str(PACKAGE / "far.py"), str(self._doors(node, "socket")), DOOR]
-        env = environment(self.id)
-        return json.loads(run([*far, what, *given], timeout_s=timeout_s, env=env, where=node).check().stdout)
+        argv = [*needing.own("far"), str(self._doors(node, "socket")), DOOR, what, *given]
+        return json.loads(run(argv, timeout_s=timeout_s, env=environment(self.id), where=node).check().stdout)
 
     def ask_doors(self, given: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
         """Ask several doors at the same time: node -> what for."""

@@ -11,12 +11,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from . import cgroups, teardown
+from . import cgroups, needing, teardown
 from .cgroup import CgroupError
 from .journal import Journal
 from .process import alive, environment, start_time
@@ -31,13 +29,9 @@ _AGAIN_S = 30.0
 def begin(journal: Journal, lease_s: float) -> None:
     """Start what removes a deployment that nobody reaches for so many seconds."""
     reached(journal)
-    package = Path(__file__).parent
-    name = __name__.rpartition(".")[0]
-    top = package.parents[name.count(".")]
-    code = f"import sys; sys.path.insert(0, {str(top)!r}); from {name} import lease; lease.main()"
     env = {**environment(), "PLIANT_STATE": str(journal.directory.parent)}
     guard = subprocess.Popen(
-        [sys.executable, "-I", "-c", code, journal.id, repr(lease_s)],
+        [*needing.program("lease"), journal.id, repr(lease_s)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -74,9 +68,8 @@ def guard_of(journal: Journal) -> dict[str, Any] | None:
     return guard
 
 
-def main() -> None:
-    """Look after a deployment until it is gone: `python3 -c ... ID LEASE_S`."""
-    deployment, lease_s = sys.argv[1], float(sys.argv[2])
+def main(deployment: str, lease_s: str) -> int:
+    """Look after a deployment until it is gone: `python3 -I -S program.py lease ID LEASE_S`."""
     journal = Journal(deployment)
     while journal.directory.exists():
         time.sleep(_LOOK_S)
@@ -84,8 +77,9 @@ def main() -> None:
             since_s = time.monotonic() - float((journal.directory / _REACHED).read_text())
         except (OSError, ValueError):  # gone, or just being written
             continue
-        if since_s > lease_s:
+        if since_s > float(lease_s):
             try:
                 teardown.remove(journal, cgroups.probe())
             except (TeardownError, CgroupError, OSError):
                 time.sleep(_AGAIN_S)
+    return 0

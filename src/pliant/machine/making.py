@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from . import cpus, disks, diskshare, launch, metronome, network, uml, view
+from . import cpus, disks, launch, needing, network, uml, view
 from .instances import Instances
-from .needing import PACKAGE
 from .parts import LiveNode, NodeRequest
 from .process import CommandFailed, environment, run
 from .promised import PROMISE, promised, promised_cpus
@@ -90,7 +89,7 @@ class Making(Instances):
     def _write_enter(self) -> None:
         """The program that runs a command inside a node; MPI's launchers call it as they would call ssh."""
         script = self.journal.directory / "enter"
-        far = f"{sys.executable} -I -S {Path(__file__).with_name('far.py')}"
+        far = shlex.join(needing.own("far"))
         doors = self._doors()
         script.write_text(
             "#!/bin/sh\n"
@@ -216,8 +215,8 @@ class Making(Instances):
             "nodes": [asdict(spec) for spec in specs.values()],
         }
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        argv = [*join, sys.executable, "-I", "-S", str(PACKAGE / "program.py"), "launch"]
         env = environment(self.id)
+        argv = [*join, *needing.program("launch")]
         done = run(argv, timeout_s=60 + len(specs), stdin=json.dumps(work), env=env, shown=["launch.py"]).check()
         for line in map(json.loads, done.stdout.splitlines()):
             if "error" in line:
@@ -252,14 +251,13 @@ class Making(Instances):
         """Start the program that divides each host's disk bandwidth; see `diskshare`."""
         self._write_diskshare()
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        program = [sys.executable, "-I", "-S", diskshare.__file__]
-        argv = [*join, *program, str(self.journal.directory / "diskshare.json")]
+        argv = [*join, *needing.own("diskshare"), str(self.journal.directory / "diskshare.json")]
         self._start(argv, self.journal.directory / "diskshare.log", environment(self.id))
 
     def _start_metronome(self) -> None:
         """Start the program that makes the turns of processes short while CPU is limited; see `metronome`."""
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
-        program = [sys.executable, "-I", "-S", metronome.__file__, self.cgroups.realtime_file(), str(self._beat)]
+        program = [*needing.own("metronome"), self.cgroups.realtime_file(), str(self._beat)]
         own = sorted({cpu for each in self.kept_on for cpu in each})
         log = self.journal.directory / "metronome.log"
         self._start([*join, *program, *map(str, own)], log, environment(self.id))

@@ -21,8 +21,13 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def own(module: str) -> list[str]:
-    """How a program of this package, by the name of its module, is run in a node of this machine."""
+    """How a program of this package, by the name of its module, is run on this machine, in a node too."""
     return [sys.executable, "-I", "-S", str(PACKAGE / f"{module}.py")]
+
+
+def program(module: str) -> list[str]:
+    """The same of one that is more than one module."""
+    return [*own("program"), module]
 
 
 def visible(programs: Sequence[str] = ()) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ def _interpreter(program: str) -> str:
 
 
 def kits() -> Path:
-    """Where archives of programs from elsewhere are unpacked."""
+    """Where what came from other machines is unpacked: agents, and archives of programs."""
     return Path(f"{STATE}-agents")
 
 

@@ -203,6 +203,11 @@ def start_time(pid: int) -> int | None:
     return int(stat[19]) if stat is not None else None
 
 
+def ticks() -> int:
+    """This moment, as `start_time` counts."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the state on; the name before them may contain anything."""
     try:

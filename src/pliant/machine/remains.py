@@ -17,14 +17,14 @@ from typing import Any
 from . import disks, network
 from .cgroup import Cgroups
 from .deployment import Deployment
-from .process import MARK, alive, marked, start_time
-from .teardown import namespaces_of
+from .process import MARK, alive, marked, start_time, ticks
+from .teardown import inside, namespaces_of
 
 
 @dataclass(frozen=True)
 class Traces:
-    """What there was of a deployment: processes with their start, namespaces ("net:[4026532]"), how many mounts its
-    nodes had, numbers of its disks' devices, and where it was written down."""
+    """What there was of a deployment at a moment (`process.ticks`): processes with their start, namespaces
+    ("net:[4026532]"), how many mounts its nodes had, numbers of its disks' devices, and where it was written down."""
 
     id: str
     directory: str
@@ -32,6 +32,7 @@ class Traces:
     namespaces: frozenset[str]
     mounts: int
     disks: tuple[str, ...]
+    noted: int
 
     @staticmethod
     def of(deployment: Deployment) -> Traces:
@@ -48,6 +49,7 @@ class Traces:
             frozenset(found),
             sum(_text(f"/proc/{pid}/mountinfo").count("\n") for pid in inits),
             tuple(devices),
+            ticks(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -93,12 +95,12 @@ def _left(traces: Traces, cgroups: Cgroups) -> Iterator[str]:
 
 def _in_processes(traces: Traces) -> Iterator[str]:
     """Namespaces that a process is in or holds open, and mounts in any process's mount namespace."""
+    for pid, name in inside(traces.namespaces, traces.noted):
+        yield f"process {pid} ({_name(pid)}) in a node's {name}"
     seen: set[str] = set()
     for pid in filter(alive, map(int, filter(str.isdigit, os.listdir("/proc")))):
-        inside = namespaces_of(pid)
-        yield from (f"process {pid} ({_name(pid)}) in a node's {name}" for name in inside & traces.namespaces)
         yield from (f"{name}, held open by process {pid} ({_name(pid)})" for name in _open(pid) & traces.namespaces)
-        mount = next((name for name in inside if name.startswith("mnt:")), "")
+        mount = next((name for name in namespaces_of(pid) if name.startswith("mnt:")), "")
         if mount not in seen:
             seen.add(mount)
             yield from (f"mount {where}, seen by process {pid} ({_name(pid)})" for where in _mounts(pid, traces))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import cgroup, disks, sampler, sampling
+from . import cgroup, disks, needing, sampling
 from .journal import Journal
 from .parts import HostFigures, LiveNode, Overlay
 from .process import CommandFailed, Completed, Watch, environment, run
@@ -211,7 +210,7 @@ class Running:
             out=str(out),
         )
         self.journal.write("sampler.json", plan)
-        program = [sys.executable, "-I", "-S", sampler.__file__, str(self.journal.directory / "sampler.json")]
+        program = [*needing.own("sampler"), str(self.journal.directory / "sampler.json")]
         log = self.journal.directory / "sampler.log"
         child = self._start([*self._on_switch(), *program], log, environment(self.id))
         try:

@@ -21,7 +21,7 @@ from typing import Any, Callable
 from . import caches, carrying, cgroup, cgroups, facts, lease, needing, overlay, power, promised, remains, teardown
 from .conversation import Call, Conversation, Lost
 from .deployment import Deployment
-from .journal import STATE, Journal
+from .journal import Journal
 from .parts import HostFigures, NodeFile, NodeRequest, Overlay
 from .process import alive, environment, marked
 from .relay import Relay, Wanted
@@ -344,9 +344,10 @@ def _request(record: Mapping[str, Any]) -> NodeRequest:
 
 @contextlib.contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """A time in which no other agent makes promises on this machine."""
-    os.makedirs(STATE, mode=0o700, exist_ok=True)
-    descriptor = os.open(STATE, os.O_RDONLY)
+    """A time in which no other agent makes promises on this machine. The lock is that of agents' own directory: that of
+    STATE is the page cache's, and held for as long as somebody measures."""
+    os.makedirs(needing.kits(), mode=0o700, exist_ok=True)
+    descriptor = os.open(needing.kits(), os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -11,13 +11,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import cgroup, disks, kernel
 from .journal import Journal
-from .process import MARK, CommandFailed, alive, marked, run, start_time
+from .process import MARK, CommandFailed, alive, marked, run, start_time, ticks
 
 
 class TeardownError(Exception):
@@ -67,7 +67,7 @@ def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str
     namespaces = {name for pid in inits for name in namespaces_of(pid)}
     mounts = sum(_read(f"/proc/{pid}/mountinfo").count("\n") for pid in inits)
     images = disks.attached(journal.directory)
-    until = time.monotonic() + 20
+    noted, until = ticks(), time.monotonic() + 20
 
     def find() -> list[int]:
         return [pid for group in groups for pid in cgroups.pids(group) if alive(pid)]
@@ -79,22 +79,16 @@ def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str
     written = [journal.directory / name for name in ("nodes", "disks", "logs", "enter.d", "doors", "scratch")]
     for directory in written:
         _remove(directory)
-    while found := list(_left(journal.directory, processes, namespaces, written)):
+    while found := [
+        *(f"process {pid}" for pid, started in processes.items() if started and alive(pid, started)),
+        *(f"process {pid} in a node's {name}" for pid, name in inside(namespaces, noted)),
+        *(f"{device}, of {image}" for device, image in disks.attached(journal.directory).items()),
+        *(str(path) for path in written if path.exists()),
+    ]:
         if time.monotonic() > until:  # the init of a PID namespace ends after all others in it
             raise TeardownError(f"deployment {journal.id}: still there of its nodes: {', '.join(found)}")
         time.sleep(0.02)
     return Gone(len(inits), len(processes), mounts, len(images))
-
-
-def _left(
-    directory: Path, processes: Mapping[int, int | None], namespaces: set[str], written: Sequence[Path]
-) -> Iterator[str]:
-    """What is still there of nodes, in words: of their processes, namespaces, loop devices and files."""
-    yield from (f"process {pid}" for pid, started in processes.items() if started and alive(pid, started))
-    for pid in filter(alive, map(int, filter(str.isdigit, os.listdir("/proc")))):
-        yield from (f"process {pid} in a node's {name}" for name in namespaces & namespaces_of(pid))
-    yield from (f"{device}, of {image}" for device, image in disks.attached(directory).items())
-    yield from (str(path) for path in written if path.exists())
 
 
 def namespaces_of(pid: int) -> set[str]:
@@ -104,6 +98,18 @@ def namespaces_of(pid: int) -> set[str]:
         with contextlib.suppress(OSError):
             found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
     return found
+
+
+def inside(namespaces: Collection[str], noted: int) -> Iterator[tuple[int, str]]:
+    """Who is in one of these namespaces, which were noted at a moment (`process.ticks`): process and namespace.
+
+    Who started later is not: the kernel gives the number of a namespace that is gone to the next one, whosever it is.
+    What nodes started since carries their mark, and is looked for by that.
+    """
+    for pid in filter(alive, map(int, filter(str.isdigit, os.listdir("/proc")))):
+        if found := namespaces_of(pid) & set(namespaces):
+            started = start_time(pid)
+            yield from ((pid, name) for name in sorted(found) if started is not None and started <= noted)
 
 
 def _read(path: str) -> str:

@@ -23,8 +23,6 @@ MODULES = Path("/usr/lib/uml/modules")
 KIND, SHARED = "uml", "shared"
 ROOT_BYTES = 4 << 30
 """Size of the disk for what an instance writes beside its role's disk; the file is sparse."""
-LEAST_BYTES = 128 << 20
-"""Memory with which an instance and a Python in it work."""
 
 
 def program() -> str | None:

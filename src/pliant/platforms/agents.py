@@ -10,7 +10,6 @@ import base64
 import codecs
 import queue
 import re
-import shlex
 import subprocess
 import threading
 import time
@@ -24,29 +23,23 @@ from pliant.composition.nodeset import expand, natural_key
 from pliant.errors import PliantError, UserError
 from pliant.machine.agent import BOOTSTRAP, SIGN, bundle
 from pliant.machine.answers import ANSWERS
-from pliant.machine.conversation import Asked, Call, Conversation, Failed, Lost
+from pliant.machine.conversation import Asked, Call, Conversation, Failed, Lost, quickest
 from pliant.machine.journal import THERE
 from pliant.machine.process import CommandFailed, Completed
 from pliant.platforms import nxc
+from pliant.platforms.own_ssh import ALIVE_S, as_root, asking_nobody
 
 CONNECTING_AT_ONCE = 10
 """How many connections are begun at the same time: sshd drops some once that many wait to be let in (MaxStartups,
 sshd_config(5)), and behind a jump host it is the same one for all."""
 CONNECT_S = 20.0
 """How long a host is given until its agent answers, without what it takes to send it the first time."""
-ALIVE_S, ALIVE_COUNT = 10, 3
-"""A host that says nothing at all for so many seconds, so many times, is lost (ssh_config(5), ServerAliveInterval)."""
 ANSWER_S = 60.0
 """How long it is given to answer: most takes milliseconds, a node that is tried a second where nothing else runs."""
 _CLOCK_ASKED = 3
-"""How often a host is asked what time it is: the fastest answer tells it best."""
+"""How often a host is asked what time it is."""
 _SLACK_S = 15.0
 """What an answer may take on its way, beyond the deadline of what was asked."""
-_AS_ROOT = (
-    'if [ "$(id -u)" = 0 ]; then exec "$@"; '
-    'elif command -v sudo-g5k >/dev/null; then exec sudo-g5k "$@"; else exec sudo -n "$@"; fi'
-)
-"""How a program becomes root: by itself, by what Grid'5000 has for it, or by sudo."""
 _HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*", re.ASCII)
 _REMEDIES = {
     "Permission denied": "`ssh {host}` has to work without a password: load a key into your ssh agent",
@@ -241,15 +234,10 @@ class Agent:
         self.compare_clocks()
 
     def compare_clocks(self) -> None:
-        """Find out how far the host's clocks are from this machine's: the fastest answer tells it best. HostError."""
-        self.clock_within_s, self.clock_s, self.monotonic_s = min(self._clock() for _ in range(_CLOCK_ASKED))
-
-    def _clock(self) -> tuple[float, float, float]:
-        """How far apart the clocks may be beside what is seen, and what is seen: seconds that the host's are ahead."""
-        asked_s, began_s = time.time(), time.monotonic()
-        there = self.ask("hello", timeout_s=self.timeout_s)
-        within_s = (time.monotonic() - began_s) / 2
-        return within_s, there["time_s"] - asked_s - within_s, there["monotonic_s"] - began_s - within_s
+        """Find out how far the host's clocks are from this machine's. HostError."""
+        there, at_s, within_s = quickest(lambda: self.ask("hello", timeout_s=self.timeout_s), _CLOCK_ASKED)
+        self.clock_within_s, self.monotonic_s = within_s, there["monotonic_s"] - at_s
+        self.clock_s = there["time_s"] - (at_s + time.time() - time.monotonic())
 
     def _sign(self) -> str:
         """What the beginning of an agent says of itself."""
@@ -378,32 +366,5 @@ def _command(host: str, config: Path | None, own: Sequence[str], digest: str, ti
     """How ssh is called; the text for the other side holds whatever shell its user has."""
     code = base64.b64encode(BOOTSTRAP.encode()).decode()
     python = f'python3 -I -c "import base64;exec(base64.b64decode(\'{code}\'))" {digest} {THERE} "$SSH_CONNECTION"'
-    options = {
-        "BatchMode": "yes",
-        "ConnectTimeout": f"{timeout_s:.0f}",
-        "LogLevel": "ERROR",
-        "ServerAliveInterval": str(ALIVE_S),
-        "ServerAliveCountMax": str(ALIVE_COUNT),
-        "ClearAllForwardings": "yes",
-        "RemoteCommand": "none",
-    }
-    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return [
-        "ssh",
-        "-T",
-        *given_to_ssh(config, own),
-        *given,
-        "--",
-        host,
-        as_root(python),
-    ]
-
-
-def given_to_ssh(config: Path | None, options: Sequence[str]) -> list[str]:
-    """What every ssh to the same hosts is called with."""
-    return [*(["-F", str(config)] if config else []), *(word for option in options for word in ("-o", option))]
-
-
-def as_root(words: str) -> str:
-    """What a shell of another machine is given to run a command, in words for a shell, as root."""
-    return f"sh -c {shlex.quote(f'set -- {words}; {_AS_ROOT}')}"
+    start = asking_nobody(config, own, connect_s=timeout_s, alive_s=ALIVE_S)
+    return [*start, "--", host, as_root(python)]

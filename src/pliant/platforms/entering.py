@@ -11,21 +11,21 @@ import sys
 from pathlib import Path
 
 from pliant.machine.journal import Journal
-from pliant.platforms.agents import as_root, given_to_ssh
-from pliant.platforms.ssh import hosts_of, options_of
+from pliant.machine.promised import HOSTS
+from pliant.platforms.own_ssh import as_root, given_to_ssh
+from pliant.platforms.ssh import fleet_of
 
 
 def main() -> None:
     """Become that ssh."""
     directory, node, *argv = sys.argv[1:]
     journal = Journal(Path(directory).name, Path(directory).parent)
-    hosts, config = hosts_of(journal)
+    fleet, where = fleet_of(journal), journal.read(HOSTS)["state"]
     number = journal.read("deployment.json")["placed"][node]
-    where = journal.read("hosts.json")["state"]
     terminal = f"TERM={os.environ.get('TERM', 'dumb')}"
     inside = ["env", terminal, f"{where}/{journal.id}-{number}/enter", node, *argv]
-    given = given_to_ssh(config, options_of(journal))
-    command = ["ssh", "-t", *given, "-o", "LogLevel=ERROR", "--", hosts[number - 1], as_root(shlex.join(inside))]
+    given = given_to_ssh(fleet.config, fleet.options)
+    command = ["ssh", "-t", *given, "-o", "LogLevel=ERROR", "--", fleet.hosts[number - 1], as_root(shlex.join(inside))]
     os.execvp(command[0], command)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 import threading
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pliant.machine import cgroup, far
-from pliant.machine.carrying import connect
+from pliant.machine import cgroup, needing
+from pliant.machine.carrying import LOST, connect
 from pliant.machine.conversation import Asked, Call, Failed, Lost
 from pliant.machine.journal import Journal
 from pliant.machine.network import NETWORK, SWITCH
@@ -106,7 +107,7 @@ class FarNodes:
     def _ask(self, host: str, what: str, **given: Any) -> Any:
         """Have a host do something that does no harm if it is done twice. CommandFailed with what it says."""
         try:
-            return self.fleet.ask(host, what, deployment=f"{self.id}-{self._numbers()[host]}", **given)
+            return self.fleet.ask(host, what, deployment=self._there(self._numbers()[host]), **given)
         except HostError as error:
             raise failed(what, error) from error
 
@@ -169,7 +170,7 @@ class FarNodes:
 
     def _far(self, place: str) -> list[str]:
         """The beginning of a command of this machine that has the rest run in a node, or on the switch."""
-        return [sys.executable, "-I", "-S", far.__file__, self._relay.path, place]
+        return [*needing.own("far"), self._relay.path, place]
 
     def _carry(self, wanted: Wanted) -> int:
         """Have a program of this machine run elsewhere; how it ended."""
@@ -181,7 +182,7 @@ class FarNodes:
             asked = self.fleet.agent(host).begin_asking("run", given)
         except HostError as error:
             os.write(wanted.descriptors[2], f"{error}\n".encode())
-            return 255
+            return LOST
         return connect(asked, *wanted.descriptors, wanted.inputs)
 
     def _serve(self, call: Call) -> Any:
@@ -220,7 +221,7 @@ class FarNodes:
         script = self.directory / "enter"
         if not script.exists():
             module = [sys.executable, "-I", "-m", "pliant.platforms.entering", str(self.directory)]
-            script.write_text(f'#!/bin/sh\nexec {" ".join(module)} "$@"\n')
+            script.write_text(f'#!/bin/sh\nexec {shlex.join(module)} "$@"\n')
             script.chmod(0o700)
         return str(script)
 

@@ -6,7 +6,7 @@ import atexit
 import base64
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +18,8 @@ from pliant.platforms.agents import CONNECT_S, CONNECTING_AT_ONCE, Agent, HostEr
 
 _AGAIN_S = 10.0
 """A host that could not be reached is not tried again so soon: each of many that ask for it would wait for itself."""
+_PART_BYTES = 1 << 20
+"""What is sent at once of an archive."""
 BEAT_S = 20.0
 """How often hosts are told that somebody still has to do with what is on them: a lease is many times as long."""
 
@@ -143,21 +145,20 @@ class Fleet:
             self._clocks[host] = (agent.clock_s, agent.monotonic_s)
         return self._clocks[host]
 
-    def provide(self, name: str, packed: bytes) -> Mapping[str, bool]:
-        """Give all hosts an archive of programs, those that have not got it; whether each had. HostError, OSError."""
+    def provide(self, name: str, packed: bytes) -> None:
+        """Give all hosts an archive of programs, those that have not got it. HostError, OSError."""
 
-        def one(host: str) -> bool:
+        def one(host: str) -> None:
             if self.ask(host, "unpack", name=name, data="", last=False):
-                return True
+                return
             agent = self.agent(host)
             for begin in range(0, len(packed), _PART_BYTES):
                 part = packed[begin : begin + _PART_BYTES]
                 last = begin + _PART_BYTES >= len(packed)
                 agent.ask("unpack", name=name, data=base64.b64encode(part).decode(), last=last)
-            return False
 
         with ThreadPoolExecutor(CONNECTING_AT_ONCE) as pool:
-            return dict(zip(self.hosts, pool.map(one, self.hosts), strict=True))
+            list(pool.map(one, self.hosts))
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
@@ -174,6 +175,3 @@ def _together(errors: Sequence[HostError]) -> str:
         host, _, why = str(error).partition(": ")
         said.setdefault(why.replace(f"`ssh {host}`", "`ssh HOST`"), []).append(host)
     return "; ".join(f"{fold(hosts)}: {why}" for why, hosts in said.items())
-
-
-_PART_BYTES = 1 << 20

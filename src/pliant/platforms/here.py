@@ -16,6 +16,7 @@ __all__ = [
     "deployments",
     "elsewhere",
     "is_elsewhere",
+    "is_part",
     "listed",
     "orphans",
     "remove",
@@ -24,6 +25,11 @@ __all__ = [
     "unusable",
     "visible",
 ]
+
+
+def is_part(journal: Journal) -> bool:
+    """Whether a deployment is what another machine has here, as one of the hosts of its own."""
+    return "-" in journal.id
 
 
 def is_elsewhere(journal: Journal) -> bool:

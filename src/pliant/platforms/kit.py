@@ -52,7 +52,7 @@ class Kit:
     def __init__(self, kernels: Path, cache: Path | None = None) -> None:
         self._kernels, self._cache = kernels, cache
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The digest by which it goes."""
         return hashlib.sha256(self.packed).hexdigest()[:16]

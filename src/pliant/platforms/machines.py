@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from pliant.composition.nodeset import fold
@@ -235,9 +236,9 @@ class There:
         """See Machines."""
         return self._fleet.agent(self._fleet.hosts[0]).run(argv, timeout_s=timeout_s, stdin=stdin)
 
-    @property
+    @cached_property
     def own(self) -> Own:
-        """See Machines. They are brought along."""
+        """See Machines. They are brought along, once."""
         self._fleet.provide(self._kit.name, self._kit.packed)
         place = f"{self._state}-agents/kit-{self._kit.name}"
         return Own(f"{place}/bin/python3", f"{place}/bin/mpiexec", f"{place}/kernels")

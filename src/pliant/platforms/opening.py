@@ -6,9 +6,9 @@ import os
 
 from pliant.machine import teardown
 from pliant.machine.journal import Journal
+from pliant.machine.promised import HOSTS
 from pliant.platforms import emulated, here, ssh
 from pliant.platforms.emulated import EmulatedDeployment
-from pliant.platforms.fleet import Fleet
 from pliant.platforms.ssh import Ssh, SshDeployment
 
 _GRACE_S = 60.0
@@ -21,11 +21,9 @@ def opened(journal: Journal) -> AnyDeployment | None:
     """The deployment; None if it was never completely up. Raises HostError if its hosts cannot be reached."""
     if not here.is_elsewhere(journal):
         return emulated.opened(journal)
-    content = journal.read("hosts.json")
-    hosts, config = ssh.hosts_of(journal)
-    fleet = Fleet(hosts, config=config, options=ssh.options_of(journal))
+    fleet = ssh.fleet_of(journal)
     fleet.connect()
-    platform = Ssh(fleet, limited=content["limited"])
+    platform = Ssh(fleet, limited=journal.read(HOSTS)["limited"])
     platform.look()
     return platform.opened(journal)
 

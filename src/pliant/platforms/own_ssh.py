@@ -1,17 +1,58 @@
-"""What the user's own OpenSSH would do: by which name it reaches a host, and which key it would show there."""
+"""The user's own OpenSSH: how it is called, by which name it reaches a host, and which key it would show there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pliant.errors import UserError
 from pliant.machine.process import CommandFailed, run
-from pliant.platforms.agents import given_to_ssh
 
 _SECONDS = 20.0
 _KEY = ("ssh-", "ecdsa-", "sk-")
+ALIVE_S, ALIVE_COUNT = 10, 3
+"""A host that says nothing at all for so many seconds, so many times, is lost (ssh_config(5), ServerAliveInterval)."""
+_AS_ROOT = (
+    'if [ "$(id -u)" = 0 ]; then exec "$@"; '
+    'elif command -v sudo-g5k >/dev/null; then exec sudo-g5k "$@"; else exec sudo -n "$@"; fi'
+)
+"""How a program becomes root: by itself, by what Grid'5000 has for it, or by sudo."""
+
+
+def asking_nobody(
+    config: Path | None,
+    options: Sequence[str],
+    *,
+    connect_s: float,
+    alive_s: int = ALIVE_S,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """The beginning of a command, before `-- HOST WORDS`, that has a host do something with nobody at a terminal: ssh
+    asks nothing, says little, forwards nothing, and ends when the host is lost. `more` are further options."""
+    own = {
+        "BatchMode": "yes",
+        "ConnectTimeout": f"{connect_s:.0f}",
+        "LogLevel": "ERROR",
+        "ServerAliveInterval": str(alive_s),
+        "ServerAliveCountMax": str(ALIVE_COUNT),
+        "ClearAllForwardings": "yes",
+        "RemoteCommand": "none",
+        **more,
+    }
+    return ["ssh", "-T", *given_to_ssh(config, [*options, *(f"{name}={value}" for name, value in own.items())])]
+
+
+def given_to_ssh(config: Path | None, options: Sequence[str]) -> list[str]:
+    """What every ssh to the same hosts is called with: `config` for -F, `options` for -o."""
+    return [*(["-F", str(config)] if config else []), *(word for option in options for word in ("-o", option))]
+
+
+def as_root(words: str) -> str:
+    """What a shell of another machine is given to run a command, in words for a shell, as root."""
+    return f"sh -c {shlex.quote(f'set -- {words}; {_AS_ROOT}')}"
 
 
 def settings(host: str, config: Path | None) -> dict[str, list[str]]:

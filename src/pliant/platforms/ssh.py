@@ -8,7 +8,7 @@ ID-N. It is written down here before anything is made there, so that whoever can
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,11 @@ _UP_S, _REMOVE_S = 300.0, 180.0
 _SMALL_BYTES = 500
 
 
-def hosts_of(journal: Journal) -> tuple[tuple[str, ...], Path | None]:
-    """The hosts of a deployment on other machines, and what ssh reads to reach them."""
+def fleet_of(journal: Journal) -> Fleet:
+    """The hosts of a deployment on other machines, none of them reached yet."""
     content = journal.read(HOSTS)
-    return tuple(content["hosts"]), Path(content["config"]) if content["config"] else None
-
-
-def options_of(journal: Journal) -> tuple[str, ...]:
-    """The options of ssh's own by which these hosts are reached."""
-    return tuple(journal.read(HOSTS).get("options", ()))
+    config = Path(content["config"]) if content["config"] else None
+    return Fleet(content["hosts"], config=config, options=content.get("options", ()))
 
 
 @dataclass(frozen=True)
@@ -284,13 +280,12 @@ class SshDeployment(FarNodes):
 
 class Ssh:
     """Hosts that ssh reaches. Without limits each is what it is. `network` (CIDR) is that of the hosts by which they
-    reach each other, if it is not that by which they were reached; `kit` is where programs that were brought along
-    are, on all of them."""
+    reach each other, if it is not that by which they were reached."""
 
     refolds_live = False
 
-    def __init__(self, fleet: Fleet, *, limited: bool, network: str | None = None, kit: str = "") -> None:
-        self.fleet, self.limited, self.network, self.kit = fleet, limited, network, kit
+    def __init__(self, fleet: Fleet, *, limited: bool, network: str | None = None) -> None:
+        self.fleet, self.limited, self.network = fleet, limited, network
         self._own: dict[str, tuple[str, str]] = {}
         self.state = ""
 
@@ -340,11 +335,10 @@ def forget(journal: Journal) -> None:
     shutil.rmtree(journal.directory)
 
 
-def remove(journal: Journal, told: Callable[[str], None] = lambda host: None) -> None:
+def remove(journal: Journal) -> None:
     """Remove a deployment from its hosts, from what is written down here alone. TeardownError, HostError."""
-    hosts, config = hosts_of(journal)
-    fleet = Fleet(hosts, config=config, options=options_of(journal))
+    fleet = fleet_of(journal)
     found = SshDeployment(journal, fleet, HostFigures(0.0, 0.0, 0.0, 0), Ssh(fleet, limited=False))
-    found.hosts = len(hosts)
+    found.hosts = len(fleet.hosts)
     with fleet:
         found.remove()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.platforms.interface import NOT_FOUND, CommandFailed, Completed, run
+from pliant.platforms.own_ssh import asking_nobody, given_to_ssh
 from pliant.schedulers.interface import SchedulerError
 
 CONNECT_S = 10.0
@@ -21,18 +22,8 @@ COMMAND_S = 45.0
 _BEGUN = "pliant-front-end-has-begun"
 """What is printed before the command runs: what a login has printed until then is none of its output, and without it
 nothing has run, whatever ssh's exit status is."""
-_OPTIONS = {
-    "BatchMode": "yes",
-    "ConnectTimeout": f"{CONNECT_S:.0f}",
-    "LogLevel": "ERROR",
-    "ServerAliveInterval": "10",
-    "ServerAliveCountMax": "3",
-    "ClearAllForwardings": "yes",
-    "RemoteCommand": "none",
-    # A connection of the user's that is there is used. One that would stay in the background would hold the output.
-    "ControlMaster": "no",
-}
-_SET = "env"
+# A connection of the user's that is there is used. One that would stay in the background would hold the output.
+_MORE = {"ControlMaster": "no"}
 
 
 class NoAnswerError(SchedulerError):
@@ -56,18 +47,15 @@ class Front:
 
     def command(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> list[str]:
         """What is called here to have a command run there, with some variables in its environment."""
-        words = [*([_SET, *(f"{name}={value}" for name, value in env.items())] if env else []), *argv]
+        words = [*(["env", *(f"{name}={value}" for name, value in env.items())] if env else []), *argv]
         if not self.host:
             return words
-        options = [word for name, value in _OPTIONS.items() for word in ("-o", f"{name}={value}")]
-        config = ["-F", str(self.config)] if self.config else []
         there = shlex.join(["sh", "-c", f'echo {_BEGUN}; exec "$@"', "pliant", *words])
-        return ["ssh", "-T", *config, *options, "--", self.host, there]
+        return [*asking_nobody(self.config, (), connect_s=CONNECT_S, more=_MORE), "--", self.host, there]
 
     def typed(self, argv: Sequence[str]) -> list[str]:
         """What a user types here to have a command run there."""
-        config = ["-F", str(self.config)] if self.config else []
-        return ["ssh", *config, self.host, *argv] if self.host else list(argv)
+        return ["ssh", *given_to_ssh(self.config, ()), self.host, *argv] if self.host else list(argv)
 
     def run(
         self, argv: Sequence[str], *, timeout_s: float = COMMAND_S, env: Mapping[str, str] | None = None

@@ -15,6 +15,7 @@ from pliant.schedulers import grid5000_credentials
 from pliant.schedulers.charter import local
 from pliant.schedulers.grid5000_api import Api, Refused, Unanswered
 from pliant.schedulers.interface import Job, SchedulerError, State, Wish
+from pliant.schedulers.oar import hours
 
 STATES: Mapping[str, State] = {
     "waiting": "waiting",
@@ -122,7 +123,7 @@ class Grid5000:
         """Ask for more walltime. OAR grants it if nobody has reserved the hosts next; "" only once it has."""
         path = f"{self._job(job)}/walltime"
         try:
-            self.api.post(path, {"walltime": f"+{_clock(by_s)}"})
+            self.api.post(path, {"walltime": f"+{hours(by_s)}"})
         except Refused as refused:
             if refused.status in (400, 403, 404):
                 return str(refused)
@@ -204,7 +205,7 @@ class Grid5000:
         if self.disks:
             where = f"(type='default' or type='disk') AND {where}"
         place = f"{{{where}}}/" if self.cluster else ""
-        return f"{place}nodes={wish.nodes},walltime={_clock(wish.walltime_s)}"
+        return f"{place}nodes={wish.nodes},walltime={hours(wish.walltime_s)}"
 
     def _found_later(self, name: str) -> str | None:
         """The job of that name, which may take a moment to be there."""
@@ -268,8 +269,3 @@ def _mapping(answer: object, what: str) -> Mapping[str, Any]:
     if not isinstance(answer, Mapping):
         raise SchedulerError(f"what Grid'5000 says of {what} is no description")
     return answer
-
-
-def _clock(seconds: int) -> str:
-    """OAR's hours:minutes:seconds."""
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -20,7 +20,7 @@ from pliant.errors import UserError
 TMP_LABEL = "TMP"
 SYSTEM_DISK = "disk0"
 LSBLK = ("lsblk", "--json", "--bytes", "--output", "PATH,TYPE,SIZE,LABEL,PARTLABEL,MOUNTPOINT")
-"""What prints the block devices of a host as `tmp_partition` and `in_use` read them."""
+"""What prints the block devices of a host as `tmp_partition`, `in_use` and `mounted_on` read them."""
 
 _DEVICE = re.compile(r"/dev/disk/by-(?:id|path)/[A-Za-z0-9_.:+-]+")
 _FREE_MOUNTS = ("/tmp",)
@@ -85,7 +85,7 @@ def in_use(blocks: Mapping[str, Any], device: str) -> str:
 
     To be asked of every disk before it is formatted: a name of the reference API can be out of date.
     """
-    found = next((each for each in _devices(blocks) if each.get("path") == device), None)
+    found = _device(blocks, device)
     if found is None:
         return f"there is no {device}"
     if mounted := _mounted_below(found):
@@ -93,6 +93,11 @@ def in_use(blocks: Mapping[str, Any], device: str) -> str:
     parts = list(_devices({"blockdevices": [found]}))
     labels = {_upper(each, key) for each in parts for key in ("label", "partlabel")} & {"PROD", "DEPLOY", "SWAP", "EFI"}
     return f"{device} has the testbed's own partitions {', '.join(sorted(labels))}" if labels else ""
+
+
+def mounted_on(blocks: Mapping[str, Any], device: str) -> str:
+    """Where a device, by the kernel's own name, is mounted; "" if it is not."""
+    return next(iter(_mounts(_device(blocks, device) or {})), "")
 
 
 def _disk(host: str, node: Mapping[str, Any], reserved: Sequence[str], wanted: str) -> DataDisk:
@@ -131,6 +136,10 @@ def _devices(blocks: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for each in blocks.get("blockdevices") or ():
         yield each
         yield from _devices({"blockdevices": each.get("children")})
+
+
+def _device(blocks: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    return next((each for each in _devices(blocks) if each.get("path") == path), None)
 
 
 def _mounted_below(device: Mapping[str, Any]) -> list[str]:

@@ -91,15 +91,15 @@ class Oar:
     def extend(self, job: str, by_s: int) -> str:
         """Ask for more walltime; "" if it was granted, else what OAR says, or that it has not yet decided."""
         try:
-            done = self._ask(["oarwalltime", job, f"+{_hours(by_s)}"])
+            done = self._ask(["oarwalltime", job, f"+{hours(by_s)}"])
         except LackingError as error:  # it came with OAR 2.5.8
-            return f"OAR does not give job {job} {_hours(by_s)} more: {error}"
+            return f"OAR does not give job {job} {hours(by_s)} more: {error}"
         if done.exit_status != 0:
-            return f"OAR does not give job {job} {_hours(by_s)} more: {_said(done)}"
+            return f"OAR does not give job {job} {hours(by_s)} more: {_said(done)}"
         until = time.monotonic() + _GRANTED_S
         while _pending(self._ask(["oarwalltime", job]).stdout):
             if time.monotonic() > until:
-                return f"OAR has not given job {job} {_hours(by_s)} more yet: it does when no other job is in the way"
+                return f"OAR has not given job {job} {hours(by_s)} more yet: it does when no other job is in the way"
             time.sleep(_ASKED_S)
         return ""
 
@@ -143,7 +143,7 @@ def _submission(wish: Wish) -> list[str]:
         "--reservation": begin,
     }
     return [
-        *("oarsub", "--name", wish.name, "--resource", f"nodes={wish.nodes},walltime={_hours(wish.walltime_s)}"),
+        *("oarsub", "--name", wish.name, "--resource", f"nodes={wish.nodes},walltime={hours(wish.walltime_s)}"),
         *(word for option, value in asked.items() if value for word in (option, value)),
         *(word for each in wish.types for word in ("--type", each)),
         *("--directory", "/", "--stdout", "/dev/null", "--stderr", "/dev/null", "sleep infinity"),
@@ -156,8 +156,8 @@ def _pending(said: str) -> bool:
     return found is not None and found[1] != "0:0:0"
 
 
-def _hours(duration_s: int) -> str:
-    """A duration as OAR writes it: hours:minutes:seconds."""
+def hours(duration_s: int) -> str:
+    """A duration as OAR writes it, its API too: hours:minutes:seconds."""
     return f"{duration_s // 3600}:{duration_s // 60 % 60:02}:{duration_s % 60:02}"
 
 
