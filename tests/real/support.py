@@ -348,11 +348,11 @@ def remove(ids: Sequence[str], *, everything: bool = False) -> None:
 class Running:
     """A `pliant run` that goes on; what it says is read as it comes."""
 
-    def __init__(self, file: Path, output: Path) -> None:
+    def __init__(self, file: Path, output: Path, *more: object) -> None:
         self.output = output
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [PLIANT, "run", str(file), "--output", str(output)],
+            [PLIANT, "run", str(file), "--output", str(output), *map(str, more)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -27,7 +27,7 @@ FIGURES = HostFigures(cores=0.2, nic_bit_s=200e6, disk_byte_s=60e6, memory_bytes
 class Unmade:
     """Hosts without nodes; what is done to it is in `log`, and what a test does not expect raises AssertionError."""
 
-    refolds_live = True
+    refolds_live, stands = True, False
 
     def __init__(self) -> None:
         self.id, self.figures, self.hosts = "ab12", FIGURES, 0

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "050cf6b7aed124a8"
+DIGEST = "4ecbe0cd7f9f572c"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

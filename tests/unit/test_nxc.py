@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
-from study_files import GOOD
+from runs import make_run, trials
+from study_files import GOOD, edited
 
+from pliant.analysis.conclusions import analyse
+from pliant.campaign import standing
+from pliant.campaign.description import document_of
 from pliant.cli import cli
 from pliant.composition.placement import nodes_for
 from pliant.errors import UserError
 from pliant.platforms.nxc import DeployedNode, read
+from pliant.results.store import Store
+from pliant.study.model import Study
+from pliant.study.reading import parse
 
 NODES = nodes_for({"server": 2, "client": 1})
 FILE = {
@@ -70,3 +78,71 @@ def test_check_holds_a_deployment_against_the_study(tmp_path):
     assert isinstance(CliRunner().invoke(cli, argv).exception, UserError)
     argv[-1] = str(tmp_path / "none.json")
     assert isinstance(CliRunner().invoke(cli, argv).exception, UserError)
+
+
+def deployed(tmp_path, text_of_study: str, table=FILE) -> Study:
+    file = tmp_path / "deployment.json"
+    file.write_text(text(table))
+    return standing.on(parse(text_of_study, "study.toml"), file)
+
+
+SMALL = edited("server = 4 => server = 2", "client = 4 => client = 1", "ratios = [1, 2, 4] => ratios = [1, 3]")
+
+
+def test_a_study_on_what_nxc_deployed_is_unfolded_on_its_machines(tmp_path):
+    study = deployed(tmp_path, SMALL)
+    assert study.platform.hosts == ("10.0.0.2", "10.0.0.3", "10.0.0.1"), "in the order of the nodes"
+    assert study.ratios == (1.0,)
+    assert study.placements[1.0].hosts == (("server1",), ("server2",), ("client1",))
+    assert study.platform.real and study.platform.host is None
+    assert document_of(study)["platform"]["deployment"] == str(tmp_path / "deployment.json")
+
+
+def test_what_was_deployed_anew_has_other_host_keys(tmp_path):
+    study = deployed(tmp_path, SMALL)
+    before = standing.known_hosts(study, tmp_path / "cache")
+    assert standing.known_hosts(study, tmp_path / "cache") == before
+    os.utime(study.deployment, (1, 1))
+    assert standing.known_hosts(study, tmp_path / "cache") != before
+
+
+FAULT = """
+[[fault]]
+what = "crash"
+role = "server"
+at = "1 s"
+"""
+
+
+def test_workloads_through_faults_are_left_out(tmp_path):
+    plain = SMALL
+    faulty = deployed(tmp_path, plain + FAULT)
+    assert faulty.labels == deployed(tmp_path, plain).labels
+    assert len(parse(plain + FAULT, "study.toml").workloads) == 2 * len(faulty.workloads)
+
+
+def test_containers_of_docker_are_refused(tmp_path):
+    docker = {about["host"]: {"role": about["role"]} for about in FILE.values()}
+    with pytest.raises(UserError, match="server1 has no address: what nxc deployed as containers of docker"):
+        deployed(tmp_path, SMALL, docker)
+
+
+def test_a_folded_export_is_refused_with_what_to_do():
+    with pytest.raises(UserError, match="whose containers are not looked into; export it without --ratio"):
+        read(text({"10.0.0.1": {"role": "host", "host": "host1"}}), "d.json", NODES)
+
+
+def test_a_study_of_several_file_systems_is_refused(tmp_path):
+    second = '[[filesystem]]\nkind = "glusterfs"\nname = "other"\n[filesystem.roles]\nserver = 2\nclient = 2\n[fold]'
+    both = edited("[filesystem] => [[filesystem]]").replace("[fold]", second, 1)
+    with pytest.raises(UserError, match=r"has 2 file systems, and .* is of one"):
+        deployed(tmp_path, both)
+
+
+def test_a_run_at_one_ratio_says_that_it_says_nothing_of_folding(tmp_path):
+    found = [each for each in trials() if each.ratio == 1]
+    with Store.look(make_run(tmp_path / "run", found, hosts={1.0: 8})) as store:
+        analysis = analyse(store).parts[0]
+    assert analysis.headline == (
+        "GlusterFS was measured at ratio 1 (8 hosts) alone, which says nothing of how far it folds."
+    )

@@ -223,10 +223,10 @@ def test_a_baseline_that_hangs_fails_as_ever(tmp_path, monkeypatch):
 
 def test_a_folded_trial_whose_loss_is_shown_at_its_timeout_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(patience, "PATIENCE_S", 30.0)
-    made = runner(tmp_path, monkeypatch, BEGINS, (BASELINE,), TIMEOUT.format("1 s"))
+    made = runner(tmp_path, monkeypatch, BEGINS, (BASELINE,), TIMEOUT.format("3 s"))
     made.all(Schedule(TODO))
     (trial,) = new(made)
-    assert trial.state == "censored" and trial.reason.startswith("did not end within 1 s; its loss is shown: ")
+    assert trial.state == "censored" and trial.reason.startswith("did not end within 3 s; its loss is shown: ")
 
 
 def test_one_whose_loss_is_not_shown_fails(tmp_path, monkeypatch):

@@ -207,7 +207,7 @@ def test_without_a_key_nothing_is_reserved(monkeypatch):
 
 
 def test_new_hosts_are_known_by_the_job_alone():
-    options = testbed.new_hosts(reservation())
+    options = own_ssh.new_hosts(reservation().known_hosts)
     assert "User=root" in options and "StrictHostKeyChecking=accept-new" in options
     assert any(each.startswith("UserKnownHostsFile=") and "known-hosts-pliant-x-1" in each for each in options)
 

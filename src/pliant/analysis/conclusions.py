@@ -434,6 +434,8 @@ def _headline(analysis: Analysis) -> str:
     where = "" if analysis.info.unfolded else f", {analysis.base}, which is itself folded"
     if ratio is None:
         return f"Nothing can be said about {name} yet: the baseline{where and f'{where},'} has no done trial."
+    if analysis.info.one_ratio:
+        return f"{name} was measured at {place(ratio, hosts[ratio])} alone, which says nothing of how far it folds."
     one, asked = len(verdicts) == 1, " asked for" if analysis.info.asked else ""
     base = analysis.info.baseline
     if ratio > base:

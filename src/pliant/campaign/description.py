@@ -25,6 +25,8 @@ def document_of(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
         for name, table in (tables | {"power": study.power, "mpi": study.mpi}).items()
     }
     document["study"]["workflow"] = workflow
+    if study.deployment:
+        document["platform"]["deployment"] = study.deployment
     if study.platform.kernel is None:  # as in the documents of runs from before it could be said
         del document["platform"]["kernel"]
     if study.baseline == UNFOLDED:  # as in the documents of runs from before there was another
@@ -51,7 +53,7 @@ def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
     return RunInfo(
         study=study.name,
         filesystem=study.filesystem.kind,
-        platform=study.platform.kind,
+        platform="nxc" if study.deployment else study.platform.kind,
         workflow=workflow,
         seed=study.about.seed,
         repetitions=study.about.most,
@@ -85,11 +87,12 @@ def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
 
 def facts_of(prepared: Sequence[Prepared]) -> dict[str, str]:
     """The machine and the versions of everything that had a part in the numbers."""
-    machine, mpi = prepared[0].machine, prepared[0].mpi
+    machine, mpi, study = prepared[0].machine, prepared[0].mpi, prepared[0].study
     return {
         "pliant": pliant.__version__,
         **dict(_versions(prepared)),
         **_hosts(prepared[0]),
+        **({"deployed by": f"NixOS Compose: {study.deployment}"} if study.deployment else {}),
         "kernel": machine.kernel,
         **{f"kernels of {each.filesystem}": each.kernels.sentence for each in prepared if each.kernels.own},
         "system": machine.system,

@@ -228,7 +228,8 @@ class _Runner:
         if not self.prepared.place.platform.refolds_live:
             hosts = len(self.study.placements[ratio].hosts)
             what = f"{what} on {hosts} host{'' if hosts == 1 else 's'}"
-        self.listener.note(f"deployed {what} as {self.cluster.id} in {took_s:.1f} s")
+        found = "found" if self.study.deployment else "deployed"
+        self.listener.note(f"{found} {what} as {self.cluster.id} in {took_s:.1f} s")
 
     def bring_up(self, ratio: float) -> Cluster:
         """Deploy the cluster, unless the job that lends the hosts is found to have ended."""
@@ -311,7 +312,8 @@ class _Runner:
         self.store.set_fact(self.fact("hosts deliver"), "; ".join(each.range for each in found))
         for each in found:
             if each.off:
-                self.listener.note(f"hosts are unlike: {each.unlike}; limits in [platform.host] make them alike")
+                remedy = "" if self.study.deployment else "; limits in [platform.host] make them alike"
+                self.listener.note(f"hosts are unlike: {each.unlike}{remedy}")
         usual = {each.resource: each.promised for each in found}
         figures = replace(
             self.prepared.figures,

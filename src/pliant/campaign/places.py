@@ -8,17 +8,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pliant.campaign import testbed
+from pliant.campaign import standing, testbed
 from pliant.campaign.reservations import Loan, lent
 from pliant.composition.nodeset import fold
 from pliant.errors import UserError
-from pliant.platforms import agents
+from pliant.platforms import agents, own_ssh
 from pliant.platforms.emulated import Emulated
 from pliant.platforms.fleet import Fleet
 from pliant.platforms.interface import Platform
 from pliant.platforms.kit import Kit
 from pliant.platforms.machines import Here, Machines, There
 from pliant.platforms.ssh import Ssh
+from pliant.platforms.standing import Standing
 from pliant.study.model import Study
 
 _KERNELS = Path(__file__).parents[1] / "workloads" / "kernels"
@@ -46,6 +47,11 @@ def opened(study: Study, told: Callable[[str], None] = lambda text: None, *, kee
     SchedulerError. With `keep` the hosts are not given back if all goes well."""
     if not study.platform.real:
         yield Place()
+        return
+    if study.deployment:
+        known = own_ssh.new_hosts(standing.known_hosts(study, _cache()))
+        with reached(study, study.platform.hosts, told, options=known) as place:
+            yield place
         return
     if study.platform.kind == "ssh":
         with reached(study, agents.hosts_of(beside(study, study.platform.hosts)), told) as place:
@@ -98,7 +104,8 @@ def reached(
         told(f"reach {fold(hosts)}")
         fleet.connect()
         with around(fleet):
-            platform = Ssh(fleet, limited=study.platform.host is not None, network=study.platform.network)
+            limited, network = study.platform.host is not None, study.platform.network
+            platform = (Standing if study.deployment else Ssh)(fleet, limited=limited, network=network)
             platform.look()
             machines = There(fleet, Kit(_KERNELS, _cache()), platform.state)
             yield Place(platform, machines, hosts)

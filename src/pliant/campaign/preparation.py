@@ -230,9 +230,11 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
     if machine.cgroups_error:
         where = next(name for name, each in known.items() if each.cgroups_error)
         raise UserError(f"hosts cannot be emulated on {where}: {machine.cgroups_error}")
-    _need_kernel(study, machines)
-    hosts = tuple(study.placements.values())
-    kernels = choose(study.composition, hosts, figures.memory_bytes, study.platform.kernel, machines)
+    kernels = Kernels({})
+    if not study.deployment:
+        _need_kernel(study, machines)
+        hosts = tuple(study.placements.values())
+        kernels = choose(study.composition, hosts, figures.memory_bytes, study.platform.kernel, machines)
     _need_programs(study, machines)
     clients = tuple(node.name for node in study.composition.clients)
     tools = {workload.label: _tools(workload, clients, machines) for workload in study.workloads}
@@ -310,7 +312,9 @@ def _need_kernel(study: Study, machines: Machines) -> None:
 
 def _need_programs(study: Study, machines: Machines) -> None:
     """UserError, with how to install them, if programs of the machine, the file system or a workload are not there."""
-    absent, lacking = machines.missing(tuple(PROGRAMS)), machines.missing(study.composition.programs)
+    absent, lacking = machines.missing(tuple(PROGRAMS)), dict[str, list[str]]()
+    if not study.deployment:  # else it is there already
+        lacking = machines.missing(study.composition.programs)
     packages = {PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
     for workload in study.workloads:
         unfound = machines.missing(programs_of(workload))

@@ -72,26 +72,12 @@ def ready(
     platform, hosts, options = study.platform, loan.job.hosts, tuple[str, ...]()
     if platform.environment is not None:
         hosts = installed(loan, loan.scheduler, platform.environment, public_key, count, told, ratio=study.baseline)
-        options = new_hosts(loan.reservation)
+        options = own_ssh.new_hosts(loan.reservation.known_hosts)
     names = own_ssh.names(hosts, config, SUFFIX, ALIAS)
     if platform.disk is None:
         return Way(names, options)
     called = dict(zip(names, hosts, strict=True))
     return Way(names, options, lambda fleet: on_disks(loan, fleet, called, told, keep=keep or platform.keep))
-
-
-def new_hosts(reservation: Reservation) -> tuple[str, ...]:
-    """The options of ssh for hosts that were installed for a job: root is who lets in, and host keys are new, so that
-    the first that is seen is taken, and no other one from then on."""
-    place = str(reservation.known_hosts).replace("%", "%%")
-    return (
-        "User=root",
-        f'UserKnownHostsFile="{place}"',
-        "GlobalKnownHostsFile=/dev/null",
-        "StrictHostKeyChecking=accept-new",
-        "UpdateHostKeys=no",
-        "CheckHostIP=no",
-    )
 
 
 def installed(
@@ -201,7 +187,7 @@ def undo(reservation: Reservation, told: Callable[[str], None]) -> None:
     if not reservation.on_disks:
         return
     config = Path(reservation.config) if reservation.config else None
-    options = new_hosts(reservation) if reservation.environment else ()
+    options = own_ssh.new_hosts(reservation.known_hosts) if reservation.environment else ()
     fleet = Fleet(reservation.on_disks, config=config, options=options)
     try:
         fleet.connect()

@@ -78,15 +78,9 @@ def _tell(prepared: Sequence[Prepared], plan: bool, as_json: bool) -> None:
 
 def _compare(study: Study, deployment: Path) -> None:
     """Say that what nxc deployed is the study's cluster, or raise UserError."""
-    from pliant.errors import UserError
-    from pliant.platforms import nxc
-    from pliant.study.textfile import read_text
+    from pliant.campaign import standing
 
-    try:
-        text = read_text(deployment, "deployment file")
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {deployment}: {error}") from error
-    found = nxc.read(text, str(deployment), study.nodes)
+    found = standing.read(study, deployment)
     print(f"{deployment}: {len(found)} nodes of nxc are those of the study")
 
 

@@ -34,12 +34,23 @@ WorkflowChoice = Literal["dev", "verified", "both"]
     "study's.",
 )
 @click.option("--fresh", is_flag=True, help="Measure every trial, also those that the store has.")
+@click.option(
+    "--deployment",
+    type=click.Path(path_type=Path),
+    help="Measure, at ratio 1, on what NixOS Compose deployed: its deployment file, whose machines are the nodes.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the verdict, or what went wrong.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Tell everything as JSON, an event a line; the last: the verdict."
 )
 def command(
-    study: Path, output: Path | None, workflow: WorkflowChoice | None, fresh: bool, quiet: bool, as_json: bool
+    study: Path,
+    output: Path | None,
+    workflow: WorkflowChoice | None,
+    fresh: bool,
+    deployment: Path | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Run STUDY: deploy its cluster, measure at every ratio, judge, and write a report.
 
@@ -48,7 +59,7 @@ def command(
     """
     from pliant.study.reading import load
 
-    checked = load(study)
+    checked = load(study) if deployment is None else _on(load(study), deployment, workflow)
     if not checked.platform.real:
         need_root("running a study")
     if workflow == "both":
@@ -61,6 +72,16 @@ def command(
     else:
         directory = _run(checked, output, workflow or checked.about.workflow, fresh, quiet, as_json)
         show(directory, quiet=quiet, events=as_json)
+
+
+def _on(study: Study, deployment: Path, workflow: WorkflowChoice | None) -> Study:
+    """The study on what nxc deployed; UserError."""
+    from pliant.campaign import standing
+    from pliant.errors import UserError
+
+    if (workflow or study.about.workflow) != "dev":
+        raise UserError("what nxc deployed is not deployed anew before each trial: add --workflow dev")
+    return standing.on(study, deployment)
 
 
 def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, quiet: bool, events: bool) -> Path:

@@ -107,6 +107,7 @@ class Cluster:
     ) -> None:
         self.deployment, self.composition = deployment, composition
         self.disk_bytes, self.programs, self.kernels = disk_bytes, tuple(programs), kernels
+        self._worked_in: set[str] = set()
 
     @classmethod
     def deploy(
@@ -170,10 +171,14 @@ class Cluster:
         return requests
 
     def _carry_out(self, said: Callable[[str], None]) -> None:
-        """Deploy the file system on nodes that are as they were made, and prove that it works."""
+        """Deploy the file system on nodes that are as they were made, and prove that it works; one that is there
+        already has but to work."""
         try:
-            Runner(self, self.tail).carry_out(self.composition.steps, said)
+            if not self.deployment.stands:
+                Runner(self, self.tail).carry_out(self.composition.steps, said)
             said("check that it works")
+            if self.deployment.stands and (bad := [each for each in self.health().values() if not each.good]):
+                raise CommandFailed(["health"], 1, "", bad[0].said, bad[0].node)
             self.verify()
         except (StepFailed, NotIntact, CommandFailed) as error:
             if why := self.ran_out():
@@ -226,6 +231,10 @@ class Cluster:
     def close(self) -> None:
         """Remove every trace of the cluster from the machine; an interrupt from the keyboard has to wait for it."""
         with uninterrupted():
+            if self.deployment.stands and self._worked_in:
+                with contextlib.suppress(CommandFailed):  # who deployed it looks after it
+                    argv = ["rm", "-rf", "--one-file-system", "--", *sorted(self._worked_in)]
+                    self.execute(self.composition.clients[0].name, argv, timeout_s=120)
             self.deployment.remove()
 
     @property
@@ -327,22 +336,25 @@ class Cluster:
         clients = self.composition.clients
         path = str(PurePosixPath(self.composition.mount, f".pliant-{secrets.token_hex(4)}"))
         content = secrets.token_hex(64 * 1024)
-        self.execute(
-            clients[0].name,
-            ["dd", f"of={path}", "bs=64k", "conv=fsync", "status=none"],
-            stdin=content,
-            timeout_s=timeout_s,
-        ).check()
-        read = self.execute(clients[-1].name, ["cat", path], timeout_s=timeout_s).check().stdout
-        if read != content:
-            differ = f"{len(read)} bytes that differ from the {len(content)}"
-            raise NotIntact(f"{clients[-1].name} read {differ} that {clients[0].name} wrote")
+        try:
+            write = ["dd", f"of={path}", "bs=64k", "conv=fsync", "status=none"]
+            self.execute(clients[0].name, write, stdin=content, timeout_s=timeout_s).check()
+            read = self.execute(clients[-1].name, ["cat", path], timeout_s=timeout_s).check().stdout
+            if read != content:
+                differ = f"{len(read)} bytes that differ from the {len(content)}"
+                raise NotIntact(f"{clients[-1].name} read {differ} that {clients[0].name} wrote")
+        except (NotIntact, CommandFailed):
+            if self.deployment.stands:
+                with contextlib.suppress(CommandFailed):
+                    self.execute(clients[0].name, ["rm", "-f", path], timeout_s=timeout_s)
+            raise
         self.execute(clients[0].name, ["rm", path], timeout_s=timeout_s).check()
 
     def empty(self, directory: str, timeout_s: float = 120.0) -> None:
         """Make a directory of the file system and everything in it new, from the first client, and wait until what was
         in it is gone from the servers as well. Raises CommandFailed."""
         first = self.composition.clients[0].name
+        self._worked_in.add(directory)
         # A file system may hold the space of a removed file for minutes, in case somebody has it open still (MooseFS):
         # large files are cut before. There may be none.
         large = ["find", directory, "-xdev", "-type", "f", "-size", "+1M", "-exec", "truncate", "--size=0", "{}", "+"]

@@ -43,7 +43,7 @@ class Mpi:
         # Both quote for a shell, which the program gives them on request; Hydra asks by itself. Open MPI's daemons look
         # for the first word in their nodes, although they start nothing with it, and end if it is not there.
         launcher = shell.program if self.flavour == "mpich" else f"/bin/sh {shell.program} -x"
-        wiring = Wiring(head_interface=shell.interface, node_interface="eth0", network=shell.network)
+        wiring = Wiring(head_interface=shell.interface, node_interface=shell.node_interface, network=shell.network)
         return launch_argv(self.flavour, self.mpiexec, launcher, hosts, wiring, ranks_per_host, argv)
 
 

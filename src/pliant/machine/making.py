@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import cpus, disks, launch, needing, network, uml, view
 from .instances import Instances
-from .parts import LiveNode, NodeRequest
+from .parts import MACHINE, LiveNode, NodeRequest
 from .process import CommandFailed, environment, run
 from .promised import PROMISE, promised, promised_cpus
 from .running import HOSTS
@@ -96,7 +96,7 @@ class Making(Instances):
             "# enter [-x] NODE COMMAND...: join the node's control groups and namespaces, and run the command there.\n"
             "# With -x the command is words for a shell, as ssh takes it: that is how MPI's launchers call it.\n"
             "# A node of another host is entered by who started this, if that can be asked; one with a kernel of its\n"
-            "# own by its door.\n"
+            "# own by its door, and a machine that is itself the node is not entered at all.\n"
             "# A refold at the same moment removes the groups that it is about to join: then there are new ones.\n"
             "# A node that loses its power meanwhile is seen only after joining: who is in by then is killed. One\n"
             "# that is down has no groups to join: who waited until it is on would be in it, and in none of them.\n"
@@ -112,6 +112,7 @@ class Making(Instances):
             'do [ "$pid" != down ] || refuse; tries=$((tries+1)); '
             '[ "$tries" -lt 200 ] || { join < "$node"; exit 255; }; done\n'
             'read -r pid < "$node" && [ "$pid" != down ] || refuse\n'
+            '[ "$pid" != here ] || exec "$@"\n'
             f'[ "$pid" != door ] || exec {far} "{doors}/$name.socket" "$name" "$@"\n'
             'exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- "$@"\n'
         )
@@ -237,7 +238,7 @@ class Making(Instances):
 
     def _write_join(self, node: str, files: Sequence[str]) -> None:
         """What `enter` has to know of a node: the PID of its init, and the files by which its groups are joined."""
-        lines = [str(self.nodes[node].pid), *files]
+        lines = ["here" if self.nodes[node].kind == MACHINE else str(self.nodes[node].pid), *files]
         if self.is_instance(node):
             lines = ["door", *self.cgroups.join_files(f"{self.group}/base")]
         if node in self.down:

@@ -44,6 +44,10 @@ class NodeFile:
     owner: str = "root"
 
 
+MACHINE = "machine"
+"""The kind of a node that is the machine itself (`standing`)."""
+
+
 @dataclass(frozen=True)
 class NodeRequest:
     """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`.

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
+"""Where programs are; the last is NixOS's own place."""
 MARK = "PLIANT_ID"
 """Environment variable that every process started for a deployment carries: the deployment's id."""
 NOT_FOUND = 127

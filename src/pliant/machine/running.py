@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import cgroup, disks, needing, sampling
+from . import cgroup, disks, needing, sampling, view
 from .journal import Journal
 from .parts import HostFigures, LiveNode, Overlay
 from .process import CommandFailed, Completed, Watch, environment, run
@@ -61,6 +61,10 @@ class Running:
         """The beginning of a command line that enters control groups before the command runs."""
         script = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 255; shift; n=$((n-1)); done; exec "$@"'
         return ["/bin/sh", "-c", script, "join", str(len(files)), *files]
+
+    def _host_group(self, host: int) -> str:
+        """The control group of all that runs on a host."""
+        return f"{self.group}/host-{host}"
 
     def _node_group(self, node: str, host: int) -> str:
         """The control group of a node on a host. There is one only where the node is."""
@@ -196,10 +200,9 @@ class Running:
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
         return [*join, "nsenter", f"--net=/proc/{self.fabric_pid}/ns/net", "--"]
 
-    @contextlib.contextmanager
-    def telemetry(self, out: Path) -> Iterator[None]:
-        """Sample what hosts and nodes use until the end of the block, into a file for `pliant.telemetry`."""
-        plan = sampling.plan(
+    def _plan(self, out: Path) -> dict[str, Any]:
+        """What is to be sampled, into a file."""
+        return sampling.plan(
             self.cgroups,
             self.group,
             hosts=self.hosts,
@@ -209,7 +212,11 @@ class Running:
             beats={host: {cpu: f"{self._beat}-{cpu}" for cpu in kept} for host, kept in enumerate(self.kept_on, 1)},
             out=str(out),
         )
-        self.journal.write("sampler.json", plan)
+
+    @contextlib.contextmanager
+    def telemetry(self, out: Path) -> Iterator[None]:
+        """Sample what hosts and nodes use until the end of the block, into a file for `pliant.telemetry`."""
+        self.journal.write("sampler.json", self._plan(out))
         program = [*needing.own("sampler"), str(self.journal.directory / "sampler.json")]
         log = self.journal.directory / "sampler.log"
         child = self._start([*self._on_switch(), *program], log, environment(self.id))
@@ -232,12 +239,16 @@ class Running:
 
     def host_cpu_s(self) -> dict[str, float]:
         """CPU seconds that each host has used so far."""
-        return {f"host{h}": self.cgroups.cpu_s(f"{self.group}/host-{h}") for h in range(1, self.hosts + 1)}
+        return {f"host{h}": self.cgroups.cpu_s(self._host_group(h)) for h in range(1, self.hosts + 1)}
 
     def host_cpu_at(self) -> dict[str, tuple[float, float]]:
         """The same, each with the moment of CLOCK_MONOTONIC at which it was so."""
         numbers = range(1, self.hosts + 1)
-        return {f"host{h}": (time.monotonic(), self.cgroups.cpu_s(f"{self.group}/host-{h}")) for h in numbers}
+        return {f"host{h}": (time.monotonic(), self.cgroups.cpu_s(self._host_group(h))) for h in numbers}
+
+    def log_files(self, node: str, written: Sequence[str]) -> Iterator[Path]:
+        """A node's log files: what pliant keeps of its daemons, and what is in its own files and directories."""
+        return view.log_files(self.journal.directory, node, self.nodes[node].logs, written)
 
     def root(self, node: str) -> Path:
         """A node's root directory as the machine sees it, while the node is up."""

@@ -54,17 +54,14 @@ def plan(
     numbers = range(1, hosts + 1)
     found: dict[str, Any] = {"every_s": every_s, "out": out}
     found["hosts"] = [
-        counter for host in numbers for counter in _group(cgroups, f"{group}/host-{host}", f"host/host{host}")
+        counter for host in numbers for counter in of_group(cgroups, f"{group}/host-{host}", f"host/host{host}")
     ]
-    files = _machine() + [each for host in numbers for each in _withheld(f"host/host{host}", beats.get(host, {}))]
+    files = of_machine() + [each for host in numbers for each in _withheld(f"host/host{host}", beats.get(host, {}))]
     for node, host in placement.items():
-        own = _group(cgroups, f"{group}/host-{host}/{node}", f"node/{node}")
+        own = of_group(cgroups, f"{group}/host-{host}/{node}", f"node/{node}")
         files += [counter for counter in own if counter["name"].endswith(("/cpu_s", "/memory_bytes"))]
         if disk := disks.get(node):
-            files += [
-                {"name": f"node/{node}/{what}", "factor": factor, "file": f"/sys/dev/block/{disk}/stat", "field": field}
-                for what, (field, factor) in _DISK_FIELDS.items()
-            ]
+            files += of_disk(disk, f"node/{node}")
     found["files"] = files
     found["starving"] = [
         {
@@ -94,14 +91,23 @@ def _withheld(prefix: str, beats: Mapping[int, str]) -> list[dict[str, Any]]:
     return [{"name": f"{prefix}/withheld_cpu{cpu}_s", "factor": 1e-9, "file": file} for cpu, file in beats.items()]
 
 
-def _group(cgroups: Cgroups, group: str, prefix: str) -> list[dict[str, Any]]:
+def of_group(cgroups: Cgroups, group: str, prefix: str) -> list[dict[str, Any]]:
+    """What a control group used."""
     return [
         {"name": f"{prefix}/{what}", "factor": counter.factor, "file": counter.file, "key": counter.key}
         for what, counter in cgroups.counters(group).items()
     ]
 
 
-def _machine() -> list[dict[str, Any]]:
+def of_disk(disk: str, prefix: str) -> list[dict[str, Any]]:
+    """What a disk, "MAJOR:MINOR", did."""
+    return [
+        {"name": f"{prefix}/{what}", "factor": factor, "file": f"/sys/dev/block/{disk}/stat", "field": field}
+        for what, (field, factor) in _DISK_FIELDS.items()
+    ]
+
+
+def of_machine() -> list[dict[str, Any]]:
     """CPU time by kind, swapping, and for how long something waited for CPU, disk or memory."""
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
     page = float(os.sysconf("SC_PAGE_SIZE"))

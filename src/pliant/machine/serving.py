@@ -18,14 +18,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
-from . import caches, carrying, cgroup, cgroups, facts, lease, needing, overlay, power, promised, remains, teardown
+from . import (
+    caches,
+    carrying,
+    cgroup,
+    cgroups,
+    facts,
+    lease,
+    needing,
+    overlay,
+    power,
+    promised,
+    remains,
+    standing,
+    teardown,
+)
 from .conversation import Call, Conversation, Lost
 from .deployment import Deployment
 from .journal import Journal
 from .parts import HostFigures, NodeFile, NodeRequest, Overlay
 from .process import alive, environment, marked
 from .relay import Relay, Wanted
-from .view import log_files
 
 _HOST = 1
 """What this machine is called among the hosts of its own deployment: it has no other."""
@@ -66,7 +79,7 @@ class Serving:
         with self._mine:
             known = self._known.get(deployment)
             if known is None:
-                known = Deployment.load(journal, cgroups.probe())
+                known = standing.load(journal, cgroups.probe())
                 if known is None:
                     raise ValueError(f"there is no deployment {deployment}")
                 self._known[deployment] = known
@@ -140,9 +153,11 @@ class Serving:
         figures: Mapping[str, Any] | None,
         modules: Sequence[str],
         lease_s: float,
-        overlaid: Mapping[str, Any],
+        overlaid: Mapping[str, Any] | None = None,
+        stands: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write down a deployment of which nothing is made yet. Without figures this machine is a host as it is.
+        """Write down a deployment of which nothing is made yet. Without figures this machine is a host as it is; one
+        that `stands` (`standing.Standing`'s attributes) is itself the node.
 
         Raises ValueError if others have been promised what it needs, FileExistsError if there is one of that id.
         """
@@ -157,8 +172,8 @@ class Serving:
             journal.write(promised.PROMISE, promise)
         try:
             lease.begin(journal, lease_s)
-            made = Deployment(journal, groups, own)
-            made.overlay = Overlay(**overlaid)
+            made = Deployment(journal, groups, own) if stands is None else standing.new(journal, groups, own, **stands)
+            made.overlay = None if overlaid is None else Overlay(**overlaid)
             self._known[deployment] = made
         except BaseException:
             self.do_remove(deployment)
@@ -240,7 +255,10 @@ class Serving:
 
     def do_power(self, deployment: str, node: str, how: str) -> None:
         """`crash`, `shut_down`, `switch_on`, `block` or `unblock` a node; see `power`."""
-        _POWER[how](self._of(deployment), node)
+        found = self._of(deployment)
+        if isinstance(found, standing.Standing):
+            raise ValueError(f"{node} is this machine itself, and not switched")
+        _POWER[how](found, node)
 
     def do_daemon(self, call: Call, deployment: str, node: str, argv: Sequence[str], log: str) -> int | None:
         """Start a program in a node that goes on whoever listens, and tell how it ended; None if nobody waits."""
@@ -290,7 +308,7 @@ class Serving:
         found = self._of(deployment)
         said = []
         for node, written in nodes.items():
-            for path in log_files(found.journal.directory, node, found.nodes[node].logs, written):
+            for path in found.log_files(node, written):
                 with contextlib.suppress(OSError), path.open("rb") as file:
                     about = os.fstat(file.fileno())
                     size, inode = known.get(str(path), (0, about.st_ino))

@@ -54,7 +54,12 @@ def log_files(directory: Path, node: str, logs: str, written: Sequence[str]) -> 
     own files and directories `written`. `directory` is the deployment's."""
     base = directory / "nodes" / node
     layers = [where for path in written for where in _in_layers(base, PurePosixPath(path))]
-    for where in (Path(logs), *layers):
+    yield from files_below([Path(logs), *layers])
+
+
+def files_below(places: Sequence[Path]) -> Iterator[Path]:
+    """The files in some directories, and those below."""
+    for where in places:
         for found, _, names in os.walk(where):
             yield from (
                 path for name in sorted(names) if (path := Path(found, name)).is_file() and not path.is_symlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ from pliant.machine import deployment as machine
 from pliant.machine.journal import Journal
 from pliant.machine.network import NETWORK, SWITCH
 from pliant.machine.process import marked
-from pliant.machine.view import log_files
 from pliant.platforms.interface import Gone, HostFigures, NodeRequest, RemoteShell
 
 
@@ -40,7 +39,7 @@ class Traces:
 class EmulatedDeployment(machine.Deployment):
     """The machine layer's deployment, with what a cluster asks of it beside."""
 
-    refolds_live = True
+    refolds_live, stands = True, False
 
     def up(
         self, requests: Sequence[NodeRequest], placement: Mapping[str, int], hosts: int, programs: Sequence[str]
@@ -101,10 +100,6 @@ class EmulatedDeployment(machine.Deployment):
     def log(self, node: str, name: str) -> Path:
         """See `interface.Deployment`."""
         return Path(self.nodes[node].logs, f"{name}.log")
-
-    def log_files(self, node: str, written: Sequence[str]) -> Iterator[Path]:
-        """See `interface.Deployment`."""
-        return log_files(self.journal.directory, node, self.nodes[node].logs, written)
 
     def drop_caches(self, timeout_s: float = 600.0) -> None:
         """See `interface.Deployment`."""

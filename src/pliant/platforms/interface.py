@@ -60,11 +60,12 @@ __all__ = [
 @dataclass(frozen=True)
 class RemoteShell:
     """How MPI reaches nodes: the program that it calls as it would call ssh, the interface of the switch, on which
-    mpiexec runs, and the nodes' network (CIDR)."""
+    mpiexec runs, the nodes' network (CIDR, or their interface), and the interface that all of them have in it."""
 
     program: str
     interface: str
     network: str
+    node_interface: str = "eth0"
 
 
 class Daemon(Protocol):
@@ -133,6 +134,10 @@ class Deployment(Protocol):
         """What there is of it now, to be looked for once it is removed."""
 
     # Changing it
+
+    @property
+    def stands(self) -> bool:
+        """Whether nodes are machines on which somebody else has deployed the file system: it is used as it is."""
 
     @property
     def refolds_live(self) -> bool:

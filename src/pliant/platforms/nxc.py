@@ -16,6 +16,9 @@ from pliant.composition.model import Node
 from pliant.composition.nodeset import fold
 from pliant.errors import UserError
 
+_FOLDED = "host"
+"""The role of the hosts of a folded export."""
+
 
 @dataclass(frozen=True)
 class DeployedNode:
@@ -34,6 +37,10 @@ def read(text: str, file: str, nodes: Sequence[Node]) -> tuple[DeployedNode, ...
         more = [name for name in found if name not in wanted]
         has = f", but {fold(more)}" if more else ""
         remedy = "export the study again and start it with its nodes.yaml"
+        if all(each.role == _FOLDED for each in found.values()):
+            remedy = (
+                "what was exported folded has hosts, whose containers are not looked into; export it without --ratio"
+            )
         raise UserError(f"{file} has no {fold(missing)}{has}: it is no deployment of this study; {remedy}")
     if more := [name for name in found if name not in wanted]:
         raise UserError(f"{file} has {fold(more)}, which the study has not")

@@ -50,6 +50,20 @@ def given_to_ssh(config: Path | None, options: Sequence[str]) -> list[str]:
     return [*(["-F", str(config)] if config else []), *(word for option in options for word in ("-o", option))]
 
 
+def new_hosts(known_hosts: Path) -> tuple[str, ...]:
+    """The options for hosts that were just installed: root is who lets in, and host keys are new, so that the first
+    that is seen is taken, and no other one from then on, as long as the file `known_hosts` is kept."""
+    place = str(known_hosts).replace("%", "%%")
+    return (
+        "User=root",
+        f'UserKnownHostsFile="{place}"',
+        "GlobalKnownHostsFile=/dev/null",
+        "StrictHostKeyChecking=accept-new",
+        "UpdateHostKeys=no",
+        "CheckHostIP=no",
+    )
+
+
 def as_root(words: str) -> str:
     """What a shell of another machine is given to run a command, in words for a shell, as root."""
     return f"sh -c {shlex.quote(f'set -- {words}; {_AS_ROOT}')}"

@@ -40,6 +40,9 @@ KEPT_LEASE_S = 86400.0
 _UP_S, _REMOVE_S = 300.0, 180.0
 _SMALL_BYTES = 500
 
+Addresses = Sequence[tuple[str, str, int, float | None]]
+"""What a host says of its addresses (`machine.overlay.addresses`)."""
+
 
 def fleet_of(journal: Journal) -> Fleet:
     """The hosts of a deployment on other machines, none of them reached yet."""
@@ -73,7 +76,7 @@ class Traces:
 class SshDeployment(FarNodes):
     """Nodes on other machines; see `interface.Deployment`. Numbers of hosts are those of their order in the fleet."""
 
-    refolds_live = False
+    refolds_live = stands = False
 
     def __init__(self, journal: Journal, fleet: Fleet, figures: HostFigures, platform: Ssh) -> None:
         super().__init__(journal, fleet, figures, platform)
@@ -100,29 +103,39 @@ class SshDeployment(FarNodes):
         }
         self.journal.write(HOSTS, content)
         told = self._each(lambda host: self.fleet.ask(host, "whereabouts")["addresses"])
-        there = {host: {r.address: r.name for r in requests if placement[r.name] == own[host]} for host in own}
+        self._make(requests, told, programs)
+        self.kept_on = [tuple(range(width(self.figures.cores)))] * self.hosts
+        self._save()
+
+    def _make(self, requests: Sequence[NodeRequest], told: Mapping[str, Addresses], programs: Sequence[str]) -> None:
+        """Make the nodes of each host, and see that they reach each other; hosts have `told` their addresses."""
+        own = self._numbers()
+        there = {host: {r.address: r.name for r in requests if self.placed[r.name] == own[host]} for host in own}
         overlays = ways(self.id, told, there, self.platform.network)
+        figures = asdict(self.figures) if self.platform.limited else None
+        about = {host: {"figures": figures, "overlaid": asdict(overlays[host])} for host in own}
+        self._make_each(requests, about, programs)
+        self._check_ways(overlays)
+
+    def _make_each(
+        self, requests: Sequence[NodeRequest], about: Mapping[str, Mapping[str, Any]], programs: Sequence[str]
+    ) -> None:
+        """Make the nodes of each host, of whose deployment there is more to tell."""
+        own = self._numbers()
         for host, number in own.items():
             self.fleet.leased[host].add(self._there(number))
-        figures = asdict(self.figures) if self.platform.limited else None
 
         def make(host: str) -> list[dict[str, Any]]:
-            mine = [request for request in requests if placement[request.name] == own[host]]
-            about: dict[str, Any] = {"title": self.title, "figures": figures, "modules": self.modules}
-            about |= {"lease_s": self.lease_s, "overlaid": asdict(overlays[host])}
-            there = self._there(own[host])
-            agent = self.fleet.agent(host)
-            agent.ask("create", deployment=there, **about)
-            records = [asdict(request) for request in mine]
+            there, agent = self._there(own[host]), self.fleet.agent(host)
+            given = {"title": self.title, "modules": self.modules, "lease_s": self.lease_s, **about[host]}
+            agent.ask("create", deployment=there, **given)
+            records = [asdict(request) for request in requests if self.placed[request.name] == own[host]]
             nodes: list[dict[str, Any]] = agent.ask(
                 "up", deployment=there, requests=records, programs=list(programs), timeout_s=_UP_S
             )
             return nodes
 
         self._take(requests, self._each(make))
-        self.kept_on = [tuple(range(width(self.figures.cores)))] * self.hosts
-        self._check_ways(overlays)
-        self._save()
 
     def _take(self, requests: Sequence[NodeRequest], told: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Take over the nodes that hosts have made, in the order in which they were asked for."""
@@ -284,6 +297,8 @@ class Ssh:
 
     refolds_live = False
 
+    deployment = SshDeployment
+
     def __init__(self, fleet: Fleet, *, limited: bool, network: str | None = None) -> None:
         self.fleet, self.limited, self.network = fleet, limited, network
         self._own: dict[str, tuple[str, str]] = {}
@@ -312,7 +327,7 @@ class Ssh:
         self, figures: HostFigures, *, title: str, modules: Sequence[str] = (), keep: bool = False, run: str = ""
     ) -> SshDeployment:
         """See `interface.Platform`."""
-        made = SshDeployment(Journal.create(title, keep=keep, run=run), self.fleet, figures, self)
+        made = self.deployment(Journal.create(title, keep=keep, run=run), self.fleet, figures, self)
         made.title, made.modules = title, tuple(modules)
         made.lease_s = KEPT_LEASE_S if keep else LEASE_S
         return made
@@ -322,7 +337,7 @@ class Ssh:
         content = journal.read("deployment.json")
         if content is None:
             return None
-        found = SshDeployment(journal, self.fleet, HostFigures(**content["figures"]), self)
+        found = self.deployment(journal, self.fleet, HostFigures(**content["figures"]), self)
         found.hosts, found.placed = content["hosts"], content["placed"]
         found.kept_on = [tuple(each) for each in content["kept_on"]]
         found.limits, found.down = frozenset(content["limits"]), frozenset(content["down"])

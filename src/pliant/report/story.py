@@ -27,6 +27,8 @@ def _folds(analysis: Analysis) -> Point:
     ratio, hosts, about = analysis.recommended, analysis.info.hosts, "Folds to"
     if ratio is None:
         return Point(about, "not known", "The baseline has no done trial.")
+    if analysis.info.one_ratio:
+        return Point(about, "not asked", f"It was measured at {place(ratio, hosts[ratio])} alone.")
     base, tolerated = analysis.info.baseline, percent(analysis.info.max_loss)
     if ratio == base:
         return Point(
@@ -49,6 +51,8 @@ def _against(analysis: Analysis) -> str:
 
 def _breaks(analysis: Analysis) -> Point:
     about = "What breaks it first"
+    if analysis.info.one_ratio:
+        return Point(about, "not asked", "There is no other ratio to compare with.")
     broken = [(verdict.breaks_at, verdict) for verdict in analysis.plain if verdict.breaks_at is not None]
     if not broken:
         return Point(about, "nothing is shown to", "No metric is shown to lose more than is tolerated at any ratio.")

@@ -197,6 +197,8 @@ def _savings(analysis: Analysis) -> Text:
     saved = analysis.savings
     if saved.full is None or saved.folded is None:
         return Text("Savings: not known, a workload has no done trial.")
+    if analysis.info.one_ratio:
+        return Text("Savings: none, there is no other ratio.")
     if saved.ratio == analysis.info.baseline:
         return Text(f"Savings: none, no {'' if analysis.info.unfolded else 'further '}folding is shown to be safe.")
     against = "" if analysis.info.unfolded else f" against ratio {analysis.info.baseline:.3g}"

@@ -58,6 +58,11 @@ class RunInfo:
     """The ratio that losses are against, and the smallest of `hosts`."""
 
     @property
+    def one_ratio(self) -> bool:
+        """Whether there is nothing to be compared with the baseline: the study has no other ratio."""
+        return len(self.hosts) == 1
+
+    @property
     def unfolded(self) -> bool:
         """Whether the baseline is the unfolded cluster, each node on a host of its own."""
         return self.baseline == UNFOLDED

@@ -77,6 +77,8 @@ class Study:
     """The nodes of the file system that has most: so many hosts are promised something, whichever is deployed."""
     left_out: tuple[str, ...] = ()
     """The workloads of the file that are not run, as none of their metrics is asked for."""
+    deployment: str = ""
+    """The deployment file of nxc whose machines are the nodes, if they are not pliant's own."""
 
     def of(self, filesystem: str) -> Study:
         """The same study of one of its file systems alone; KeyError if none is called that."""
