@@ -20,6 +20,9 @@ from types import MappingProxyType
 
 PORT = 22
 _DEADLINE_S = 30.0
+_ROOM = {"gc_thresh2": 1 << 16, "gc_thresh3": 1 << 17}
+"""Neighbours that the kernel has room for (arp(7)), of all hosts together: by default 1024, where each of many real
+hosts has a kernel, and so many of its own."""
 
 
 class Box:
@@ -43,6 +46,7 @@ class Box:
         self.bound: dict[str, list[tuple[Path, str]]] = {}
         """What a host shows at other places, beside /etc/hosts."""
         self._bridged = False
+        self._room: dict[Path, str] = {}
 
     def inside(self, name: str, argv: Sequence[str]) -> list[str]:
         """The same command, run on a host."""
@@ -72,6 +76,10 @@ class Box:
         self.directory.chmod(0o700)
         self._keys()
         self._bridged = True
+        for name, most in _ROOM.items():
+            file = Path("/proc/sys/net/ipv4/neigh/default", name)
+            self._room[file] = file.read_text()
+            file.write_text(str(max(most, int(self._room[file]))))
         _ip(
             f"link add {self.bridge} type bridge",
             f"addr add {self.network}.255.254/16 dev {self.bridge}",
@@ -91,20 +99,25 @@ class Box:
         )
         number, pid = self.names.index(name) + 1, self.holders[name].pid
         until(partial(_holds, pid), name)
-        # The same each time, as that of a real host: others remember it for longer than a host takes to be back.
-        own_address = f"02:00:{int(self.network.partition('.')[2]):02x}:00:00:{number:02x}"
         _ip(
-            f"link add {self.bridge}-{number} type veth peer name eth0 address {own_address} netns {pid}",
+            f"link add {self.bridge}-{number} type veth peer name eth0 address {self._mac(name)} netns {pid}",
             f"link set {self.bridge}-{number} master {self.bridge} up",
         )
         self.run(name, ["hostname", name])
         self.run(name, ["mount", "--bind", str(self.directory / "hosts"), "/etc/hosts"])
+        if (own_settings := Path("/root/.bashrc")).exists():  # what this machine's root wants is no matter of a host's
+            self.run(name, ["mount", "--bind", "/dev/null", str(own_settings)])
         for what, where in self.bound.get(name, ()):
             self.run(name, ["mount", "--bind", str(what), where])
         self.run(name, ["ip", "link", "set", "lo", "up"])
         self.run(name, ["ip", "addr", "add", f"{self.addresses[name]}/16", "dev", "eth0"])
         self.run(name, ["ip", "link", "set", "eth0", "up"])
         self.start_sshd(name)
+
+    def _mac(self, name: str) -> str:
+        """A host's address on the bridge. The same each time, as that of a real host: others remember it for longer
+        than a host takes to be back."""
+        return f"02:00:{int(self.network.partition('.')[2]):02x}:00:00:{self.names.index(name) + 1:02x}"
 
     def answers(self, name: str) -> None:
         """Wait until the sshd of a host answers."""
@@ -145,6 +158,8 @@ class Box:
         self.holders.clear()
         if self._bridged:
             self._bridged = False
+            for file, before in self._room.items():
+                file.write_text(before)
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip(f"link del {self.bridge}")
 

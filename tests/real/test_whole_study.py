@@ -41,7 +41,7 @@ def run(tmp_path_factory):
         ratios=[1, 2, 4],
         repetitions=2,
         cores=0.4,
-        workloads=IOR + MDTEST.replace("10", "30"),
+        workloads=IOR + MDTEST.replace("10", "80"),  # in less than 0.4 s there is no telemetry
     )
     done = pliant("run", file, "--output", top / "out")
     assert done.returncode == 0, done.stderr
@@ -115,7 +115,7 @@ def test_progress_is_plain_lines_away_from_a_terminal(run):
     assert not trials[-1][-1]
 
 
-def test_the_verdict_has_what_the_issue_asks_for(run):
+def test_the_verdict_has_all_that_is_documented(run):
     _, out, _ = run
     document = verdict(out)
     assert {(v["workload"], v["metric"]) for v in document["verdicts"]} == {

@@ -224,7 +224,7 @@ def test_check_as_json(alone):
         assert {node for nodes in placement.values() for node in nodes} == everyone
     assert [step["name"] for step in plan["steps"]] == ["glusterd", "pool", "volume", "mount"]
     assert plan["order"] == [["glusterd"], ["pool"], ["volume"], ["mount"]]
-    assert plan["steps"][0]["runs"]["server1"][0]["argv"][0] == "glusterd"
+    assert plan["steps"][0]["runs"]["server1"][0]["argv"][2] == "glusterd"
     assert plan["versions"]["glusterfs-server"]
     assert [workload["name"] for workload in plan["workloads"]] == ["ior", "mdtest"]
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from pliant.campaign import rundir, wattmetres
+from pliant.campaign import recently, rundir, wattmetres
 from pliant.campaign.calm import Calm
 from pliant.campaign.deploying import bring_up
 from pliant.campaign.determinants import Determined
@@ -267,11 +267,23 @@ class _Runner:
         if self.study.platform.host is None:
             self.survey(disks)
             return
+        here = self.prepared.place.platform.refolds_live
+        anew = self.workflow == "verified" or bool(self.store.document(rundir.FRESH))
+        known = None if anew or not here else recently.known(self.prepared)
+        if known is not None:
+            self.store.set_fact(self.fact("calibration"), "; ".join([*known.delivered, *known.fair, f"so {known.ago}"]))
+            self.listener.note(
+                f"hosts with this promise delivered it within {TOLERANCE:.0%}".replace("%", " %")
+                + f" {known.ago}; `pliant run --fresh` measures anew"
+            )
+            return
         with self.cluster.undisturbed():
             said = [each.sentence for each in calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)]
             fair = self.fair() if self.fits(max(self.study.placements)) else []
         self.calibrated |= {f"{self.prepared.filesystem}, folded"} if fair else set()
         self.store.set_fact(self.fact("calibration"), "; ".join([*said, *fair]))
+        if here:
+            recently.keep(self.prepared, said, fair)
         self.listener.note(
             f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
             + f", all at once{', and its nodes share it fairly' if fair else ''}, as measured in "

@@ -49,7 +49,7 @@ def opened(study: Study, told: Callable[[str], None] = lambda text: None, *, kee
         yield Place()
         return
     if study.deployment:
-        known = own_ssh.new_hosts(standing.known_hosts(study, _cache()))
+        known = own_ssh.new_hosts(standing.known_hosts(study, cache()))
         with reached(study, study.platform.hosts, told, options=known) as place:
             yield place
         return
@@ -107,11 +107,12 @@ def reached(
             limited, network = study.platform.host is not None, study.platform.network
             platform = (Standing if study.deployment else Ssh)(fleet, limited=limited, network=network)
             platform.look()
-            machines = There(fleet, Kit(_KERNELS, _cache()), platform.state)
+            machines = There(fleet, Kit(_KERNELS, cache()), platform.state)
             yield Place(platform, machines, hosts)
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The user's directory for what can be found out, or made, again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pliant"
 
 

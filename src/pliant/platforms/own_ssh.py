@@ -69,10 +69,10 @@ def as_root(words: str) -> str:
     return f"sh -c {shlex.quote(f'set -- {words}; {_AS_ROOT}')}"
 
 
-def settings(host: str, config: Path | None) -> dict[str, list[str]]:
+def settings(host: str, config: Path | None, options: Sequence[str] = ()) -> dict[str, list[str]]:
     """What ssh would go by for a host, key -> values, by `ssh -G` (ssh(1)); UserError."""
     try:
-        argv = ["ssh", *given_to_ssh(config, ()), "-G", "--", host]
+        argv = ["ssh", *given_to_ssh(config, options), "-G", "--", host]
         done = run(argv, timeout_s=_SECONDS, env=dict(os.environ)).check()
     except CommandFailed as error:
         raise UserError(f"ssh does not say how it would reach {host}: {error}") from error
@@ -87,10 +87,10 @@ def names(hosts: Sequence[str], config: Path | None, suffix: str, alias: str) ->
     """The names by which ssh reaches hosts: their own, or with `alias` in place of `suffix`, if the user's
     configuration takes the second on its way through another machine and not the first."""
     own = hosts[0]
-    if not own.endswith(suffix) or _goes_through(own, config):
+    if not own.endswith(suffix) or goes_through(own, config):
         return tuple(hosts)
     others = tuple(f"{host.removesuffix(suffix)}{alias}" for host in hosts)
-    return others if _goes_through(others[0], config) else tuple(hosts)
+    return others if goes_through(others[0], config) else tuple(hosts)
 
 
 def public_key(host: str, config: Path | None) -> str:
@@ -132,5 +132,6 @@ def _is_key(line: str) -> bool:
     return "\n" not in line and line.startswith(_KEY) and len(line.split()) >= 2
 
 
-def _goes_through(host: str, config: Path | None) -> bool:
-    return bool({"proxycommand", "proxyjump"} & settings(host, config).keys())
+def goes_through(host: str, config: Path | None, options: Sequence[str] = ()) -> bool:
+    """Whether ssh reaches a host by way of another machine. UserError."""
+    return bool({"proxycommand", "proxyjump"} & settings(host, config, options).keys())

@@ -39,6 +39,8 @@ KEPT_LEASE_S = 86400.0
 """... and what was meant to stay (`pliant up`)."""
 _UP_S, _REMOVE_S = 300.0, 180.0
 _SMALL_BYTES = 500
+_ROUNDS = 3
+"""How often it is tried whether packets pass where none did: of many hosts at once some lose a few."""
 
 Addresses = Sequence[tuple[str, str, int, float | None]]
 """What a host says of its addresses (`machine.overlay.addresses`)."""
@@ -146,23 +148,37 @@ class SshDeployment(FarNodes):
         """See that packets of all sizes pass from every host to every other one. CommandFailed names two where not."""
         if len(overlays) < 2:
             return
-        ports = self._each(lambda host: self._ask(host, "hear"))
-        by_address = {overlays[host].switch: port for host, port in ports.items()}
         mtu = next(iter(overlays.values())).mtu
         sizes = [min(_SMALL_BYTES, mtu), mtu]
+        lacking = {host: [other for other in overlays if other != host] for host in overlays}
+        heard: dict[str, set[tuple[str, int]]] = {host: set() for host in overlays}
+        for _ in range(_ROUNDS):
+            for host, known in self._heard(overlays, lacking, sizes).items():
+                heard[host] |= known
+            for host, others in lacking.items():
+                lacking[host] = [each for each in others if _unheard(heard[host], overlays[each].switch, sizes)]
+            if not any(lacking.values()):
+                return
+        host, other = next((host, others[0]) for host, others in lacking.items() if others)
+        missing = _unheard(heard[host], overlays[other].switch, sizes)
+        raise CommandFailed(["up"], 1, "", no_way(host, other, overlays, missing, sizes), host)
+
+    def _heard(
+        self, overlays: Mapping[str, Overlay], lacking: Mapping[str, Sequence[str]], sizes: Sequence[int]
+    ) -> dict[str, set[tuple[str, int]]]:
+        """What each host hears, (switch, size), when those call out of which it lacks a packet. They begin with
+        different ones: what all send to one at the same moment is lost on its way."""
+        ports = self._each(lambda host: self._ask(host, "hear"))
+        order = list(overlays)
 
         def call_out(host: str) -> None:
-            others = {address: port for address, port in by_address.items() if address != overlays[host].switch}
-            self._ask(host, "call_out", to=others, sizes=sizes)
+            turn = order.index(host)
+            others = [each for each in (*order[turn:], *order[:turn]) if host in lacking[each]]
+            to = {overlays[each].switch: ports[each] for each in others}
+            self._ask(host, "call_out", to=to, sizes=list(sizes))
 
         self._each(call_out)
-        heard = self._each(lambda host: {(address, size) for address, size in self._ask(host, "heard")})
-        for host, known in heard.items():
-            for other in overlays:
-                if other != host:
-                    lacking = [size for size in sizes if (overlays[other].switch, size) not in known]
-                    if lacking:
-                        raise CommandFailed(["up"], 1, "", no_way(host, other, overlays, lacking, sizes), host)
+        return self._each(lambda host: {(address, size) for address, size in self._ask(host, "heard")})
 
     def renew(self, requests: Sequence[NodeRequest], programs: Sequence[str]) -> Gone:
         """See `interface.Deployment`."""
@@ -289,6 +305,11 @@ class SshDeployment(FarNodes):
     def unblock(self, node: str) -> None:
         """See `interface.Deployment`."""
         self._power(node, "unblock")
+
+
+def _unheard(heard: set[tuple[str, int]], switch: str, sizes: Sequence[int]) -> list[int]:
+    """The sizes of which no packet of a switch has come."""
+    return [size for size in sizes if (switch, size) not in heard]
 
 
 class Ssh:
