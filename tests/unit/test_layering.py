@@ -192,6 +192,7 @@ def test_the_machine_layer_can_travel_alone(module):
         "pliant.machine.metronome",
         "pliant.machine.sampler",
         "pliant.machine.calibrate",
+        "pliant.machine.conforming",
         "pliant.machine.witness",
     ],
 )
@@ -253,6 +254,7 @@ def test_only_the_command_line_ends_the_process():
         "pliant.machine.metronome",
         "pliant.machine.sampler",
         "pliant.machine.calibrate",
+        "pliant.machine.conforming",
         "pliant.machine.far",
         "pliant.machine.witness",
         *modules_of("workloads.kernels"),

@@ -16,6 +16,7 @@ from pliant.analysis.provenance import provenance
 from pliant.analysis.words import join, metric_title, place, plural
 from pliant.errors import UserError
 from pliant.proportions import rescaled
+from pliant.results import conformance_table
 from pliant.results.run_info import RunInfo
 from pliant.results.store import Store
 from pliant.statistics.comparison import Comparison, compare
@@ -63,6 +64,13 @@ class Analysis:
     """What the machine did to each value; empty where that is not known."""
     saved: Saved | None = None
     """What the search saved against a full grid; None where there was no search, or nothing was decided."""
+    conforms: tuple[conformance_table.Row, ...] = ()
+    """What it keeps of POSIX, where `pliant conform` looked."""
+
+    @property
+    def posix(self) -> str:
+        """The same, in a sentence; empty where nobody looked."""
+        return conformance_table.sentence(self.conforms)
 
     @property
     def plain(self) -> tuple[Verdict, ...]:
@@ -241,6 +249,7 @@ class Analysis:
             "faults": [report.to_json() for report in self.faults],
             "notes": list(self.notes),
             "run": self.info.to_json(),
+            **({"conformance": [row.to_json() for row in self.conforms]} if self.conforms else {}),
         }
 
 
@@ -327,7 +336,10 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     about = (store.facts(), store.study_toml())
     limits = phase_limits(info, trials)
     search = saved(trials, plain(info, verdicts), info.hosts) if info.search == "adaptive" else None
-    return Analysis(info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, disturbed, search)
+    posix = conformance_table.rows(store, info.name)
+    return Analysis(
+        info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, disturbed, search, posix
+    )
 
 
 def judged(info: RunInfo, trials: Sequence[Trial]) -> tuple[Verdict, ...]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "refold": "Change the folding ratio of a cluster that is up.",
     "reset": "Return a cluster to what it was after its deployment.",
     "down": "Remove what is up, or what a crash left.",
+    "conform": "See what a file system keeps of POSIX, folded and unfolded.",
     "export": "Write a study's cluster as a project of another system.",
     "schema": "Print the study file's JSON Schema, for editors.",
     "doctor": "Say what this machine, or others, can do, and what to install.",

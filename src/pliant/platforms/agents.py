@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -27,11 +27,11 @@ from pliant.machine.conversation import Asked, Call, Conversation, Failed, Lost,
 from pliant.machine.journal import THERE
 from pliant.machine.process import CommandFailed, Completed
 from pliant.platforms import nxc
-from pliant.platforms.own_ssh import ALIVE_S, as_root, asking_nobody, goes_through
+from pliant.platforms.own_ssh import ALIVE_S, as_root, asking_nobody, door
 
-CONNECTING_AT_ONCE, BEHIND_ONE_AT_ONCE = 64, 10
-"""How many connections are begun at the same time; and of those by way of another machine, whose sshd, the same one for
-all, drops some once that many wait to be let in (MaxStartups, sshd_config(5))."""
+CONNECTING_AT_ONCE, BY_ONE_DOOR = 64, 10
+"""How many connections are begun at the same time; and of those that the same sshd has to let in, that of a machine on
+the way to all of them, say, which drops some once that many wait (MaxStartups, sshd_config(5))."""
 CONNECT_S = 20.0
 """How long a host is given until its agent answers, without what it takes to send it the first time."""
 ANSWER_S = 60.0
@@ -315,19 +315,20 @@ def connect(
     """Host -> its agent, or why there is none; `told` of each as it is known. `config` is for ssh -F, `options` for -o;
     `serve` does what agents ask for."""
     begun: list[Agent] = []
-    behind = threading.Semaphore(BEHIND_ONE_AT_ONCE)
+    doors: dict[str, threading.Semaphore] = {}
 
     def one(host: str) -> Agent | HostError:
-        agent = Agent(host, config=config, options=options, timeout_s=timeout_s, serve=serve)
-        begun.append(agent)
-        try:
-            with behind if len(hosts) > BEHIND_ONE_AT_ONCE and goes_through(host, config, options) else nullcontext():
+        same = door(host, config, options) if len(hosts) > BY_ONE_DOOR else ""
+        with doors.setdefault(same, threading.Semaphore(BY_ONE_DOOR)):
+            agent = Agent(host, config=config, options=options, timeout_s=timeout_s, serve=serve)
+            begun.append(agent)
+            try:
                 agent.begin()
-        except HostError as error:
-            return error
-        finally:
-            told(host)
-        return agent
+            except HostError as error:
+                return error
+            finally:
+                told(host)
+            return agent
 
     with ThreadPoolExecutor(CONNECTING_AT_ONCE) as pool:
         try:

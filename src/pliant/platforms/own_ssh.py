@@ -87,10 +87,10 @@ def names(hosts: Sequence[str], config: Path | None, suffix: str, alias: str) ->
     """The names by which ssh reaches hosts: their own, or with `alias` in place of `suffix`, if the user's
     configuration takes the second on its way through another machine and not the first."""
     own = hosts[0]
-    if not own.endswith(suffix) or goes_through(own, config):
+    if not own.endswith(suffix) or _goes_through(own, config):
         return tuple(hosts)
     others = tuple(f"{host.removesuffix(suffix)}{alias}" for host in hosts)
-    return others if goes_through(others[0], config) else tuple(hosts)
+    return others if _goes_through(others[0], config) else tuple(hosts)
 
 
 def public_key(host: str, config: Path | None) -> str:
@@ -132,6 +132,11 @@ def _is_key(line: str) -> bool:
     return "\n" not in line and line.startswith(_KEY) and len(line.split()) >= 2
 
 
-def goes_through(host: str, config: Path | None, options: Sequence[str] = ()) -> bool:
-    """Whether ssh reaches a host by way of another machine. UserError."""
-    return bool({"proxycommand", "proxyjump"} & settings(host, config, options).keys())
+def door(host: str, config: Path | None, options: Sequence[str] = ()) -> str:
+    """The sshd that has to let in who wants to reach a host: that of the machine on the way, or its own. UserError."""
+    known = settings(host, config, options)
+    return (known.get("proxyjump") or known.get("proxycommand") or [f"{known['hostname'][0]} {known['port'][0]}"])[0]
+
+
+def _goes_through(host: str, config: Path | None) -> bool:
+    return bool({"proxycommand", "proxyjump"} & settings(host, config).keys())

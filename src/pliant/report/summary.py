@@ -65,6 +65,9 @@ def _part(analysis: Analysis) -> Iterator[Block]:
     if analysis.limits:
         yield _limits(analysis)
     yield _savings(analysis)
+    if analysis.conforms:
+        yield Paragraph(analysis.posix)
+        yield _conforms(analysis)
     yield Heading("How it was measured", 2)
     yield Items(tuple(_how(analysis)))
 
@@ -169,6 +172,15 @@ def _pass(analysis: Analysis, side: Pass | None) -> tuple[str, str, str, str]:
         return NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN
     emitted = mass(analysis.info.power.co2e_kg(side.energy_kwh))
     return str(side.hosts), number(side.machine_hours), energy(side.energy_kwh), emitted
+
+
+def _conforms(analysis: Analysis) -> Table:
+    ratios = list(analysis.conforms[0].outcomes)
+    rows = tuple(
+        (row.name, *(row.outcomes.get(each, (NOT_KNOWN, ""))[0] for each in ratios)) for row in analysis.conforms
+    )
+    columns = ("promise", *(f"ratio {ratio(each)}" for each in ratios))
+    return Table(f"{analysis.filesystem}: what it keeps of POSIX.", columns, rows, frozenset(range(len(columns))))
 
 
 def _how(analysis: Analysis) -> Iterator[str]:
