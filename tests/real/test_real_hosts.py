@@ -169,6 +169,26 @@ def test_check_says_what_it_would_ask_for_and_asks_for_nothing(hosts, tmp_path):
     assert hosts.run("slurmfront", ["squeue", "--noheader"]) == ""
 
 
+def test_hosts_are_reached_by_way_of_another_as_the_users_own_settings_say(hosts, tmp_path):
+    config = tmp_path / "ssh_config"
+    config.write_text(f"Host node*\n  ProxyJump slurmfront\n{hosts.config.read_text()}")
+    file = written(hosts, tmp_path, "ssh")
+    file.write_text(file.read_text().replace(str(hosts.config), str(config)))
+    log = hosts.directory / "slurmfront-sshd.log"
+    before = log.read_text().count("Accepted publickey")
+    up = support.pliant("up", file, "--ratio", "2")
+    assert up.returncode == 0, up.stderr
+    deployment = up.stdout.strip()
+    try:
+        assert log.read_text().count("Accepted publickey") == before + HOSTS, "one connection for each host"
+        said = support.pliant("exec", "--id", deployment, "client1", "--", "sh", "-c", "echo hello > /mnt/dfs/hello")
+        assert said.returncode == 0, said.stderr
+        read = support.pliant("exec", "--id", deployment, "client2", "--", "cat", "/mnt/dfs/hello")
+        assert read.stdout == "hello\n"
+    finally:
+        support.remove([deployment])
+
+
 def test_a_host_that_lacks_what_the_study_needs_is_named(hosts, tmp_path):
     hosts.run("node3", ["mount", "--bind", "/dev/null", "/usr/sbin/glusterd"])
     try:
