@@ -21,9 +21,10 @@ from rich.console import Console
 from pliant.analysis import words
 from pliant.errors import UserError
 from pliant.report.html import render as html_of
+from pliant.report.summary import document
 from pliant.report.terminal import summary
 from pliant.report.writing import all_figures, analyse, write_figures, write_report
-from pliant.results.store import Store
+from pliant.results.store import WATTS, Store
 from pliant.workloads.model import Metric
 
 SAVINGS = {f"{what}_{side}" for what in ("hosts", "machine_hours", "energy_kwh") for side in ("full", "folded")}
@@ -265,6 +266,18 @@ def test_the_same_store_gives_the_same_bytes(tmp_path):
     first = {path: path.read_bytes() for path in write_report(directory).files}
     assert {path: path.read_bytes() for path in write_report(directory).files} == first
     assert not list(directory.rglob(".*"))
+
+
+def test_what_wattmetres_said_is_in_place_of_the_model(tmp_path):
+    out = runs.make_run(tmp_path / "run")
+    with Store.open(out) as store:
+        store.set_documents({WATTS: json.dumps({f"{ratio:g}": 100.0 + 10 * ratio for ratio in runs.HOSTS})})
+    with Store.look(out) as store:
+        found = analyse(store)
+    html = html_of(found)
+    assert "Energy is measured, by wattmetres: a host drew 110 W at ratio 1" in html
+    assert "(measured)" in html and "modelled" not in html
+    assert "Energy is measured by wattmetres: a host drew 110 W at ratio 1" in str(document(found))
 
 
 def test_no_done_trial_is_said_and_nothing_else_is(tmp_path):

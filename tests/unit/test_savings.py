@@ -56,6 +56,20 @@ def test_cpu_that_was_not_measured_counts_as_busy():
     assert full.utilisation is None and full.energy_kwh == pytest.approx(4 * 0.2)
 
 
+def test_what_was_measured_is_in_place_of_the_model():
+    found = savings([trial(), trial(ratio=2.0)], ["ior"], HOSTS, 2.0, POWER, 1.0, measured={1.0: 120.0, 2.0: 180.0})
+    assert found.how == "measured" and found.to_json()["power"]["measured_w"] == {"1": 120.0, "2": 180.0}
+    assert found.full.energy_kwh == pytest.approx(4 * 0.120) and found.folded.energy_kwh == pytest.approx(2 * 0.180)
+    assert found.study.energy_kwh == pytest.approx(4 * 0.120 + 2 * 0.180)
+
+
+def test_like_is_compared_with_like_where_a_ratio_was_not_measured():
+    trials = [trial(), trial(ratio=2.0)]
+    found = savings(trials, ["ior"], HOSTS, 2.0, POWER, 1.0, measured={1.0: 120.0})
+    assert found == savings(trials, ["ior"], HOSTS, 2.0, POWER, 1.0)
+    assert found.how == "modelled"
+
+
 @pytest.mark.parametrize(("idle", "busy"), [(-1.0, 5.0), (10.0, 5.0), (1.0, float("inf")), (float("nan"), 5.0)])
 def test_impossible_powers_are_refused(idle, busy):
     with pytest.raises(ValueError, match="draw"):

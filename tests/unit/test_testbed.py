@@ -370,14 +370,17 @@ def test_what_hosts_drew_is_a_fact_by_ratio(lent):
         dataclasses.replace(one, number=5, reused="another run"),
     ]
     since_s = datetime(2026, 11, 23, 8, 59, tzinfo=UTC).timestamp()
-    assert wattmetres.facts(loan, HOSTS, trials, since_s) == {
+    found = wattmetres.read(loan, HOSTS, trials, since_s)
+    assert found.watts == {1.0: 145.0, 3.0: 140.0}
+    assert found.facts == {
         "power at ratio 1": "gros-1 140 W, gros-2 150 W: measured by wattmetres for 2 of 3 hosts, "
         "on average over 2 trials",
         "power at ratio 3": "gros-1 140 W: measured by wattmetres for 1 of 1 hosts, on average over 1 trial",
     }
     assert played.counted("GET", "/sites/nancy/metrics") == 3
     played.fixed["/sites/nancy/metrics"] = {}
-    (said,) = wattmetres.facts(loan, HOSTS, trials, since_s).values()
+    (said,) = wattmetres.read(loan, HOSTS, trials, since_s).facts.values()
     assert said.startswith("the wattmetres were not read: ")
     played.fixed["/sites/nancy/clusters/gros"] = {}
-    assert wattmetres.facts(loan, HOSTS, trials, since_s) == wattmetres.facts(None, HOSTS, trials, since_s) == {}
+    nothing = wattmetres.Read()
+    assert wattmetres.read(loan, HOSTS, trials, since_s) == wattmetres.read(None, HOSTS, trials, since_s) == nothing

@@ -30,7 +30,7 @@ from pliant.platforms import fairness
 from pliant.platforms.calibration import TOLERANCE, calibrate_hosts, survey_hosts
 from pliant.platforms.interface import CommandFailed, TeardownError
 from pliant.results.artefacts import Artefacts
-from pliant.results.store import Store
+from pliant.results.store import WATTS, Store
 from pliant.statistics.patience import Patience, medians
 from pliant.statistics.search import Key, Search, Todo, key_of
 from pliant.study.model import Study
@@ -132,10 +132,13 @@ class _Runner:
             self.count(trial)
 
     def read_wattmetres(self) -> None:
-        """Keep what the hosts drew, where that was measured."""
-        place = self.prepared.place
-        for name, value in wattmetres.facts(self.loan, place.hosts, self.store.trials(), self.began_s).items():
+        """Keep what the hosts drew, where that was measured; for what folding saves, if they are what they are."""
+        found = wattmetres.read(self.loan, self.prepared.place.hosts, self.store.trials(), self.began_s)
+        for name, value in found.facts.items():
             self.store.set_fact(name, value)
+        if found.watts and self.study.platform.host is None:
+            known = {float(ratio): watts for ratio, watts in json.loads(self.store.document(WATTS) or "{}").items()}
+            self.store.set_documents({WATTS: json.dumps(known | found.watts)})
 
     def count(self, trial: Trial) -> bool:
         """Take notice of an attempt, and say whether the trial is over with it: it counts, or is given up.

@@ -1,12 +1,13 @@
-"""What hosts drew while trials ran, where the testbed has wattmetres on them, as facts of the run.
+"""What hosts drew while trials ran, where the testbed has wattmetres on them: facts of the run, and watts by ratio.
 
-The energy that a report compares is modelled all the same: it is that of the hosts that a study is about, and those
-with limits are slices of what was measured.
+Where hosts are what they are, these are in place of the modelled ones. Hosts with limits are slices of what was
+measured, and the energy of what they stand for stays modelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pliant.campaign.reservations import Loan
@@ -19,27 +20,36 @@ _MOST = 200
 """Of how many trials at most the testbed is asked: the last ones."""
 
 
-def facts(loan: Loan | None, hosts: Sequence[str], trials: Iterable[Trial], since_s: float) -> dict[str, str]:
-    """Name of a fact -> what was measured, by ratio, in the trials that have begun since then. None of hosts of other
-    schedulers. `hosts` are the names of the study's, in order: a trial has the first ones."""
+@dataclass
+class Read:
+    """Name of a fact -> what was measured, by ratio; and the mean watts of a host at each ratio."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+    watts: dict[float, float] = field(default_factory=dict)
+
+
+def read(loan: Loan | None, hosts: Sequence[str], trials: Iterable[Trial], since_s: float) -> Read:
+    """What was measured in the trials that have begun since then. Nothing of hosts of other schedulers. `hosts` are the
+    names of the study's, in order: a trial has the first ones."""
+    found = Read()
     if loan is None or not isinstance(loan.scheduler, Grid5000):
-        return {}
+        return found
     mine = [each for each in trials if each.duration_s > 0 and not each.reused and _began_s(each) >= since_s - 1]
     by_ratio: dict[float, list[Trial]] = {}
     for each in mine[-_MOST:]:
         by_ratio.setdefault(each.ratio, []).append(each)
-    found: dict[str, str] = {}
     try:
         for ratio, its in sorted(by_ratio.items()):
-            if said := _measured(loan.scheduler, hosts[: its[0].hosts], its):
-                found[f"power at ratio {ratio:g}"] = said
+            if watts := _measured(loan.scheduler, hosts[: its[0].hosts], its):
+                found.facts[f"power at ratio {ratio:g}"] = _sentence(watts, its)
+                found.watts[ratio] = sum(watts.values()) / len(watts)
     except SchedulerError as error:
-        found["power"] = f"the wattmetres were not read: {error}"
+        found.facts["power"] = f"the wattmetres were not read: {error}"
     return found
 
 
-def _measured(scheduler: Grid5000, hosts: Sequence[str], trials: Sequence[Trial]) -> str:
-    """Mean watts of each host over trials, in a sentence; "" if no host has a wattmetre with samples."""
+def _measured(scheduler: Grid5000, hosts: Sequence[str], trials: Sequence[Trial]) -> dict[str, float]:
+    """Mean watts of each host that has a wattmetre with samples, over trials."""
     joules, seconds = dict.fromkeys(hosts, 0.0), dict.fromkeys(hosts, 0.0)
     api, site = scheduler.api, scheduler.site
     with_one = metered(api, site, hosts)
@@ -48,12 +58,13 @@ def _measured(scheduler: Grid5000, hosts: Sequence[str], trials: Sequence[Trial]
         for host, one in drawn(api, site, hosts, begin_s, begin_s + each.duration_s, with_one).items():
             joules[host] += one.energy_j
             seconds[host] += each.duration_s
-    watts = {host.partition(".")[0]: joules[host] / seconds[host] for host in hosts if seconds[host]}
-    if not watts:
-        return ""
+    return {host.partition(".")[0]: joules[host] / seconds[host] for host in hosts if seconds[host]}
+
+
+def _sentence(watts: Mapping[str, float], trials: Sequence[Trial]) -> str:
     each_host = ", ".join(f"{name} {value:.0f} W" for name, value in watts.items())
     many = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"
-    return f"{each_host}: measured by wattmetres for {len(watts)} of {len(hosts)} hosts, on average over {many}"
+    return f"{each_host}: measured by wattmetres for {len(watts)} of {trials[0].hosts} hosts, on average over {many}"
 
 
 def _began_s(trial: Trial) -> float:

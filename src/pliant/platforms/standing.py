@@ -12,6 +12,9 @@ from typing import Any
 from pliant.platforms.interface import CommandFailed, Gone, NodeRequest, PowerError, RemoteShell
 from pliant.platforms.ssh import Addresses, Ssh, SshDeployment
 
+_INTERFACES = "interfaces.json"
+_NOT_OURS = "a machine that somebody else has deployed"
+
 
 class StandingDeployment(SshDeployment):
     """See `interface.Deployment`."""
@@ -27,8 +30,7 @@ class StandingDeployment(SshDeployment):
         address_of = {name: address for address, name in names.items()}
         there = [NodeRequest(each.name, address_of[each.name], each.disk) for each in requests]
         self._make_each(there, {host: {"figures": None, "stands": stands[host]} for host in own}, programs)
-        self._interfaces = {host: about["interface"] for host, about in stands.items()}
-        self.journal.write(_INTERFACES, self._interfaces)
+        self.journal.write(_INTERFACES, {host: about["interface"] for host, about in stands.items()})
 
     def renew(self, requests: Sequence[NodeRequest], programs: Sequence[str]) -> Gone:
         """See `interface.Deployment`."""
@@ -46,10 +48,6 @@ class StandingDeployment(SshDeployment):
             of = ", ".join(f"{host}: {interface}" for host, interface in found.items())
             raise CommandFailed(["mpiexec"], 1, "", f"machines call the interface of their network differently: {of}")
         return RemoteShell(super().remote_shell.program, first, first, first)
-
-
-_INTERFACES = "interfaces.json"
-_NOT_OURS = "a machine that somebody else has deployed"
 
 
 class Standing(Ssh):

@@ -80,7 +80,7 @@ def _saves(analysis: Analysis) -> Point:
         return Point(about, "not known", f"A workload has no done trial at {where}.{sought}")
     if saved.ratio == analysis.info.baseline:
         takes = f"{plural(full.hosts, 'host')} and {energy(full.energy_kwh)}"
-        return Point(about, "nothing", f"A pass over the workloads takes {takes} (modelled).{sought}")
+        return Point(about, "nothing", f"A pass over the workloads takes {takes} ({saved.how}).{sought}")
     emitted = [mass(saved.power.co2e_kg(side.energy_kwh)) for side in (folded, full)]
     from_ = "" if analysis.info.unfolded else f" Counted from {analysis.base}."
     return Point(
@@ -88,7 +88,7 @@ def _saves(analysis: Analysis) -> Point:
         f"{full.hosts - folded.hosts} of {plural(full.hosts, 'host')}",
         f"Each pass over the workloads takes {number(folded.machine_hours)} machine-hours instead of "
         f"{number(full.machine_hours)}, {energy(folded.energy_kwh)} instead of {energy(full.energy_kwh)}, and emits "
-        f"{emitted[0]} of CO₂e instead of {emitted[1]} (modelled).{from_}{sought}",
+        f"{emitted[0]} of CO₂e instead of {emitted[1]} ({saved.how}).{from_}{sought}",
     )
 
 

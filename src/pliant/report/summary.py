@@ -159,9 +159,13 @@ def _savings(analysis: Analysis) -> Table:
     if (grid := analysis.grid) is not None:
         took = (number(grid.machine_hours), energy(grid.energy_kwh), mass(power.co2e_kg(grid.energy_kwh)))
         rows.append((f"a full grid that decides as much, {plural(grid.trials, 'trial')}", NOT_KNOWN, *took))
+    if saved.measured:
+        watts = join([f"{number(watts)} W at ratio {ratio(at)}" for at, watts in sorted(saved.measured.items())])
+        how = f"measured by wattmetres: a host drew {watts}"
+    else:
+        how = f"modelled: {number(power.idle_w)} W idle, {number(power.busy_w)} W busy ({power.source})"
     caption = (
-        f"{analysis.filesystem}: what a pass over the workloads takes, and what this study took. Energy is modelled: "
-        f"{number(power.idle_w)} W idle, {number(power.busy_w)} W busy ({power.source}); "
+        f"{analysis.filesystem}: what a pass over the workloads takes, and what this study took. Energy is {how}; "
         f"{number(power.carbon_g_kwh)} g of CO₂e a kilowatt-hour ({power.carbon_source})."
     )
     return Table(caption, ("", "hosts", "machine-hours", "energy", "CO₂e"), tuple(rows))

@@ -187,9 +187,9 @@ def _break(verdict: Verdict) -> Text:
 
 def _study(analysis: Analysis) -> Iterator[Text]:
     """What the study itself took, and what its search saved."""
-    spent = analysis.savings.study
-    emitted = mass(analysis.savings.power.co2e_kg(spent.energy_kwh))
-    took = f"{number(spent.machine_hours)} machine-hours, {energy(spent.energy_kwh)}, {emitted} of CO₂e (modelled)"
+    saved, spent = analysis.savings, analysis.savings.study
+    emitted = mass(saved.power.co2e_kg(spent.energy_kwh))
+    took = f"{number(spent.machine_hours)} machine-hours, {energy(spent.energy_kwh)}, {emitted} of CO₂e ({saved.how})"
     yield Text(f"The study itself: {took}.{search(analysis)}")
 
 
@@ -209,5 +209,5 @@ def _savings(analysis: Analysis) -> Text:
         f"hosts {full.hosts} → {folded.hosts}, "
         f"machine-hours {number(full.machine_hours)} → {number(folded.machine_hours)}, "
         f"energy {energy(full.energy_kwh)} → {energy(folded.energy_kwh)}, "
-        f"CO₂e {emitted[0]} → {emitted[1]} (modelled)."
+        f"CO₂e {emitted[0]} → {emitted[1]} ({saved.how})."
     )

@@ -29,6 +29,8 @@ SCHEMA_VERSION = 7
 """1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`, 4 no `trial.key`, `trial.reused`,
 `trial.proved` and no digests, 5 no `trial.bounds`, 6 no `trial.disturbance`. Reading such a run changes nothing in it;
 its first new trial brings it up to date."""
+WATTS = "watts"
+"""The document of what a host drew on average at each ratio, where that was measured."""
 DATABASE = "results.sqlite"
 _DIGEST = "digest"
 """The document that has the digest of all others, and of the facts."""
