@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from prepared_studies import Machine
+
+# Who starts the tests in a script's background has them ignore SIGINT, and with them every program that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a machine that does other things beside.
 settings.register_profile("pliant", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -139,7 +139,10 @@ def test_a_far_program_gets_signals_and_ends_with_who_wanted_it(tmp_path):
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 9
+            try:
+                assert process.wait(10) == 9
+            finally:
+                process.kill()
         assert mark.read_text() == "caught\n"
         with subprocess.Popen(
             far_command(path, "sh", "-c", "echo $$; exec sleep 60"), stdout=subprocess.PIPE
