@@ -15,6 +15,7 @@ from test_filesystems_real import out, sh, study, up
 
 from pliant.machine import facts
 from pliant.machine.journal import STATE
+from pliant.results.store import Store
 
 pytestmark = pytest.mark.real
 
@@ -69,7 +70,8 @@ def deployed(text):
     with up(text) as (cluster, took):
         assert took < 40 * support.PATIENCE
         assert out(cluster, "client1", "findmnt -n -o FSTYPE /mnt/dfs").strip() == "nfs4"
-        assert "vers=4.2" in out(cluster, "client1", "findmnt -n -o OPTIONS /mnt/dfs")
+        mounted = out(cluster, "client1", "findmnt -n -o OPTIONS /mnt/dfs")
+        assert "vers=4.2" in mounted and "rsize=1048576" in mounted and "wsize=1048576" in mounted
         sh(cluster, "client1", "head -c 8M /dev/urandom > /mnt/dfs/file && sync /mnt/dfs/file").check()
         digest = out(cluster, "client1", "sha256sum < /mnt/dfs/file")
         assert out(cluster, "client2", "sha256sum < /mnt/dfs/file") == digest
@@ -95,6 +97,28 @@ def test_a_whole_study(tmp_path, machine):
     assert done.returncode == 0, done.stderr
     assert re.search(r"ior write bandwidth +MiB/s +[\d.]+ +[\d.]+", done.stdout), done.stdout
     assert (where / "report.html").exists()
+    support.nothing_left(machine, timeout_s=20)
+
+
+FAULT = """
+[[fault]]
+what = "crash"
+role = "server"
+at = "1 s"
+heal = "3 s"
+"""
+
+
+def test_data_are_intact_after_a_power_cut_of_the_server_in_a_trial(tmp_path, machine):
+    file, where = tmp_path / "fault.toml", tmp_path / "run"
+    text = RUN.replace("ratios = [1, 3]", "ratios = [1]").replace('block = "8 MiB"', 'block = "64 MiB"')
+    file.write_text(text + FAULT)
+    done = support.pliant("run", file, "--output", where)
+    assert done.returncode == 0, done.stderr
+    with Store.look(where) as store:
+        (trial,) = [each for each in store.trials() if each.workload.startswith("ior+")]
+    assert trial.state == "done", trial.reason
+    assert trial.fault["intact"] and trial.fault["stalled_s"] >= 2, trial.fault
     support.nothing_left(machine, timeout_s=20)
 
 

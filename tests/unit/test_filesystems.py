@@ -137,12 +137,13 @@ def test_nfs():
         "mkdir -p /run/rpc_pipefs /var/lib/nfs/nfsdcld",
         "mount -t rpc_pipefs rpc_pipefs /run/rpc_pipefs",
         "mount -t nfsd nfsd /proc/fs/nfsd",
+        "tee /proc/fs/nfsd/max_block_size",
         "exportfs -ra",
     ]
     assert commands(composition, "serve", "server1") == ["rpc.nfsd --no-nfs-version 3 --nfs-version 4.2 16"]
     assert commands(composition, "mount", "client2") == [
         "mkdir -p /mnt/dfs",
-        "mount -t nfs4 -o vers=4.2,nconnect=4 server1:/ /mnt/dfs",
+        "mount -t nfs4 -o vers=4.2,rsize=1048576,wsize=1048576,nconnect=4 server1:/ /mnt/dfs",
     ]
     (exports,) = composition.files["server1"]
     assert exports.content == "/srv/export *(rw,async,no_root_squash,no_subtree_check,fsid=0)\n"

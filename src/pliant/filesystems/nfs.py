@@ -32,6 +32,9 @@ class NfsOptions(BaseModel):
     """Threads of the server, which is how many requests it works on at a time."""
     export: Literal["sync", "async"] = "sync"
     """`sync`: the server answers when what it was given is on its disk. `async`: before, so that a crash loses data."""
+    transfer_kib: int = Field(1024, ge=4, le=1024, multiple_of=4, examples=[1024])
+    """The most that one read or write carries (rsize, wsize), in KiB. A server left alone takes less where there is
+    little memory, as in nodes (nfsd_get_default_max_blksize, fs/nfsd/nfssvc.c)."""
     mount_options: tuple[MountOption, ...] = Field((), examples=[["nconnect=4"]])
     """Other options of the clients' mount, as in nfs(5): ["nconnect=4"]."""
 
@@ -74,7 +77,7 @@ class NFS:
             nodes=nodes,
             steps=_steps(server, clients, options),
             mount=MOUNT,
-            programs=("rpc.nfsd", "rpc.mountd", "nfsdcld", "exportfs", "mount.nfs4", "pgrep"),
+            programs=("rpc.nfsd", "rpc.mountd", "nfsdcld", "exportfs", "mount.nfs4", "pgrep", "tee"),
             packages=("nfs-kernel-server", "nfs-common", "procps"),
             version=("mount.nfs4", "-V"),
             warnings=_warnings(options, clients),
@@ -118,11 +121,14 @@ def _steps(server: str, clients: list[str], options: NfsOptions) -> tuple[Step, 
     mounts = (("rpc_pipefs", _PIPES), ("nfsd", _CONTROL))
     state = tuple(Command(("mount", "-t", kind, kind, target)) for kind, target in mounts)
     settings = ("--no-nfs-version", "3", "--nfs-version", options.version)
-    mount = ("mount", "-t", "nfs4", "-o", ",".join((f"vers={options.version}", *options.mount_options)))
+    size = options.transfer_kib * 1024
+    carries = Command(("tee", f"{_CONTROL}/max_block_size"), stdin=str(size))  # before there are threads
+    own = (f"vers={options.version}", f"rsize={size}", f"wsize={size}", *options.mount_options)
+    mount = ("mount", "-t", "nfs4", "-o", ",".join(own))
     return (
         Step(
             "state",
-            {server: (Command(("mkdir", "-p", _PIPES, _RECORDS)), *state, Command(("exportfs", "-ra")))},
+            {server: (Command(("mkdir", "-p", _PIPES, _RECORDS)), *state, carries, Command(("exportfs", "-ra")))},
         ),
         # Who the clients were. Without it a server waits 90 s for them to come back, even at its first start.
         Step(
