@@ -44,13 +44,14 @@ def test_nfs_from_nodes_with_kernels_of_their_own(tmp_path):
     nfs = '[filesystem]\nkind = "nfs"\n[filesystem.roles]\nserver = 1\nclient = 2\n'
     file = tmp_path / "nfs.toml"
     file.write_text(text.replace(table, nfs).replace('memory = "512 MiB"', 'memory = "1 GiB"'))
-    done = pliant("conform", file, "--json")
+    # Of all of them NFS takes three minutes, as what its clients know is up to a minute old.
+    kept = ("data after close", "removed while open", "locks (fcntl)", "locks of the dead", "O_EXCL", CRASH)
+    done = pliant("conform", file, "--json", *(word for name in (*kept, "O_APPEND") for word in ("--only", name)))
     assert done.returncode == 0, done.stderr
     (results,) = json.loads(done.stdout).values()
     outcomes = {each["name"]: each["outcome"] for each in results}
-    assert len(outcomes) == len(CHECKS) + 1
-    for name in ("locks (fcntl)", "locks of the dead", "O_EXCL", "rename over an open file", "hard links", CRASH):
-        assert outcomes[name] in ("holds", "late"), (name, results)
+    assert set(outcomes) == {*kept, "O_APPEND"}
+    assert {outcomes[name] for name in kept} <= {"holds", "late"}, results
     assert listed() == []
 
 
@@ -59,6 +60,7 @@ def test_what_is_asked_wrongly_is_refused(tmp_path):
     for arguments, said in (
         (["--ratio", "3"], "--ratio 3 is not one of the study's: 1, 2"),
         (["--output", tmp_path / "none"], "holds no run"),
+        (["--only", "telepathy"], '--only "telepathy" is no promise; there are data after close, '),
     ):
         done = pliant("conform", file, *arguments)
         assert done.returncode == 2 and said in done.stderr

@@ -24,6 +24,7 @@ _SIGNS = {"holds": "✓", "late": "≈", "fails": "✗", "hangs": "✗", "not su
 @click.command(short_help="See what a file system keeps of POSIX, folded and unfolded.")
 @study_argument
 @click.option("--ratio", "ratios", type=float, multiple=True, help="At this ratio; may be repeated. Default: at all.")
+@click.option("--only", multiple=True, help="Only this promise, by its name in the table; may be repeated.")
 @click.option("--filesystem", help="Which file system, where the study has several.")
 @click.option(
     "-o",
@@ -32,7 +33,14 @@ _SIGNS = {"holds": "✓", "late": "≈", "fails": "✗", "hangs": "✗", "not su
     help="Keep it in this run of the study, for its report.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
-def command(study: Path, ratios: tuple[float, ...], filesystem: str | None, output: Path | None, as_json: bool) -> None:
+def command(
+    study: Path,
+    ratios: tuple[float, ...],
+    only: tuple[str, ...],
+    filesystem: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Deploy the cluster of STUDY and see, from two of its clients, what the file system keeps of what POSIX promises:
     renames over open files, appends and locks across nodes, holes, attributes, a crash after fsync.
 
@@ -41,6 +49,8 @@ def command(study: Path, ratios: tuple[float, ...], filesystem: str | None, outp
     from pliant.campaign import places
     from pliant.campaign.preparation import prepare, try_programs
     from pliant.cli.display import display
+    from pliant.cluster.conformance import CRASH
+    from pliant.cluster.posix_checks import CHECKS
     from pliant.errors import UserError
     from pliant.results import conformance_table
     from pliant.study.reading import load
@@ -50,6 +60,8 @@ def command(study: Path, ratios: tuple[float, ...], filesystem: str | None, outp
     if strange := [ratio for ratio in wanted if ratio not in checked.placements]:
         known = ", ".join(f"{ratio:g}" for ratio in checked.ratios)
         raise UserError(f"--ratio {strange[0]:g} is not one of the study's: {known}")
+    if unknown := [name for name in only if name not in (*CHECKS, CRASH)]:
+        raise UserError(f'--only "{unknown[0]}" is no promise; there are {", ".join((*CHECKS, CRASH))}')
     if not checked.platform.real:
         need_root("deploying a cluster")
     store = _run_of(output, checked.name, checked.alone.label) if output else None
@@ -59,7 +71,7 @@ def command(study: Path, ratios: tuple[float, ...], filesystem: str | None, outp
             (prepared,) = prepare(checked, place)
             try_programs((prepared,))
             for ratio, cluster in _clusters(prepared, wanted, told):
-                found[ratio] = _at(cluster, ratio, told)
+                found[ratio] = _at(cluster, ratio, only, told)
                 if store is not None:
                     conformance_table.keep(store, checked.alone.label, ratio, found[ratio])
     finally:
@@ -114,11 +126,11 @@ def _clusters(prepared: Prepared, ratios: Sequence[float], told: Told) -> Iterat
             cluster.close()
 
 
-def _at(cluster: Cluster, ratio: float, told: Told) -> list[dict[str, Any]]:
+def _at(cluster: Cluster, ratio: float, only: Sequence[str], told: Told) -> list[dict[str, Any]]:
     from pliant.cluster.conformance import conform
 
     found = []
-    with closing(conform(cluster, lambda name: told.doing(f"ratio {ratio:g}: {name}"))) as results:
+    with closing(conform(cluster, lambda name: told.doing(f"ratio {ratio:g}: {name}"), only)) as results:
         for each in results:
             found.append(each.to_json())
             if each.outcome not in ("holds", "not tried"):

@@ -46,7 +46,7 @@ class Client:
     def __init__(self, cluster: Cluster, node: str, directory: str) -> None:
         self.node, self._deployment, self._mark = node, cluster.deployment, secrets.token_hex(8)
         argv = [*cluster.deployment.own(node, "conforming"), directory]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = cluster.deployment.start(node, argv, {_MARK: self._mark}, **pipes)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         assert self._process.stdout is not None
