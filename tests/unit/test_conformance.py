@@ -167,7 +167,7 @@ def test_a_sentence_says_what_is_broken_and_what_folding_changes():
         "and 1 broken (b); folded it is the same but for 1 (c)."
     )
     assert sentence(table({1.0: FOUND[1.0][:1]})) == (
-        "1 promises of POSIX were looked at from two clients, at ratio 1: at ratio 1 1 are kept or not offered."
+        "1 promise of POSIX was looked at from two clients, at ratio 1: at ratio 1 1 are kept or not offered."
     )
     assert sentence(()) == ""
     assert [row.same for row in table(FOUND)] == [True, True, False, True]

@@ -7,6 +7,7 @@ soon, is *late*, which is what caches of clients do; what is refused is *not sup
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
@@ -44,7 +45,8 @@ def conform(
 ) -> Generator[Result, None, None]:
     """Carry out the checks on a cluster that is up, from its first client and its last, one after the other."""
     clients = [node.name for node in cluster.composition.clients]
-    top = f"{cluster.composition.mount}/{_TOP}"
+    # A name of its own: what clients still know of the same names at another ratio would be taken for this one's.
+    top = f"{cluster.composition.mount}/{_TOP}-{secrets.token_hex(4)}"
     cluster.empty(top)
     for number, (name, (promise, check)) in enumerate(CHECKS.items(), 1):
         if only and name not in only:

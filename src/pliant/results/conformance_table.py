@@ -62,7 +62,8 @@ def sentence(many: Sequence[Row]) -> str:
     ratios = list(dict.fromkeys(ratio for row in many for ratio in row.outcomes))
     first = ratios[0]
     bad = [row.name for row in many if row.outcomes.get(first, ("",))[0] in BAD]
-    text = f"{len(many)} promises of POSIX were looked at from two clients, at {_ratios(ratios)}"
+    count = "1 promise of POSIX was" if len(many) == 1 else f"{len(many)} promises of POSIX were"
+    text = f"{count} looked at from two clients, at {_ratios(ratios)}"
     text += f": at ratio {first:g} {len(many) - len(bad)} are kept or not offered"
     text += f", and {len(bad)} broken ({_few(bad)})" if bad else ""
     differing = [row.name for row in many if not row.same]
