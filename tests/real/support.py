@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -310,6 +311,18 @@ def study(directory: Path, **keys: Any) -> Path:
     file = directory / "study.toml"
     file.write_text(STUDY.format(**{**DEFAULTS, **keys}))
     return file
+
+
+@contextlib.contextmanager
+def agents_removed() -> Iterator[None]:
+    """Remove what this machine got of agents meanwhile, as a host of others, unless it had some before."""
+    kept = Path(f"{STATE}-agents")
+    there = kept.exists()
+    try:
+        yield
+    finally:
+        if not there and kept.exists():
+            shutil.rmtree(kept)
 
 
 def pliant(*arguments: object, timeout_s: float = 300.0, **keys: Any) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,14 +25,10 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
-    kept = Path(f"{STATE}-agents")
-    there = kept.exists()
-    with sshds(tmp_path_factory.mktemp("sshds")) as hosts:
+    with support.agents_removed(), sshds(tmp_path_factory.mktemp("sshds")) as hosts:
         for number in (1, 2, 3):
             hosts.start(number)
         yield hosts
-    if not there:
-        shutil.rmtree(kept)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ No nxc runs here; what it would have started is started by the test, from the co
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ import support
 from box.hosts import Box
 
 from pliant.cluster.steps import Runner
-from pliant.machine.journal import STATE
 from pliant.machine.process import Completed, environment, run
 from pliant.results.store import Store
 from pliant.study.reading import load
@@ -75,8 +74,6 @@ class Theirs:
 def hosts(machine, tmp_path_factory):
     """The hosts, with the file system up and mounted."""
     top = tmp_path_factory.mktemp("box")
-    kept = Path(f"{STATE}-agents")
-    there = kept.exists()
     made = Box(top, NODES)
     for node in NODES:
         for where in ("/var/lib/glusterd", "/var/log/glusterfs", "/srv", "/mnt", "/run"):
@@ -84,7 +81,8 @@ def hosts(machine, tmp_path_factory):
             own.mkdir(parents=True)
             made.bound.setdefault(node, []).append((own, where))
         (own / "sshd").mkdir()
-    try:
+    with support.agents_removed(), contextlib.ExitStack() as down:
+        down.callback(made.down)
         made.up()
         study = load(study_of(made, top))
         theirs, composition = Theirs(made, top), study.composition
@@ -101,10 +99,6 @@ def hosts(machine, tmp_path_factory):
                 theirs.execute(node, ["mount", "-o", "loop", image, disk], timeout_s=10).check()
         Runner(theirs, lambda node: "").carry_out(composition.steps, lambda step: None)
         yield made
-    finally:
-        made.down()
-        if not there:
-            shutil.rmtree(kept, ignore_errors=True)
 
 
 def study_of(hosts: Box, directory: Path) -> Path:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import support
 from box import user
-from box.hosts import Box
+from box.hosts import Box, box
 from box.oar import start as start_oar
 from box.slurm import start as start_slurm
-
-from pliant.machine.journal import STATE
 
 pytestmark = pytest.mark.real
 
@@ -51,19 +48,11 @@ block = "16 MiB"
 def hosts(machine, tmp_path_factory):
     """Four hosts, with a front end of Slurm and one of OAR."""
     nodes = [f"node{number}" for number in range(1, HOSTS + 1)]
-    kept = Path(f"{STATE}-agents")
-    there = kept.exists()
-    made = Box(tmp_path_factory.mktemp("box"), ["slurmfront", "oarfront", *nodes])
-    try:
-        made.up()
+    with support.agents_removed(), box(tmp_path_factory.mktemp("box"), ["slurmfront", "oarfront", *nodes]) as made:
         user.add(made, "slurmfront", "oarfront")
         start_slurm(made, "slurmfront", nodes)
         start_oar(made, "oarfront", nodes)
         yield made
-    finally:
-        made.down()
-        if not there:
-            shutil.rmtree(kept)
 
 
 def written(hosts: Box, directory: Path, kind: str) -> Path:

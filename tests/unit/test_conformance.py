@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -186,6 +187,22 @@ def test_a_run_keeps_it_and_its_report_has_it(tmp_path):
     assert "What it keeps of POSIX" in page and "what b is" in page and "because" in page
     assert "what it keeps of POSIX" in str(document(found))
     assert part.to_json()["conformance"][2]["ratios"]["2"] == {"outcome": "hangs", "said": ""}
+
+
+def test_what_was_looked_at_at_one_ratio_only_stays_under_it(tmp_path):
+    out = make_run(tmp_path / "run")
+    with Store.open(out) as store:
+        conformance_table.keep(store, "glusterfs", 1.0, FOUND[1.0])
+        conformance_table.keep(store, "glusterfs", 2.0, FOUND[2.0][2:3])
+        conformance_table.keep(store, "glusterfs", 1.0, [result("a", "fails", "now")])
+    with Store.look(out) as store:
+        found = analyse(store)
+    (part,) = found.parts
+    assert [row.name for row in part.conforms] == ["a", "b", "c", "d"], "what was not looked at again is kept"
+    assert part.conforms[0].outcomes == {1.0: ("fails", "now")}
+    (head, *rows) = re.findall(r"<tr>.*?</tr>", render(found).split("What it keeps of POSIX")[1].split("</table>")[0])
+    assert head.count("<th") == 3 and [row.count("<td") for row in rows] == [3] * 4
+    assert "ratio 1" in head and "ratio 2" in head
 
 
 def test_a_run_without_it_says_nothing_of_it(tmp_path):

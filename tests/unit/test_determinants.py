@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "4ecbe0cd7f9f572c"
+DIGEST = "303cd72847b7fc6c"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pliant.errors import UserError
 from pliant.proportions import rescaled
 from pliant.results import conformance_table
 from pliant.results.run_info import RunInfo
-from pliant.results.store import WATTS, Store
+from pliant.results.store import Store
 from pliant.statistics.comparison import Comparison, compare
 from pliant.statistics.savings import Savings, Spent, savings
 from pliant.statistics.search_cost import Saved, saved
@@ -329,8 +328,7 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     ratio = recommended_ratio(plain(info, verdicts))
     workloads = list(dict.fromkeys(verdict.workload for verdict in plain(info, verdicts)))
     faults = fault_reports(info, trials, values)
-    watts = {float(at): value for at, value in json.loads(store.document(WATTS) or "{}").items()}
-    economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores, info.baseline, watts)
+    economy = savings(trials, workloads, info.hosts, ratio, info.power, info.host_cores, info.baseline, store.watts())
     lost = [problem for report in faults for problem in report.problems]
     notes = (*(f"{problem[:1].upper()}{problem[1:]}." for problem in lost), *_notes(info, trials, verdicts))
     disturbed = disturbances.rows(info, trials)

@@ -30,7 +30,7 @@ from pliant.platforms import fairness
 from pliant.platforms.calibration import TOLERANCE, calibrate_hosts, survey_hosts
 from pliant.platforms.interface import CommandFailed, TeardownError
 from pliant.results.artefacts import Artefacts
-from pliant.results.store import WATTS, Store
+from pliant.results.store import Store
 from pliant.statistics.patience import Patience, medians
 from pliant.statistics.search import Key, Search, Todo, key_of
 from pliant.study.model import Study
@@ -43,6 +43,7 @@ _INVALID = 4
 """How often it may be invalid, which is no fault of what is measured, before the machine is taken to be unfit."""
 _LOST = 4
 """How often hosts may be lost during one trial, which is no fault of it either, before the run ends."""
+_TOLERANCE = f"{TOLERANCE * 100:g} %"
 _FIRST = 4
 """After so many trials it is told what the machine's neighbours take."""
 
@@ -137,8 +138,7 @@ class _Runner:
         for name, value in found.facts.items():
             self.store.set_fact(name, value)
         if found.watts and self.study.platform.host is None:
-            known = {float(ratio): watts for ratio, watts in json.loads(self.store.document(WATTS) or "{}").items()}
-            self.store.set_documents({WATTS: json.dumps(known | found.watts)})
+            self.store.add_watts(found.watts)
 
     def count(self, trial: Trial) -> bool:
         """Take notice of an attempt, and say whether the trial is over with it: it counts, or is given up.
@@ -276,8 +276,8 @@ class _Runner:
         if known is not None:
             self.store.set_fact(self.fact("calibration"), "; ".join([*known.delivered, *known.fair, f"so {known.ago}"]))
             self.listener.note(
-                f"hosts with this promise delivered it within {TOLERANCE:.0%}".replace("%", " %")
-                + f" {known.ago}; `pliant run --fresh` measures anew"
+                f"hosts with this promise delivered it within {_TOLERANCE} {known.ago}; `pliant run --fresh` measures "
+                "anew"
             )
             return
         with self.cluster.undisturbed():
@@ -288,8 +288,8 @@ class _Runner:
         if here:
             recently.keep(self.prepared, said, fair)
         self.listener.note(
-            f"every host delivers what it was promised within {TOLERANCE:.0%}".replace("%", " %")
-            + f", all at once{', and its nodes share it fairly' if fair else ''}, as measured in "
+            f"every host delivers what it was promised within {_TOLERANCE}, all at once"
+            f"{', and its nodes share it fairly' if fair else ''}, as measured in "
             f"{time.monotonic() - started:.1f} s"
         )
 

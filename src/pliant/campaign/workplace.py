@@ -38,16 +38,10 @@ class Workplace:
 
     def refold(self, ratio: float) -> int:
         """Fold the cluster to one of the study's ratios, and return how many hosts that takes. UserError."""
-        if ratio not in self.study.placements:
-            raise UserError(f"--ratio {ratio:g} is not one of the study's: {ratios(self.study)}")
+        self.study.need_ratio(ratio)
         placement = self.study.placements[ratio]
         self.cluster.refold(placement)
         return len(placement.hosts)
-
-
-def ratios(study: Study) -> str:
-    """The ratios of a study, for people."""
-    return ", ".join(f"{ratio:g}" for ratio in study.ratios)
 
 
 def write_down(cluster: Cluster, study: Study) -> None:

@@ -57,9 +57,8 @@ def command(
 
     checked = load(study).chosen(filesystem)
     wanted = ratios or checked.ratios
-    if strange := [ratio for ratio in wanted if ratio not in checked.placements]:
-        known = ", ".join(f"{ratio:g}" for ratio in checked.ratios)
-        raise UserError(f"--ratio {strange[0]:g} is not one of the study's: {known}")
+    for ratio in wanted:
+        checked.need_ratio(ratio)
     if unknown := [name for name in only if name not in (*CHECKS, CRASH)]:
         raise UserError(f'--only "{unknown[0]}" is no promise; there are {", ".join((*CHECKS, CRASH))}')
     if not checked.platform.real:
@@ -105,6 +104,7 @@ def _run_of(output: Path, study: str, filesystem: str) -> Store:
 def _clusters(prepared: Prepared, ratios: Sequence[float], told: Told) -> Iterator[tuple[float, Cluster]]:
     """The cluster at each ratio: one that is refolded, or one after the other."""
     from pliant.campaign.deploying import bring_up
+    from pliant.trial import UNFOLDED
 
     live = prepared.place.platform.refolds_live
     cluster: Cluster | None = None
@@ -112,7 +112,9 @@ def _clusters(prepared: Prepared, ratios: Sequence[float], told: Told) -> Iterat
         for ratio in ratios:
             if cluster is None:
                 told.doing("deploy")
-                cluster = bring_up(prepared, 1.0 if live else ratio, said=lambda step: told.doing(f"deploy: {step}"))
+                cluster = bring_up(
+                    prepared, UNFOLDED if live else ratio, said=lambda step: told.doing(f"deploy: {step}")
+                )
             cluster.limit(False)
             if live:
                 cluster.refold(prepared.study.placements[ratio])

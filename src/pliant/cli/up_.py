@@ -21,13 +21,11 @@ def command(study: Path, ratio: float | None, filesystem: str | None, no_limits:
     from pliant.campaign.preparation import prepare
     from pliant.campaign.reservations import RESERVATION
     from pliant.cli.display import display
-    from pliant.errors import UserError
     from pliant.study.reading import load
 
     checked = load(study).chosen(filesystem)
     ratio = checked.baseline if ratio is None else ratio
-    if ratio not in checked.placements:
-        raise UserError(f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{r:g}' for r in checked.ratios)}")
+    checked.need_ratio(ratio)
     if not checked.platform.real:
         need_root("deploying a cluster")
     with display() as told, places.opened(checked, told.doing, keep=True) as place:

@@ -233,8 +233,7 @@ class Cluster:
         with uninterrupted():
             if self.deployment.stands and self._worked_in:
                 with contextlib.suppress(CommandFailed):  # who deployed it looks after it
-                    argv = ["rm", "-rf", "--one-file-system", "--", *sorted(self._worked_in)]
-                    self.execute(self.composition.clients[0].name, argv, timeout_s=120)
+                    self.discard(*sorted(self._worked_in))
             self.deployment.remove()
 
     @property
@@ -350,6 +349,11 @@ class Cluster:
             raise
         self.execute(clients[0].name, ["rm", path], timeout_s=timeout_s).check()
 
+    def discard(self, *directories: str, timeout_s: float = 120.0) -> None:
+        """Remove directories of the file system and everything in them, from the first client. Raises CommandFailed."""
+        argv = ["rm", "-rf", "--one-file-system", "--", *directories]
+        self.execute(self.composition.clients[0].name, argv, timeout_s=timeout_s).check()
+
     def empty(self, directory: str, timeout_s: float = 120.0) -> None:
         """Make a directory of the file system and everything in it new, from the first client, and wait until what was
         in it is gone from the servers as well. Raises CommandFailed."""
@@ -359,7 +363,7 @@ class Cluster:
         # large files are cut before. There may be none.
         large = ["find", directory, "-xdev", "-type", "f", "-size", "+1M", "-exec", "truncate", "--size=0", "{}", "+"]
         self.execute(first, large, timeout_s=timeout_s)
-        self.execute(first, ["rm", "-rf", "--one-file-system", "--", directory], timeout_s=timeout_s).check()
+        self.discard(directory, timeout_s=timeout_s)
         self.execute(first, ["mkdir", "-p", "--", directory], timeout_s=timeout_s).check()
         until, clean = time.monotonic() + timeout_s, self.composition.clean
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,9 @@ from typing import Any, Literal
 
 from pliant.cluster.cluster import Cluster
 from pliant.cluster.posix_checks import CHECKS
+from pliant.cluster.steps import poll
 from pliant.cluster.two_clients import ANSWER_S, PATIENCE_S, Client, Hangs, Odd, Pair, Refused
+from pliant.composition.model import Command
 from pliant.errors import PliantError
 from pliant.platforms.interface import CommandFailed, PowerError
 
@@ -57,7 +60,7 @@ def conform(
         said(CRASH)
         yield _crash(cluster, clients, top)
     with contextlib.suppress(CommandFailed):
-        cluster.execute(clients[0], ["rm", "-rf", "--one-file-system", "--", top], timeout_s=120)
+        cluster.discard(top)
 
 
 def _one(
@@ -67,7 +70,9 @@ def _one(
     clients: list[Client] = []
     try:
         cluster.execute(nodes[0], ["mkdir", "-m", "755", "--", directory], timeout_s=ANSWER_S).check()
-        _seen(cluster, nodes[1], directory)
+        # One that is late with the directory would fail in every check.
+        there = Command(("test", "-d", directory))
+        poll(cluster, {nodes[1]: there}, time.monotonic() + PATIENCE_S, threading.Event())
         for node in nodes:
             clients.append(Client(cluster, node, directory))
         pair = Pair(cluster, directory, clients[0], clients[1])
@@ -86,15 +91,6 @@ def _one(
     if pair.late_s:
         return Result(name, promise, "late", f"after {pair.late_s:.1f} s", round(pair.late_s, 1))
     return Result(name, promise, "holds")
-
-
-def _seen(cluster: Cluster, node: str, directory: str) -> None:
-    """Wait until a directory is there for a node: one that is late with it would fail in every check."""
-    until = time.monotonic() + PATIENCE_S
-    while cluster.execute(node, ["test", "-d", directory], timeout_s=ANSWER_S).exit_status != 0:
-        if time.monotonic() > until:
-            raise CommandFailed(["test", "-d", directory], 1, "", f"the directory is not there for {node}", node)
-        time.sleep(0.02)
 
 
 CRASH = "fsync and a crash"

@@ -219,11 +219,16 @@ def _whole(pair: Pair, name: str, length: int) -> int:
     return len({line[:9] for line in lines if line[1:9].isdecimal() and set(line[10:]) <= {line[0]}})
 
 
-@_check("locks (fcntl)", "a range that one client has locked another cannot lock, and can when it is let go")
-def _fcntl(pair: Pair) -> None:
+def _open_in_both(pair: Pair) -> tuple[int, int]:
+    """A file that both clients have open."""
     pair.a.do("put", "f", "x" * 100)
     pair.is_soon(True, "exists", "f")
-    mine, other = pair.a.do("open", "f", "w"), pair.b.do("open", "f", "w")
+    return pair.a.do("open", "f", "w"), pair.b.do("open", "f", "w")
+
+
+@_check("locks (fcntl)", "a range that one client has locked another cannot lock, and can when it is let go")
+def _fcntl(pair: Pair) -> None:
+    mine, other = _open_in_both(pair)
     pair.a.do("lock", mine, "exclusive", 0, 10)
     pair.b.do("lock", other, "exclusive", 50, 10)
     try:
@@ -237,9 +242,7 @@ def _fcntl(pair: Pair) -> None:
 
 @_check("shared locks", "several clients may lock a file for reading, and none for writing then")
 def _shared(pair: Pair) -> None:
-    pair.a.do("put", "f", "x")
-    pair.is_soon(True, "exists", "f")
-    mine, other = pair.a.do("open", "f", "w"), pair.b.do("open", "f", "w")
+    mine, other = _open_in_both(pair)
     pair.a.do("lock", mine, "shared")
     pair.b.do("lock", other, "shared")
     pair.b.refuses("EAGAIN", "lock", other, "exclusive")
@@ -247,9 +250,7 @@ def _shared(pair: Pair) -> None:
 
 @_check("locks (flock)", "a file that one client has locked as a whole another cannot lock")
 def _flock(pair: Pair) -> None:
-    pair.a.do("put", "f", "x")
-    pair.is_soon(True, "exists", "f")
-    mine, other = pair.a.do("open", "f", "w"), pair.b.do("open", "f", "w")
+    mine, other = _open_in_both(pair)
     pair.a.do("flock", mine, "exclusive")
     pair.b.refuses("EAGAIN", "flock", other, "exclusive")
     pair.a.do("flock", mine, "none")

@@ -179,8 +179,7 @@ def deploy(
 
     checked = load(Path(study)).chosen(filesystem)
     ratio = checked.baseline if ratio is None else ratio
-    if ratio not in checked.placements:
-        raise UserError(f"ratio {ratio:g} is not one of the study's: {workplace.ratios(checked)}")
+    checked.need_ratio(ratio, "ratio")
     with places.opened(checked) as place:
         (prepared,) = prepare(checked, place)
         with bring_up(prepared, ratio, said=lambda step: said(f"deploy: {step}")) as cluster:

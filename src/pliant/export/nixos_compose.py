@@ -75,10 +75,7 @@ def project(study: Study, flavour: str, ratio: float | None = None) -> dict[str,
 
 def _placement(study: Study, flavour: str, ratio: float) -> Placement:
     """Which node is on which host at a ratio; UserError if containers cannot be it."""
-    if ratio not in study.placements:
-        raise UserError(
-            f"--ratio {ratio:g} is not one of the study's: {', '.join(f'{each:g}' for each in study.ratios)}"
-        )
+    study.need_ratio(ratio)
     if flavour in ("docker", "nspawn"):
         raise UserError(f"--ratio: the machines of the flavour {flavour} are containers, which cannot carry others")
     if set(study.composition.of_kernels) - {"fuse"}:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -196,6 +196,11 @@ def alive(pid: int, started: int | None = None) -> bool:
     """Whether a process runs: a zombie does not, nor does another that got its number (`started`: see `start_time`)."""
     stat = _stat(pid)
     return stat is not None and stat[0] not in "ZX" and (started is None or int(stat[19]) == started)
+
+
+def living() -> Iterator[int]:
+    """The processes that run on this machine."""
+    return filter(alive, map(int, filter(str.isdigit, os.listdir("/proc"))))
 
 
 def start_time(pid: int) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any
 from . import disks, network
 from .cgroup import Cgroups
 from .deployment import Deployment
-from .process import MARK, alive, marked, start_time, ticks
+from .process import MARK, alive, living, marked, start_time, ticks
 from .teardown import inside, namespaces_of
 
 
@@ -98,7 +98,7 @@ def _in_processes(traces: Traces) -> Iterator[str]:
     for pid, name in inside(traces.namespaces, traces.noted):
         yield f"process {pid} ({_name(pid)}) in a node's {name}"
     seen: set[str] = set()
-    for pid in filter(alive, map(int, filter(str.isdigit, os.listdir("/proc")))):
+    for pid in living():
         yield from (f"{name}, held open by process {pid} ({_name(pid)})" for name in _open(pid) & traces.namespaces)
         mount = next((name for name in namespaces_of(pid) if name.startswith("mnt:")), "")
         if mount not in seen:

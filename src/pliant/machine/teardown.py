@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import cgroup, disks, kernel
 from .journal import Journal
-from .process import MARK, CommandFailed, alive, marked, run, start_time, ticks
+from .process import MARK, CommandFailed, alive, living, marked, run, start_time, ticks
 
 
 class TeardownError(Exception):
@@ -106,7 +106,7 @@ def inside(namespaces: Collection[str], noted: int) -> Iterator[tuple[int, str]]
     Who started later is not: the kernel gives the number of a namespace that is gone to the next one, whosever it is.
     What nodes started since carries their mark, and is looked for by that.
     """
-    for pid in filter(alive, map(int, filter(str.isdigit, os.listdir("/proc")))):
+    for pid in living():
         if found := namespaces_of(pid) & set(namespaces):
             started = start_time(pid)
             yield from ((pid, name) for name in sorted(found) if started is not None and started <= noted)

@@ -21,6 +21,7 @@ from pliant.report.across import Across
 from pliant.report.chart import Figure, series
 from pliant.report.side_by_side import document
 from pliant.report.story import story
+from pliant.results.conformance_table import ratios_of
 from pliant.statistics.comparison import Comparison, MetricComparison, spelled
 from pliant.statistics.verdict import INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
 from pliant.telemetry.limiting import LIMITING
@@ -132,6 +133,7 @@ def _part(analysis: Analysis, whose: str, values: int) -> dict[str, Any]:
     return {
         "a": analysis,
         "whose": whose,
+        "posix_ratios": ratios_of(analysis.conforms),
         "story": story(analysis),
         "groups": {w: [v for v in analysis.verdicts if v.workload == w] for w in analysis.info.metrics},
         "figures": {

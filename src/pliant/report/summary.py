@@ -24,6 +24,7 @@ from pliant.analysis.words import (
 )
 from pliant.report.document import Block, Document, Heading, Items, Paragraph, Table, grouped
 from pliant.report.story import story
+from pliant.results.conformance_table import ratios_of
 from pliant.statistics.comparison import Comparison, Fold, spelled
 from pliant.statistics.savings import Pass
 from pliant.statistics.verdict import INTERVALS, METHOD, RatioVerdict, Verdict, tolerance
@@ -179,7 +180,7 @@ def _pass(analysis: Analysis, side: Pass | None) -> tuple[str, str, str, str]:
 
 
 def _conforms(analysis: Analysis) -> Table:
-    ratios = list(analysis.conforms[0].outcomes)
+    ratios = ratios_of(analysis.conforms)
     rows = tuple(
         (row.name, *(row.outcomes.get(each, (NOT_KNOWN, ""))[0] for each in ratios)) for row in analysis.conforms
     )

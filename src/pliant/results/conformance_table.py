@@ -33,9 +33,11 @@ class Row:
 
 
 def keep(store: Store, filesystem: str, ratio: float, results: Sequence[Mapping[str, Any]]) -> None:
-    """Add what came of the checks on a file system at a ratio, in place of what there was."""
+    """Add what came of checks on a file system at a ratio, in place of what there was of the same ones."""
     known = json.loads(store.document(DOCUMENT) or "{}")
-    known.setdefault(filesystem, {})[f"{ratio:g}"] = list(results)
+    at = known.setdefault(filesystem, {})
+    by_name = {each["name"]: each for each in (*at.get(f"{ratio:g}", ()), *results)}
+    at[f"{ratio:g}"] = list(by_name.values())
     store.set_documents({DOCUMENT: json.dumps(known)})
 
 
@@ -55,11 +57,16 @@ def table(by_ratio: Mapping[float, Sequence[Mapping[str, Any]]]) -> tuple[Row, .
     return tuple(Row(name, promise, outcomes) for name, (promise, outcomes) in found.items())
 
 
+def ratios_of(many: Sequence[Row]) -> list[float]:
+    """The ratios at which any of the checks was tried, ascending; not all of them need to have been at each."""
+    return sorted({ratio for row in many for ratio in row.outcomes})
+
+
 def sentence(many: Sequence[Row]) -> str:
     """What the checks say together."""
     if not many:
         return ""
-    ratios = list(dict.fromkeys(ratio for row in many for ratio in row.outcomes))
+    ratios = ratios_of(many)
     first = ratios[0]
     bad = [row.name for row in many if row.outcomes.get(first, ("",))[0] in BAD]
     count = "1 promise of POSIX was" if len(many) == 1 else f"{len(many)} promises of POSIX were"

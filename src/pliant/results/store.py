@@ -29,9 +29,9 @@ SCHEMA_VERSION = 7
 """1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`, 4 no `trial.key`, `trial.reused`,
 `trial.proved` and no digests, 5 no `trial.bounds`, 6 no `trial.disturbance`. Reading such a run changes nothing in it;
 its first new trial brings it up to date."""
-WATTS = "watts"
-"""The document of what a host drew on average at each ratio, where that was measured."""
 DATABASE = "results.sqlite"
+_WATTS = "watts"
+"""The document of what hosts drew."""
 _DIGEST = "digest"
 """The document that has the digest of all others, and of the facts."""
 _HEADER_BYTES = 100
@@ -214,6 +214,14 @@ class Store:
         with self._writing() as cursor:
             cursor.executemany("INSERT OR REPLACE INTO document VALUES (?, ?)", documents.items())
             _seal(cursor)
+
+    def watts(self) -> dict[float, float]:
+        """What a host drew on average at each ratio, where that was measured."""
+        return {float(ratio): watts for ratio, watts in json.loads(self.document(_WATTS) or "{}").items()}
+
+    def add_watts(self, watts: Mapping[float, float]) -> None:
+        """Keep what hosts drew at ratios, in place of what there was of these."""
+        self.set_documents({_WATTS: json.dumps(self.watts() | dict(watts))})
 
     def forget(self, numbers: Sequence[int]) -> None:
         """Strike trials that say nothing, with all that is known of them."""

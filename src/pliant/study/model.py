@@ -136,6 +136,12 @@ class Study:
             return Placement(tuple((node.name,) for node in self.nodes))
         return self.placements[ratio]
 
+    def need_ratio(self, ratio: float, named: str = "--ratio") -> None:
+        """UserError unless a ratio that a user asks for, which is `named` so, is one of the study's."""
+        if ratio not in self.placements:
+            known = ", ".join(f"{each:g}" for each in self.ratios)
+            raise UserError(f"{named} {ratio:g} is not one of the study's: {known}")
+
     @property
     def name(self) -> str:
         """What the study is called."""
