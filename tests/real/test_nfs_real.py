@@ -19,7 +19,8 @@ from pliant.results.store import Store
 
 pytestmark = pytest.mark.real
 
-NFS = study("nfs", {"server": 1, "client": 2})
+ROLES = {"server": 1, "client": 2}
+NFS = study("nfs", ROLES)
 RUN = """\
 [study]
 name = "kernels"
@@ -66,12 +67,30 @@ def test_nfs_by_kernels_of_its_own(machine):
     support.nothing_left(machine, timeout_s=20)
 
 
-def deployed(text):
+@pytest.mark.parametrize(
+    ("options", "version"),
+    [('version = "3"', "3"), ('server = "ganesha"', "4.2"), ('server = "ganesha"\nversion = "3"', "3")],
+    ids=["v3", "ganesha", "ganesha-v3"],
+)
+def test_other_versions_and_servers(machine, options, version):
+    deployed(study("nfs", ROLES, options), version)
+    support.nothing_left(machine, timeout_s=20)
+
+
+def deployed(text, version="4.2"):
     with up(text) as (cluster, took):
         assert took < 40 * support.PATIENCE
-        assert out(cluster, "client1", "findmnt -n -o FSTYPE /mnt/dfs").strip() == "nfs4"
+        assert out(cluster, "client1", "findmnt -n -o FSTYPE /mnt/dfs").strip() == ("nfs" if version == "3" else "nfs4")
         mounted = out(cluster, "client1", "findmnt -n -o OPTIONS /mnt/dfs")
-        assert "vers=4.2" in mounted and "rsize=1048576" in mounted and "wsize=1048576" in mounted
+        assert f"vers={version}" in mounted and "rsize=1048576" in mounted and "wsize=1048576" in mounted
+        # A lock of one client is seen by the other.
+        sh(cluster, "client1", "touch /mnt/dfs/held").check()
+        holder = ["flock", "/mnt/dfs/held", "sh", "-c", "echo held; exec sleep 60"]
+        with cluster.deployment.start("client1", holder, stdout=subprocess.PIPE) as held:
+            assert held.stdout is not None and held.stdout.readline() == b"held\n"
+            assert sh(cluster, "client2", "flock --nonblock /mnt/dfs/held true").exit_status == 1
+            held.terminate()
+        support.until(lambda: sh(cluster, "client2", "flock --nonblock /mnt/dfs/held true").exit_status == 0, "free")
         sh(cluster, "client1", "head -c 8M /dev/urandom > /mnt/dfs/file && sync /mnt/dfs/file").check()
         digest = out(cluster, "client1", "sha256sum < /mnt/dfs/file")
         assert out(cluster, "client2", "sha256sum < /mnt/dfs/file") == digest

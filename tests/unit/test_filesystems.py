@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from study_files import GOOD
 
 from pliant.cli import plan
-from pliant.composition.model import Composition
+from pliant.composition.model import BadOptions, Composition
 from pliant.composition.placement import nodes_for
 from pliant.study import registry
 from pliant.study.problems import StudyError
@@ -48,11 +48,14 @@ ALL = [
     ("cephfs", {"monitor": 3, "manager": 2, "metadata": 3, "osd": 5, "client": 2}, {"active_metadata": 2}),
     ("cephfs", {"monitor": 1, "osd": 3, "client": 1}, {"pool": "erasure 2+1"}),
     ("nfs", {"server": 1, "client": 2}, {}),
+    ("nfs", {"server": 1, "client": 3}, {"server": "ganesha"}),
+    ("nfs", {"server": 1, "client": 4}, {"version": "3"}),
     ("orangefs", {"server": 3, "client": 1}, {}),
     ("beegfs", {"management": 1, "metadata": 1, "storage": 2, "client": 2}, {}),
     ("custom", {"server": 1, "client": 2}, SSHFS),
 ]
-KERNEL = {"nfs": ("nfsd", "nfs4"), "orangefs": ("pvfs2",), "beegfs": ("beegfs",)}
+NFS = {("nfsd", "nfs4"), ("nfs4",), ("nfsd", "nfs")}
+KERNEL = {"nfs": NFS, "orangefs": {("pvfs2",)}, "beegfs": {("beegfs",)}}
 BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat", "grep"}
 
 
@@ -89,7 +92,7 @@ def test_every_program_is_declared_and_only_the_users_own_commands_meet_a_shell(
         assert "sh" not in programs
     assert composition.packages
     assert composition.version
-    assert composition.of_kernels == KERNEL.get(kind, ("fuse",))
+    assert composition.of_kernels in KERNEL.get(kind, {("fuse",)})
 
 
 def test_a_node_that_starts_again_keeps_what_it_has(each):
@@ -150,6 +153,42 @@ def test_nfs():
     assert any("loses" in warning for warning in composition.warnings)
     with pytest.raises(ValidationError):
         compose("nfs", {"server": 1, "client": 1}, mount_options=["a,b"])
+
+
+def test_nfs_by_ganesha():
+    composition = compose("nfs", {"server": 1, "client": 2}, server="ganesha", threads=4, transfer_kib=64)
+    assert [list(wave) for wave in plan.waves(composition.steps)] == [["portmap"], ["serve"], ["mount"]]
+    assert composition.role("server").kernel == ()  # a plain node, whose kernel has nothing to do with it
+    assert commands(composition, "portmap", "server1") == ["rpcbind -f"]
+    assert "client1" not in composition.step("portmap").runs
+    (config,) = composition.files["server1"]
+    for line in ("Path = /srv/export;", "Protocols = 4;", "Nb_Worker = 4;", "MaxRead = 65536;", "Minor_Versions = 2;"):
+        assert line in config.content
+    assert commands(composition, "mount", "client1")[-1] == (
+        "mount -t nfs4 -o vers=4.2,rsize=65536,wsize=65536 server1:/ /mnt/dfs"
+    )
+    with pytest.raises(BadOptions, match="the kernel's"):
+        compose("nfs", {"server": 1, "client": 1}, server="ganesha", export="async")
+
+
+@pytest.mark.parametrize("server", ["kernel", "ganesha"])
+def test_nfs_of_version_3_has_its_locks_by_a_protocol_of_their_own(server):
+    composition = compose("nfs", {"server": 1, "client": 2}, server=server, version="3")
+    for name in ("portmap", "statd"):
+        assert set(composition.step(name).runs) == {"server1", "client1", "client2"}
+    assert composition.role("client").kernel == ("nfs",)
+    assert commands(composition, "mount", "client2")[-1] == (
+        "mount -t nfs -o vers=3,rsize=1048576,wsize=1048576 server1:/srv/export /mnt/dfs"
+    )
+    assert {"portmap", "statd"} <= set(composition.step("serve").requires)
+    if server == "kernel":
+        assert commands(composition, "serve", "server1") == [
+            "rpc.nfsd --no-nfs-version 4 --nfs-version 3 --grace-time 10 8"
+        ]
+        assert "records" not in {step.name for step in composition.steps}
+    else:
+        assert "Enable_NLM = true;" in composition.files["server1"][0].content
+    assert composition.nixos is None
 
 
 def test_orangefs():
