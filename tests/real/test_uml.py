@@ -143,6 +143,42 @@ def test_packets_reach_other_nodes_at_the_hosts_rate_and_none_is_dropped(two):
         two.limit(False)
 
 
+def processes(node: str) -> list[int]:
+    """The first process of an instance, and then those that it has for itself, as for its disks."""
+    ran = subprocess.run(
+        ["pgrep", "--full", f" umid={node} "], capture_output=True, text=True, check=True
+    ).stdout.split()
+    states = {int(pid): Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in ran}
+    named = {pid: words for pid, words in states.items() if Path(f"/proc/{pid}/comm").read_text() == "linux.uml\n"}
+    first = next(pid for pid, words in named.items() if int(words[1]) not in named)
+    return [first, *(pid for pid, words in named.items() if int(words[1]) == first and words[0] == "S")]
+
+
+def asleep_s(deployment, node: str) -> float:
+    return int(Path(deployment._lost_files()[node]).read_text().split()[3]) / 1e9
+
+
+@pytest.mark.parametrize("what", ["packets", "a disk's answer"])
+def test_what_a_kernel_sleeps_over_is_counted(two, what):
+    """It loses an event by chance, seldom. To who looks, a process that is stopped and takes nothing in is the same."""
+    before = asleep_s(two, "uml1")
+    first, *others = processes("uml1")
+    write = f"dd if=/dev/zero of={DISK}/file bs=1M count=200 conv=fsync; rm {DISK}/file"
+    ping = f"while :; do echo x > /dev/udp/{two.nodes['uml1'].address}/9; sleep 0.1; done"
+    node, argv = ("uml1", ["sh", "-c", write]) if others and what != "packets" else ("plain", ["bash", "-c", ping])
+    with support.background(two, node, argv, Path("/dev/null")):
+        time.sleep(0.5)
+        assert asleep_s(two, "uml1") == before
+        for pid in [first] if node == "plain" else others:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(4)
+        for pid in [first] if node == "plain" else others:
+            os.kill(pid, signal.SIGCONT)
+        support.until(lambda: asleep_s(two, "uml1") >= before + 2, "it is counted", 5)
+        assert asleep_s(two, "uml1") < before + 6
+    assert shell(two, "uml1", "echo here").strip() == "here"
+
+
 def test_a_refold_moves_all_of_it(two):
     two.refold({"uml1": 2, "uml2": 2, "plain": 3})
     assert two.cgroups.pids(f"{two.group}/host-1") == []

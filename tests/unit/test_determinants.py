@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "303cd72847b7fc6c"
+DIGEST = "8a6762b1b84b9d59"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -214,6 +214,14 @@ def test_a_machine_that_stood_still():
     assert reason(length_s=5.0).endswith("no sample for 5.0 s")
 
 
+def test_what_a_nodes_own_kernel_lost():
+    dropped = {"node/server1/lost_packets": 1.0, "node/client1/lost_packets": 0.0}
+    assert reason(dropped) == "server1's own kernel lost 10 packets"
+    assert did(dropped).lost == pytest.approx(0.2, rel=0.05)  # each is sent again after 0.2 s
+    assert reason({"node/client1/asleep_s": 0.5}) == "client1's own kernel slept for 5.0 s over what had come"
+    assert reason({"node/server1/lost_packets": 0.01}) == ""
+
+
 def test_what_is_too_short_for_telemetry_is_left_out():
     late = {"write": (120.0, 120.5)}
     assert disturbances(read(text(MACHINE)), late, HOSTS, PROMISE, CORES) == {}

@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -27,6 +26,7 @@ from . import carrying
 from .conversation import Call, Conversation, Failed, Lost, quickest
 from .line import Near
 from .relay import Relay, Wanted
+from .watchdog import Watchdog
 
 DOOR = ":"
 """The place by which the door itself is asked, and not the node: its first word is what for."""
@@ -35,7 +35,6 @@ BUFFER_BYTES = 16 << 20
 _SYS_PIDFD_OPEN, _SYS_PIDFD_GETFD = 434, 438
 _SO_RCVBUFFORCE = 33
 _ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -46,14 +45,12 @@ def main(path: str) -> int:
 
 
 class Door:
-    """One instance. `about` says: "node", "socket", "ready" (the file that says that it is up), "start" (the command
-    that boots it, with the descriptor {line}), and what `guest` is told: "guest"."""
+    """One instance. `about` says: "node", "socket", "ready" (the file that says that it is up), "lost" (the file of its
+    `Watchdog`), "start" (the command that boots it, with the descriptor {line}), and what `guest` is told: "guest"."""
 
     def __init__(self, about: dict[str, Any]) -> None:
         self._about = about
-        self._packets: socket.socket | None = None
-        self._dropped = 0
-        self._counting = threading.Lock()
+        self._watchdog: Watchdog | None = None
         own, theirs = socket.socketpair()
         argv = [word.replace("{line}", str(theirs.fileno())) for word in about["start"]]
         self._process = subprocess.Popen(
@@ -84,6 +81,8 @@ class Door:
             return self._about["guest"]
         if call.what == "time":
             return time.time()
+        if call.what == "stuck" and self._watchdog is not None:
+            self._watchdog.count(call.given["s"])
         if call.what == "up":
             threading.Thread(target=self._open, args=(call.given["failed"],), daemon=True).start()
         return None
@@ -94,7 +93,7 @@ class Door:
         try:
             _, self._main, *_ = descendants(self._process.pid)
             if not failed:
-                self._packets = widened(self._process.pid)
+                self._watchdog = Watchdog(widened(self._process.pid), self._main, Path(self._about["lost"]))
                 Relay(self._about["socket"], self._carry)
                 told["monotonic_s"] = self._ahead_s()
         except (OSError, Lost, Failed) as error:
@@ -125,18 +124,10 @@ class Door:
     def _asked(self, what: str, *given: str) -> Any:
         """What the door is asked for by programs of pliant."""
         if what == "drops":
-            return self._drops()
+            return self._watchdog.count() if self._watchdog else 0
         names = {"throttle": ("rate",)}.get(what, ())
         asked = self._conversation.ask(what, 60, dict(zip(names, given)))
         return asked.next(time.monotonic() + 60)["done"]
-
-    def _drops(self) -> int:
-        """Packets for the node that were lost between its link and its kernel; reading sets the kernel's count to 0."""
-        with self._counting:
-            if self._packets is not None:
-                counts = self._packets.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-                self._dropped += struct.unpack("=II", counts)[1]
-            return self._dropped
 
 
 def widened(pid: int) -> socket.socket:
@@ -148,6 +139,8 @@ def widened(pid: int) -> socket.socket:
                 found = _packet_socket(process, int(name))
                 if found is not None:
                     found.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+                    if found.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < BUFFER_BYTES:
+                        raise OSError("what may wait for the node's kernel could not be made more")
                     return found
     raise OSError("the node's kernel listens to no link")
 

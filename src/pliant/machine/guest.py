@@ -26,6 +26,7 @@ from .conversation import Call, Conversation, quickest
 from .line import Far
 from .netlink import Netlink
 from .process import NOT_FOUND
+from .watchdog import Disk
 
 LINE = "/dev/ttyS0"
 _BASE = "/tmp"
@@ -36,6 +37,8 @@ _POWER_OFF = 0x4321FEDC
 _BLKIO = "/sys/fs/cgroup/blkio"
 _ROOT_DISK, _DISK = "/dev/ubda", "/dev/ubdb"
 _DISK_NUMBER = "98:16"
+_LOOK_S = 1.0
+"""How often disks are looked at, which takes a tenth of a millisecond or two."""
 
 
 def main(*_: str) -> int:
@@ -82,7 +85,18 @@ class Guest:
         except (OSError, KeyError) as error:
             failed = str(error)
         self._conversation.ask("up", None, {"failed": failed}).next()
+        if not failed:
+            threading.Thread(target=self._watch_disks, daemon=True).start()
         listening.join()
+
+    def _watch_disks(self) -> None:
+        """Tell of disks that do not answer."""
+        names = map(os.path.basename, (_ROOT_DISK, _DISK))
+        disks = [Disk(name) for name in names if os.path.exists(f"/sys/block/{name}")]
+        while True:
+            if for_s := max(disk.unanswered_s() for disk in disks):
+                self._conversation.ask("stuck", None, {"s": for_s})
+            time.sleep(_LOOK_S)
 
     def _set_clock(self) -> None:
         """Have the machine's time of the day: the kernel begins a second too late."""
@@ -207,4 +221,8 @@ def _wire(address: str, prefix: int) -> None:
     links.set_up(index)
     links.close()
     # Else interrupts that come while one is served are lost at times, and with them what a disk has answered.
-    mounting.write("/sys/class/net/eth0/threaded", "1")
+    threaded = "/sys/class/net/eth0/threaded"
+    mounting.write(threaded, "1")
+    with open(threaded) as file:
+        if file.read().strip() != "1":
+            raise OSError("the link's packets are not taken in by a thread")

@@ -27,7 +27,8 @@ class Instances(Running):
     """A deployment, with what it does with instances."""
 
     def _doors(self, node: str = "", kind: str = "") -> Path:
-        """A file of a node's door: what it is told ("json"), what it says of it ("ready"), its socket ("socket")."""
+        """A file of a node's door: what it is told ("json"), what it says of it ("ready"), its socket
+        ("socket"), what its kernel lost ("lost")."""
         return self.journal.directory / "doors" / f"{node}{'.' if kind else ''}{kind}"
 
     def is_instance(self, node: str) -> bool:
@@ -50,7 +51,7 @@ class Instances(Running):
             guest |= {"modules": str(uml.modules()), "load": uml.modules_of(request.modules)}
             python = uml.python(str(needing.PACKAGE), sys.executable)
             boot = uml.command(name, request.memory_bytes, spec.mac, python, bool(spec.disk))
-            files = {"socket": str(self._doors(name, "socket")), "ready": str(self._doors(name, "ready"))}
+            files = {what: str(self._doors(name, what)) for what in ("socket", "ready", "lost")}
             self._doors(name, "json").write_text(json.dumps({"node": name, **files, "guest": guest, "boot": boot}))
 
     def boot(self, nodes: Collection[str], groups: Mapping[str, str]) -> None:
@@ -102,6 +103,9 @@ class Instances(Running):
         with ThreadPoolExecutor(max(1, min(32, len(given)))) as pool:
             asked = {node: pool.submit(self.ask_door, node, *words) for node, words in given.items()}
             return {node: each.result() for node, each in asked.items()}
+
+    def _lost_files(self) -> dict[str, str]:
+        return {node: str(self._doors(node, "lost")) for node in self.instances}
 
     def drops(self) -> dict[str, int]:
         """Packets for each node that its kernel did not take in, since it is there."""

@@ -210,8 +210,13 @@ class Running:
             links={node.name: node.number for node in self.nodes.values()},
             disks={node.name: disks.number(node.device) if node.device else None for node in self.nodes.values()},
             beats={host: {cpu: f"{self._beat}-{cpu}" for cpu in kept} for host, kept in enumerate(self.kept_on, 1)},
+            lost=self._lost_files(),
             out=str(out),
         )
+
+    def _lost_files(self) -> dict[str, str]:
+        """The files that say what nodes' own kernels lost; of nodes that share the machine's there is none."""
+        return {}
 
     @contextlib.contextmanager
     def telemetry(self, out: Path) -> Iterator[None]:

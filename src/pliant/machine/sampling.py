@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from . import network
@@ -41,6 +42,7 @@ def plan(
     links: Mapping[str, int],
     disks: Mapping[str, str | None],
     beats: Mapping[int, Mapping[int, str]],
+    lost: Mapping[str, str] = MappingProxyType({}),
     out: str,
     every_s: float = EVERY_S,
 ) -> dict[str, Any]:
@@ -48,7 +50,8 @@ def plan(
 
     `group` is the deployment's ("pliant-ID"), `placement` maps each node to its host (1 to `hosts`), `links` to its
     number in the fabric, `disks` to its disk's "MAJOR:MINOR", `beats` a host to its CPUs, and each to the file in
-    which the metronome tells how late it was there. `out` is the file to write, `every_s` the time between two samples.
+    which the metronome tells how late it was there, `lost` a node with a kernel of its own to the file of its
+    `watchdog`. `out` is the file to write, `every_s` the time between two samples.
     After a refold another plan is needed.
     """
     numbers = range(1, hosts + 1)
@@ -62,6 +65,11 @@ def plan(
         files += [counter for counter in own if counter["name"].endswith(("/cpu_s", "/memory_bytes"))]
         if disk := disks.get(node):
             files += of_disk(disk, f"node/{node}")
+        if node in lost:
+            files += [
+                {"name": f"node/{node}/{what}", "factor": factor, "file": lost[node], "key": f"{key} "}
+                for what, key, factor in (("lost_packets", "drops", 1.0), ("asleep_s", "asleep", 1e-9))
+            ]
     found["files"] = files
     found["starving"] = [
         {

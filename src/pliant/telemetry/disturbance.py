@@ -44,6 +44,8 @@ MOST_WITHHELD = 0.25
 such an operation is mostly the machine's."""
 SWAP_BYTE_S = 20e6
 """What a machine swaps at, at the least, in bytes/s: pages of 4 KiB, each of which a disk takes 0.2 ms for."""
+RETRANSMIT_S = 0.2
+"""What a packet that is lost costs whoever waits for it, at the least (TCP_RTO_MIN, include/net/tcp.h of Linux)."""
 _NEIGHBOURS = 0.02
 """What was taken, as a median over metrics, from which on neighbours are worth a word."""
 _IDLE = 0.02
@@ -285,6 +287,11 @@ class _Operation:
             found.append((self.mean(lacks * np.clip(1 - self.used[host] / self.promise.cores, 0.0, 1.0)), host))
         return max(found)
 
+    def most(self, what: str) -> tuple[float, str]:
+        """The most that a counter of a node counted, and which node's; 0 and "" where no node has it."""
+        nodes = [node for names in self.hosts.values() for node in names]
+        return max(((self.amount(f"node/{node}/{what}"), node) for node in nodes), default=(0.0, ""))
+
     @property
     def second_s(self) -> float:
         """The CPU time that one probe took; 0 if there was none."""
@@ -296,9 +303,13 @@ def _did(operation: _Operation, begin_s: float, end_s: float) -> Disturbance:
     gap_s = _gap_s(operation.samples, begin_s, end_s)
     swapped = operation.amount("machine/swapped_in_bytes", "machine/swapped_out_bytes")
     lacking, host = operation.lacking
+    dropped = operation.most("lost_packets")
+    asleep = operation.most("asleep_s")
     losses = [
         (gap_s / (end_s - begin_s), _standing(gap_s)),
         (swapped / SWAP_BYTE_S / (end_s - begin_s), f"the machine swapped {swapped / 2**20:.0f} MiB"),
+        (dropped[0] * RETRANSMIT_S / (end_s - begin_s), f"{dropped[1]}'s own kernel lost {dropped[0]:.0f} packets"),
+        (asleep[0] / (end_s - begin_s), f"{asleep[1]}'s own kernel slept for {asleep[0]:.1f} s over what had come"),
         (lacking, f"the machine had no idle CPU, and {host} had not got its own: up to {_percent(lacking)} of it"),
     ]
     return Disturbance(
