@@ -72,6 +72,10 @@ class Trial:
         """Whether it enters a verdict: it came to its end, or was stopped and says what can be said."""
         return self.state in ("done", "censored")
 
+    def emulated(self, metric: str) -> str:
+        """Why its value of that metric is the emulation's and not the file system's; "" if it is not."""
+        return str(self.disturbance.get(metric, {}).get("emulated", ""))
+
     def counts(self, metric: str) -> bool:
         """Whether what it says of that metric enters a verdict."""
         return self.counted and not self.disturbance.get(metric, {}).get("refused")

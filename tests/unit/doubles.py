@@ -135,6 +135,9 @@ class Unmade:
     def withheld_s(self) -> dict[int, float]:
         return {}
 
+    def call_s(self) -> float:
+        return 0.0
+
     def out_of_memory(self) -> dict[str, int]:
         return {}
 

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "8a6762b1b84b9d59"
+DIGEST = "13ea0b3123681f63"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -28,6 +28,7 @@ from pliant.statistics.verdict import (
     Verdict,
     bounds_by_ratio,
     by_ratio,
+    emulated,
     judge,
     recommended_ratio,
     tolerance,
@@ -295,11 +296,13 @@ class RunAnalysis:
 
 def plain(info: RunInfo, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """Those of the verdicts that decide how far a file system folds: on the metrics that are asked for, of workloads
-    without faults."""
+    without faults, and whose values are not the emulation's."""
     return tuple(
         verdict
         for verdict in verdicts
-        if verdict.workload not in info.faults and asked_for(info.asked, verdict.workload, verdict.metric.name)
+        if verdict.workload not in info.faults
+        and asked_for(info.asked, verdict.workload, verdict.metric.name)
+        and not verdict.emulated
     )
 
 
@@ -366,6 +369,7 @@ def _series(trials: Sequence[Trial], workload: str, metric: Metric, info: RunInf
         bounds_by_ratio(mine, metric.name),
         covariates(mine, metric.name),
         info.baseline,
+        emulated(mine, metric.name),
     )
 
 
@@ -403,8 +407,11 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
     alone = [metric_title(v.metric) for v in verdicts if max((r.trials for r in v.ratios), default=0) == 1]
     if alone:
         yield f"One repetition shows no noise, so there is no interval and no claim for {join(alone)}."
+    for verdict in verdicts:
+        if verdict.emulated:
+            yield verdict.sentence
     if undecided := sum(row.ratio != v.baseline for v in verdicts for row in v.undecided):
-        claims = sum(len(v.ratios) - 1 for v in verdicts)
+        claims = sum(len(v.ratios) - 1 for v in verdicts if not v.emulated)
         verb = "is" if undecided == 1 else "are"
         yield f"{undecided} of {plural(claims, 'state')} {verb} undecided: {_remedy(verdicts, trials)}."
     if drifting := [metric_title(v.metric) for v in verdicts if v.drift is not None and v.drift.shown]:

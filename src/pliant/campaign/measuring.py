@@ -19,8 +19,8 @@ from pliant.errors import FatalError, TrialError
 from pliant.platforms.interface import EVERY_S, CommandFailed, Completed, Watch
 from pliant.statistics.patience import Patience
 from pliant.study.model import LabelledWorkload
-from pliant.telemetry import disturbance
-from pliant.telemetry.samples import Promise, Windows, read
+from pliant.telemetry import ceiling, disturbance
+from pliant.telemetry.samples import Hosts, Promise, Samples, Windows, read
 from pliant.telemetry.stalls import stalled_s, starved
 from pliant.telemetry.usage import FEWEST, usage, without_memory
 from pliant.trial import Trial, TrialState
@@ -290,9 +290,30 @@ class Measurement:
         found = {
             metric: each.to_json(bearable) for metric, each in disturbance.by_metric(metrics, known, windows).items()
         }
+        for metric, why in self._ceilings(trial, samples, windows, hosts, promise).items():
+            if metric in found:
+                found[metric]["emulated"] = why
         refused = [each["refused"] for each in found.values() if each["refused"]]
         reason = refused[0] if refused and len(refused) == len(metrics) else ""
         return replace(trial, usage=used.to_json(), disturbance=found), reason, starved(samples, course.phases)
+
+    def _ceilings(
+        self, trial: Trial, samples: Samples, windows: Windows, hosts: Hosts, promise: Promise
+    ) -> dict[str, str]:
+        """Why what a trial came to is the ceiling of nodes' own kernels, by metric; empty where no node has one."""
+        study, own = self.prepared.study, self.prepared.kernels.own
+        if not own:
+            return {}
+        ranks = max(phase.ranks_per_client for phase in self.prepared.phases(trial.workload))
+        nodes = {node.name for node in study.nodes if node.role in own}
+        kernels = ceiling.Kernels(nodes, self.cluster.deployment.call_s(), ranks * len(study.composition.clients))
+        workload = study.workload(trial.workload)
+        values = {
+            metric: trial.metrics[metric.name]
+            for metric in workload.driver.metrics(workload.options)
+            if metric.name in trial.metrics
+        }
+        return ceiling.reached(samples, windows, hosts, promise, kernels, values)
 
     def _phases(self, cluster: Cluster, target: Path, trial: Trial, course: Course) -> None:
         """Run each phase of a trial, until one is cut short, within the study's deadline, and keep its output; see

@@ -107,6 +107,10 @@ class Instances(Running):
     def _lost_files(self) -> dict[str, str]:
         return {node: str(self._doors(node, "lost")) for node in self.instances}
 
+    def call_s(self) -> float:
+        """See Running."""
+        return float(self.ask_door(self.instances[0], "call")) if self.instances else 0.0
+
     def drops(self) -> dict[str, int]:
         """Packets for each node that its kernel did not take in, since it is there."""
         return self.ask_doors(dict.fromkeys(self.instances, ("drops",)))

@@ -282,6 +282,10 @@ class FarNodes:
         """See `interface.Deployment`."""
         return cgroup.period_and_quota_us(self.figures.cores)[0] / 1e6
 
+    def call_s(self) -> float:
+        """See `interface.Deployment`. No node of another machine has a kernel of its own."""
+        return 0.0
+
     def out_of_memory(self) -> dict[str, int]:
         """See `interface.Deployment`."""
         return {node: count for told in self._counts().values() for node, count in told["out_of_memory"].items()}

@@ -218,6 +218,10 @@ class Deployment(Protocol):
     def telemetry(self, out: Path) -> AbstractContextManager[None]:
         """Sample what hosts and nodes use until the end of the block, into a file for `telemetry.samples`."""
 
+    def call_s(self) -> float:
+        """The seconds that a system call takes in a node with a kernel of its own; 0 where there is none. Raises
+        CommandFailed."""
+
     def host_cpu_s(self) -> dict[str, float]:
         """CPU seconds that each host ("host1", ...) has used so far."""
 

@@ -67,7 +67,7 @@ def _typed(name: str, text: str) -> Any:
     return text == "True" if kind is bool else kind(text)
 
 
-DISTURBED = ("limited", "stolen", "withheld", "lost", "refused")
+DISTURBED = ("limited", "stolen", "withheld", "lost", "refused", "emulated")
 
 
 CSV_HEADER = (

@@ -34,7 +34,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pliant.statistics.search import Key, Todo, key_of
-from pliant.statistics.verdict import DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, judge
+from pliant.statistics.verdict import DOUBT, RatioVerdict, Series, Verdict, bounds_by_ratio, by_ratio, emulated, judge
 from pliant.telemetry.disturbance import covariates
 from pliant.trial import UNFOLDED, Trial
 from pliant.workloads.model import Metric
@@ -253,11 +253,13 @@ class _Part:
         return silent, {ratio for ratio in silent if self._tried[label, ratio, True] >= HOPELESS}
 
     def _judge(self, label: str, trials: Sequence[Trial]) -> list[Verdict]:
-        """What the trials so far show of each metric of a workload."""
+        """What the trials so far show of each metric of a workload, but of those whose values are the emulation's."""
         asked, hosts = self._asked, dict.fromkeys(sorted(self._asked.ratios), 1)
         mine = [trial for trial in trials if trial.workload == label]
         found = []
         for metric in asked.metrics[label]:
+            if emulated(mine, metric.name):
+                continue  # whatever it is, it gets no verdict
             values, numbers = by_ratio(mine, metric.name)
             series = Series(
                 self._filesystem,

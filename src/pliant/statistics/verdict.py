@@ -98,6 +98,8 @@ class Series:
     disturbance: Mapping[int, Sequence[float]] = field(default_factory=dict)
     """By trial: see `telemetry.disturbance`. Those that are not there had none."""
     baseline: float = UNFOLDED
+    emulated: str = ""
+    """Why its values are the emulation's and not the file system's (`telemetry.ceiling`): then it gets no verdict."""
 
     def __post_init__(self) -> None:
         if (least := min(self.hosts, default=self.baseline)) < self.baseline:
@@ -179,6 +181,18 @@ def bounds_by_ratio(trials: Sequence[Trial], metric: str) -> dict[float, dict[in
     return found
 
 
+def emulated(trials: Sequence[Trial], metric: str) -> str:
+    """Why a metric is the emulation's, and not the file system's, in more than half of the trials of some ratio, of the
+    smallest; "" if it is at none."""
+    mine = [trial for trial in trials if metric in trial.metrics]
+    for ratio in sorted({trial.ratio for trial in mine}):
+        reasons = [trial.emulated(metric) for trial in mine if trial.ratio == ratio]
+        told = list(filter(None, reasons))
+        if 2 * len(told) > len(reasons):
+            return f"at ratio {ratio:.3g} {told[0]}"
+    return ""
+
+
 @dataclass(frozen=True)
 class RatioVerdict:
     """One ratio: median and interval in the metric's unit, loss and interval as fractions. None is "not known".
@@ -246,6 +260,8 @@ class Verdict:
     """By how many logs a log of each of `disturbance.KINDS` makes the metric worse, as far as the trials show it."""
     baseline: float = UNFOLDED
     """The ratio that losses are against; none is smaller."""
+    emulated: str = ""
+    """Why nothing is claimed, as values are the emulation's and not the file system's; "" where they are not."""
 
     @property
     def folded(self) -> tuple[RatioVerdict, ...]:
@@ -278,6 +294,8 @@ class Verdict:
     @property
     def undecided(self) -> tuple[RatioVerdict, ...]:
         """The ratios about which nothing is shown, although it would matter."""
+        if self.emulated:
+            return ()
         return tuple(r for r in self.ratios if r.state == "undecided" and not r.passed_over)
 
     @property
@@ -312,6 +330,7 @@ class Verdict:
             "slopes": dict(self.slopes),
             "method": f"{METHOD}; {INTERVALS[self.searched]}",
             "sentence": self.sentence,
+            **({"emulated": self.emulated} if self.emulated else {}),
             **({} if self.baseline == UNFOLDED else {"baseline": self.baseline}),
         }
 
@@ -334,6 +353,8 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
         rows.append(replace(row, outliers=fit.outliers(ratio), stopped=stopped))
     levels = fits.sure.levels
     known = levels is not None and not math.isnan(levels.deviation)
+    if series.emulated:
+        rows = [row if row.ratio == series.baseline else _unclaimed(row) for row in rows]
     return Verdict(
         series.filesystem,
         series.workload,
@@ -347,7 +368,13 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
         drift=levels.drift if levels is not None and known else None,
         slopes={} if levels is None else _slopes(levels, series.metric.better),
         baseline=series.baseline,
+        emulated=series.emulated,
     )
+
+
+def _unclaimed(row: RatioVerdict) -> RatioVerdict:
+    """A row of which nothing is claimed, whatever it shows."""
+    return replace(row, state="undecided", expected=None, chance=None, hope=None, grid=None)
 
 
 def _slopes(levels: Levels, better: str) -> dict[str, float]:
@@ -504,6 +531,8 @@ def _sentence(verdict: Verdict) -> str:
         ("", "") if unfolded else (f" of ratio {verdict.baseline:.3g}", f" against ratio {verdict.baseline:.3g}")
     )
     within = f"within {tolerance(verdict.max_loss, verdict.indifference)}{of}"
+    if verdict.emulated:
+        return f"{name}'s {what} gets no verdict: {verdict.emulated}."
     if verdict.holds_up_to is None:
         return f"Nothing is known about {name}'s {what}: the baseline has no done trial."
     held, broken = verdict.at(verdict.holds_up_to), verdict.breaks_at

@@ -80,7 +80,10 @@ class Ior:
     @staticmethod
     def metrics(options: IorOptions) -> tuple[Metric, ...]:
         """A bandwidth, in MiB/s, for each operation."""
-        return tuple(Metric(f"{operation}_bandwidth", "MiB/s", "higher", operation) for operation in options.operations)
+        return tuple(
+            Metric(f"{operation}_bandwidth", "MiB/s", "higher", operation, options.transfer)
+            for operation in options.operations
+        )
 
     @staticmethod
     def phases(options: IorOptions, directory: str, tools: Toolbox) -> tuple[Phase, ...]:

@@ -27,6 +27,8 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"]
     phase: str = ""
+    request_bytes: int = 0
+    """Of a bandwidth: how much each request moves; 0 if that is not known."""
 
     def is_of(self, phase: str) -> bool:
         """Whether a phase of that name can be the one that yields it.
