@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pliant.machine.process import PATH
 
-from . import disk, disturbed, fidelity, figures, hosts, mininet_side, scale, sharing, telemetry
+from . import disk, disturbed, fidelity, figures, hosts, kernels, mininet_side, scale, sharing, telemetry
 from .machine import Bench, describe, others, stolen_s, version
 
 PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
@@ -28,6 +28,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
     "nic": (fidelity.run_nic, ("iperf3",)),
     "disk": (disk.run, ("dd", "fio")),
     "hosts": (hosts.run, ("sshd",)),
+    "kernels": (kernels.run, ("linux.uml",)),
 }
 """What there is to run, in this order, and the programs that each needs beside pliant's own."""
 
