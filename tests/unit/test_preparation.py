@@ -57,6 +57,41 @@ def test_missing_programs_are_named_with_what_installs_them(machine, absent, sen
     assert str(refused.value) == sentence
 
 
+SECOND = """[[filesystem]]
+kind = "moosefs"
+optional = true
+[filesystem.roles]
+master = 1
+chunkserver = 2
+client = 2
+
+[fold]"""
+
+
+def test_an_optional_file_system_is_left_out_where_it_is_not_there(machine):
+    both = study("[filesystem] => [[filesystem]]", f"[fold] => {SECOND}")
+    assert [each.filesystem for each in preparation.prepare(both)] == ["glusterfs", "moosefs"]
+    machine.absent = ("mfsmaster",)
+    (only,) = preparation.prepare(both)
+    assert only.filesystem == "glusterfs"
+    assert [each.label for each in only.all_of_it.filesystems] == ["glusterfs"]
+    assert only.warnings[0].startswith("moosefs is left out, as it is optional: missing on this machine: mfsmaster; ")
+    machine.absent = ("glusterd", "mfsmaster")
+    with pytest.raises(UserError, match="missing on this machine: glusterd"):
+        preparation.prepare(both)
+    machine.absent = ("glusterd",)
+    with pytest.raises(UserError, match="missing on this machine: glusterd"):
+        preparation.prepare(both)
+
+
+def test_one_of_all_optional_file_systems_has_to_be_there(machine):
+    text = f"[fold] => {SECOND}"
+    both = study("[filesystem] => [[filesystem]]", text, 'kind = "glusterfs" => kind = "glusterfs"\noptional = true')
+    machine.absent = ("glusterd", "mfsmaster")
+    with pytest.raises(UserError, match="missing on this machine: mfsmaster"):
+        preparation.prepare(both)
+
+
 def test_a_kernel_without_the_file_systems_that_are_needed(machine, monkeypatch, tmp_path):
     machine.kernel = ()
     (tmp_path / platform.release()).mkdir()

@@ -214,12 +214,24 @@ def figures_of(study: Study, machine: Facts) -> tuple[HostFigures, float]:
 def prepare(study: Study, place: Place | None = None) -> tuple[Prepared, ...]:
     """Everything that can be known before anything is touched, for each file system: budgets, programs, MPI.
 
-    One file system is deployed at a time, so that each has the whole budget. Raises UserError, StudyError.
+    One file system is deployed at a time, so that each has the whole budget. Those that are optional, and lack what
+    they need, are left out, unless all are. Raises UserError, StudyError.
     """
     place = place or Place()
     known = place.machines.facts
-    found = (_prepare(study.of(each.label), place, known) for each in study.filesystems)
-    return tuple(replace(each, whole=study) for each in found)
+    found, absent = list[Prepared](), dict[str, str]()
+    for each in study.filesystems:
+        try:
+            found.append(_prepare(study.of(each.label), place, known))
+        except StudyError:
+            raise
+        except UserError as error:
+            if not each.table.optional or len(absent) == len(study.filesystems) - 1:
+                raise
+            absent[each.label] = str(error)
+    notes = tuple(f"{label} is left out, as it is optional: {why}" for label, why in absent.items())
+    whole = study.without(absent)
+    return tuple(replace(each, whole=whole, warnings=(*notes, *each.warnings)) for each in found)
 
 
 def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared:

@@ -6,7 +6,7 @@ makes one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -86,6 +86,10 @@ class Study:
             if each.label == filesystem:
                 return replace(self, filesystems=(each,))
         raise KeyError(filesystem)
+
+    def without(self, filesystems: Collection[str]) -> Study:
+        """The same study without some of its file systems."""
+        return replace(self, filesystems=tuple(each for each in self.filesystems if each.label not in filesystems))
 
     def chosen(self, filesystem: str | None) -> Study:
         """The study of the file system that a user asks for, or of its only one; UserError if that is not one."""

@@ -304,6 +304,11 @@ class FilesystemTable(Table):
         examples=[{"server": 4}], description="the role distribution: for each role, how many nodes"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="the file system's own options")
+    optional: bool = Field(
+        False,
+        examples=[True],
+        description="whether it is left out, with a note, where what it needs is not there and others are compared",
+    )
 
 
 INDIFFERENCE = 0.05
