@@ -14,9 +14,15 @@ import runs
 
 from pliant.analysis.conclusions import analyse
 from pliant.errors import UserError
+from pliant.report import artefact
+from pliant.report.markdown import escape
 from pliant.results import archive, verifying
 from pliant.results.store import Store
 from pliant.results.trial_table import trials_csv
+
+
+def pack(run: Path, file: Path) -> int:
+    return archive.pack(run, file, lambda store: artefact.text(analyse(store)))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def packed(run):
-    archive.pack(run, run.parent / "run.tar.gz")
+    pack(run, run.parent / "run.tar.gz")
     return run.parent / "run.tar.gz"
 
 
@@ -47,16 +53,30 @@ def test_the_same_verdict_to_the_byte(run, packed, tmp_path):
 
 
 def test_the_same_run_gives_the_same_bytes_and_others_can_read_them(run, packed, tmp_path):
-    archive.pack(run, tmp_path / "again.tar.gz")
+    pack(run, tmp_path / "again.tar.gz")
     assert (tmp_path / "again.tar.gz").read_bytes() == packed.read_bytes()
     with tarfile.open(packed) as tar:
         names = tar.getnames()
-        assert names[0] == "run.json"
+        assert names[:3] == ["ARTEFACT.md", "study.toml", "run.json"]
         assert "trials/0001/write.out" in names
         assert {member.type for member in tar} == {tarfile.REGTYPE}
     archive.unpack(packed, tmp_path / "there", analyse)
-    archive.pack(tmp_path / "there", tmp_path / "third.tar.gz")
+    pack(tmp_path / "there", tmp_path / "third.tar.gz")
     assert (tmp_path / "third.tar.gz").read_bytes() == packed.read_bytes()
+
+
+def test_whoever_reviews_it_is_told_what_it_claims_and_how_that_is_checked_and_repeated(run, packed, tmp_path):
+    archive.unpack(packed, tmp_path / "there", analyse)
+    told = (tmp_path / "there/ARTEFACT.md").read_text()
+    with Store.open(run) as store:
+        analysis, study, facts = analyse(store).parts[0], store.study_toml(), store.facts()
+    for verdict in analysis.verdicts:
+        assert escape(verdict.sentence) in told
+    for name, value in facts.items():
+        assert name == "started" or f"| {escape(name)} | {escape(value)} |" in told
+    for command in ("unpack FILE.tar.gz checked", "verify checked", "report checked", "run checked/study.toml"):
+        assert f"    pliant {command}" in told
+    assert (tmp_path / "there/study.toml").read_text() == study
 
 
 def test_a_run_of_an_older_version(tmp_path):
@@ -65,7 +85,7 @@ def test_a_run_of_an_older_version(tmp_path):
     (tmp_path / "run/trials/0001/write.out").write_text("x")
     with Store.open(tmp_path / "run") as store:
         store._connection.execute("DELETE FROM document WHERE name = 'digest'")
-    archive.pack(tmp_path / "run", tmp_path / "a")
+    pack(tmp_path / "run", tmp_path / "a")
     archive.unpack(tmp_path / "a", tmp_path / "there", analyse)
     assert (tmp_path / "there/trials/0001/write.out").read_text() == "x"
 
@@ -74,13 +94,13 @@ def test_what_is_not_as_it_was_written_is_not_packed(tmp_path):
     run = kept_runs.make(tmp_path / "run", tmp_path / "store", runs.trials()[:2])
     (run / "trials/0001/write.out").resolve().unlink()
     with pytest.raises(UserError, match=r"write.out is missing; `pliant verify .*` names everything"):
-        archive.pack(run, tmp_path / "a")
+        pack(run, tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
 def test_nothing_is_written_over(run, packed, tmp_path):
     with pytest.raises(UserError, match="exists; choose another name"):
-        archive.pack(run, packed)
+        pack(run, packed)
     (tmp_path / "file").touch()
     for there in (run, tmp_path, tmp_path / "file"):
         with pytest.raises(UserError, match="exists and is not empty"):

@@ -1,9 +1,10 @@
 """A run as one file, from which somebody else judges it again, and back. An archive may be anybody's.
 
-It is a gzipped tar (POSIX.1-1988, ustar) with `run.json`, all that the database has, and the files of trials. It is
-read block by block: only regular files are taken, whose names can only lie below the new directory, and no more bytes
-than allowed. What could be anything else (links, devices, extended headers) is refused. So are names of the study that
-could not be a study's: figures are called by them.
+It is a gzipped tar (POSIX.1-1988, ustar) with `run.json`, all that the database has, and the files of trials; before
+them what a reader wants first: `ARTEFACT.md`, and the study file. It is read block by block: only regular files are
+taken, whose names can only lie below the new directory, and no more bytes than allowed. What could be anything else
+(links, devices, extended headers) is refused. So are names of the study that could not be a study's: figures are called
+by them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Judge = Callable[[Store], object]
 """What shows that a store can be judged: KeyError, TypeError, ValueError or AttributeError if it cannot."""
 FORMAT = 1
 DOCUMENT = "run.json"
+ARTEFACT, STUDY = "ARTEFACT.md", "study.toml"
+"""For people; what is unpacked has the study file that is in the document."""
 MOST_BYTES = 16 * 2**30
 MOST_FILES = 1_000_000
 _MOST_DOCUMENT_BYTES = 2**28
@@ -41,15 +44,16 @@ _WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]*")
 _TRIAL = re.compile(r"trials/[0-9A-Za-z][0-9A-Za-z.+_-]*")
 
 
-def pack(directory: Path, file: Path) -> int:
+def pack(directory: Path, file: Path, artefact: Callable[[Store], str]) -> int:
     """Write a run as an archive, whole or not at all, and return how many trials it has; the same run gives the same
-    bytes. Raises UserError."""
+    bytes. `artefact` says what a reader is told of it. Raises UserError."""
     if file.exists():
         raise UserError(f"{file} exists; choose another name")
     if problem := next(verifying.of_run(directory), ""):
         raise UserError(f"{problem}; `pliant verify {directory}` names everything that is not as it was written")
     with Store.look(directory) as store:
         trials = store.trials()
+        told = artefact(store)
         content = {
             "format": FORMAT,
             "study.toml": store.study_toml(),
@@ -65,6 +69,8 @@ def pack(directory: Path, file: Path) -> int:
             gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped,
             tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar,
         ):
+            _add(tar, ARTEFACT, told.encode())
+            _add(tar, STUDY, str(content["study.toml"]).encode())
             _add(tar, DOCUMENT, json.dumps(content, indent=1).encode())
             for name, path in _files(directory, trials):
                 _add(tar, name, path)
@@ -138,7 +144,7 @@ def _extract(file: Path, target: Path, most_bytes: int) -> Any:
                 left -= info.size
                 if info.name == DOCUMENT and document is None and info.size <= _MOST_DOCUMENT_BYTES:
                     document = json.loads(_read(stream, info.size))
-                elif _NAME.fullmatch(info.name) and not {".", ".."} & set(info.name.split("/")):
+                elif _is_file(info.name):
                     _write(stream, info.size, target / info.name)
                 else:
                     raise _refused(file, f"{info.name[:200]!r} is none of its files")
@@ -148,6 +154,12 @@ def _extract(file: Path, target: Path, most_bytes: int) -> Any:
     if not isinstance(document, dict):
         raise _refused(file, f"it has no {DOCUMENT}")
     return document
+
+
+def _is_file(name: str) -> bool:
+    """Whether something of that name belongs into a run's directory, as it is."""
+    inside = _NAME.fullmatch(name) and not {".", ".."} & set(name.split("/"))
+    return name in (ARTEFACT, STUDY) or bool(inside)
 
 
 def _header(stream: gzip.GzipFile, file: Path) -> tarfile.TarInfo | None:
@@ -200,6 +212,7 @@ def _restore(document: dict[str, Any], target: Path, file: Path, judge: Judge) -
             for trial in trials:
                 store.end(trial)
             judge(store)
+        (target / STUDY).write_text(str(document["study.toml"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _refused(file, f"{DOCUMENT} is not of a run: {error!r}") from error
     return len(trials)
