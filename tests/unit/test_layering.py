@@ -29,7 +29,7 @@ ROOMS = {
     "statistics": "root composition workloads telemetry",
     "model": "root",
     "results": "root workloads",
-    "analysis": "root composition workloads telemetry statistics results",
+    "analysis": "root composition workloads telemetry statistics model results",
     "export": "root composition study",
     "report": "root workloads telemetry statistics results analysis",
     "platforms": "root composition machine facts",

@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "Run a study and judge it.",
     "status": "Show how far a run is, also while it goes on.",
     "report": "Judge a run again and write its report.",
+    "predict": "Predict the folding curve of a cluster from small runs.",
     "compare": "Compare runs: file systems, platforms, dates.",
     "trials": "Write all trials of a run as a table.",
     "verify": "Say whether what was measured is as it was written.",

@@ -1,0 +1,182 @@
+"""The model of one metric of a run, and what it says of another cluster's hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from pliant.analysis import observed
+from pliant.analysis.observed import Observed, Record
+from pliant.composition.mixes import mixes
+from pliant.composition.placement import nodes_for, place
+from pliant.model import folding
+from pliant.model.calibration import Draws, Level, Loads, Priors, calibrate
+from pliant.model.demand import RESOURCES, Demand
+from pliant.model.fluid import Floats
+from pliant.trial import UNFOLDED
+from pliant.workloads.model import Metric
+
+PRIORS = Priors()
+_KNOWN_NODES = 256
+"""So many nodes at most are each looked at by themselves; of more, only roles."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The cluster that is asked about. `capacity` is what a host has, in CPU seconds and bytes per second."""
+
+    roles: Mapping[str, int]
+    strategy: str
+    capacity: Mapping[str, float]
+    ratios: tuple[float, ...]
+    max_loss: float
+    host: str = ""
+    """What hosts are called, if they are those of another cluster."""
+
+    @property
+    def nodes(self) -> int:
+        """How many there are."""
+        return sum(self.roles.values())
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The model of one metric of a run. `own` says whether telemetry saw the operation itself, `most` what it saw used
+    of each resource at most, as a part of the promise, `last` the largest ratio that was measured."""
+
+    record: Record
+    workload: str
+    metric: Metric
+    roles: folding.Roles
+    each: Demand
+    draws: Draws
+    levels: tuple[Level, ...]
+    own: bool
+    most: Mapping[str, float]
+    noise: float
+    """Standard deviation of a trial's logarithm."""
+
+    @property
+    def last(self) -> float:
+        """The largest ratio that it was calibrated on."""
+        return self.levels[-1].ratio
+
+    @cached_property
+    def ranks_of_client(self) -> int:
+        """Processes that work in each client."""
+        return self.record.ranks.get(self.workload, 1)
+
+    def ranks(self, roles: Mapping[str, int]) -> float:
+        """Processes that work at the same time in a cluster of such roles."""
+        return float(sum(roles[role] for role in self.record.clients) * self.ranks_of_client)
+
+    def same(self, target: Target) -> bool:
+        """Whether the target has the very nodes that were measured."""
+        return dict(target.roles) == dict(self.record.info.roles) and target.nodes <= _KNOWN_NODES
+
+    def loads(self, target: Target, hosts: int) -> Loads:
+        """What a unit loads the target's hosts with, on so many of them."""
+        ranks, info = self.ranks(target.roles), self.record.info
+        if self.same(target):
+            known = next((p for r, p in info.placements.items() if info.hosts[r] == hosts), None)
+            if known is not None and (target.strategy == info.strategy or hosts == target.nodes):
+                return folding.loads(self.each, _matrix(self.each.kinds, list(known.values())), target.capacity, ranks)
+            if target.strategy != "explicit":
+                placed = _placed(target, hosts, self.record)
+                return folding.loads(self.each, _matrix(self.each.kinds, placed), target.capacity, ranks)
+        found = mixes(target.roles, hosts, target.strategy, self.record.clients)
+        order = [list(target.roles).index(name) for name in self.roles.names]
+        rows = np.array(list(found), dtype=np.float64)[:, order]
+        counts = np.array(list(found.values()), dtype=np.float64)
+        full = folding.crowded(self.roles, target.roles, rows, counts, ranks)
+        at = folding.loads(self.roles.demand(target.roles), full, target.capacity, ranks)
+        return replace(at, nodes=rows.sum(axis=1))
+
+
+def _matrix(nodes: Sequence[str], hosts: Sequence[Sequence[str]]) -> Floats:
+    found = np.zeros((len(hosts), len(nodes)))
+    index = {node: number for number, node in enumerate(nodes)}
+    for host, names in enumerate(hosts):
+        found[host, [index[name] for name in names]] = 1.0
+    return found
+
+
+def _placed(target: Target, hosts: int, record: Record) -> list[tuple[str, ...]]:
+    return list(place(nodes_for(target.roles), hosts, target.strategy, record.clients).hosts)
+
+
+def calibrated(record: Record, workload: str, metric: Metric, noise: float) -> Calibrated | str:
+    """The model of a metric from all ratios that were measured; a sentence where there is none."""
+    by_ratio = observed.observed(record, workload, metric)
+    if UNFOLDED not in by_ratio or len(by_ratio) < 2:
+        return f"{workload} {metric.name}: it was not measured at ratio 1 and at another"
+    found = _used(by_ratio)
+    if found is None:
+        return f"{workload} {metric.name}: telemetry says nothing of it at ratio 1; its trials are too short"
+    used, own, seen = found
+    info = record.info
+    arrays = {name: np.array([used[name][node] for node in record.nodes]) for name in RESOURCES}
+    clients = float(sum(info.roles[role] for role in record.clients) * record.ranks.get(workload, 1))
+    roles, each = folding.roles_of(record.nodes, record.role_of, record.clients, arrays, clients)
+    total = float(arrays["cpu"].sum())
+    levels = []
+    for ratio, many in by_ratio.items():
+        placement = _matrix(each.kinds, list(info.placements[ratio].values()))
+        typical = observed.typical(many)
+        grown = None if typical is None or total <= 0 else sum(typical[0]["cpu"].values()) / total
+        deviation = PRIORS.own if typical is not None and typical[1] else PRIORS.job
+        levels.append(
+            Level(
+                ratio,
+                folding.loads(each, placement, record.capacity, clients),
+                tuple(one.rate for one in many),
+                grown if ratio != UNFOLDED else None,
+                deviation,
+            )
+        )
+    draws = calibrate(levels, PRIORS.own if own else PRIORS.job, noise)
+    return Calibrated(record, workload, metric, roles, each, draws, tuple(levels), seen, _most(record, by_ratio), noise)
+
+
+def _used(
+    by_ratio: Mapping[float, Sequence[Observed]],
+) -> tuple[dict[str, dict[str, float]], bool, bool] | None:
+    """What each node uses for a unit, whether that is as sure as an operation's own telemetry, and whether it was seen.
+
+    An operation that was too short for telemetry unfolded is mostly long enough at the next ratio: then it is known
+    from there who uses CPU and disks. Where it was seen at both, who uses the CPU is taken from both.
+    """
+    unfolded = observed.typical(by_ratio[UNFOLDED])
+    if unfolded is None:
+        return None
+    used, own = unfolded
+    second = observed.typical(by_ratio[sorted(by_ratio)[1]])
+    if second is None or not second[1]:
+        return used, own, own
+    folded = second[0]
+    if not own:
+        return {**used, **{name: folded[name] for name in ("cpu", "disk_read", "disk_write")}}, False, True
+    total, other = sum(used["cpu"].values()), sum(folded["cpu"].values())
+    if total > 0 and other > 0:
+        cpu = {node: (amount + folded["cpu"][node] * total / other) / 2 for node, amount in used["cpu"].items()}
+        used = {**used, "cpu": cpu}
+    return used, own, True
+
+
+def _most(record: Record, by_ratio: Mapping[float, Sequence[Observed]]) -> dict[str, float]:
+    """The most that any host used of each resource, in any trial, as a part of what it was promised."""
+    found: dict[str, float] = {}
+    for ratio, many in by_ratio.items():
+        for one in many:
+            if one.used is None:
+                continue
+            for resource, by_node in one.used.items():
+                if not record.capacity.get(resource):
+                    continue
+                for nodes in record.info.placements[ratio].values():
+                    share = sum(by_node[node] for node in nodes) * one.rate / record.capacity[resource]
+                    found[resource] = max(found.get(resource, 0.0), share)
+    return found

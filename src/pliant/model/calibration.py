@@ -1,0 +1,187 @@
+"""From a few ratios that were measured to every other: parameters that explain them, and how sure they are.
+
+The time that a unit takes, of the whole cluster's work, is put together from how long each resource of the fullest host
+is busy with it:
+
+    main = (cpu^p + nic^p + read^p + alone^p)^(1/p)        what goes on at the same time, or nearly
+    unit = (main^q + write^q)^(1/q)                        what was written is flushed, more or less after it
+
+With p and q large the slowest alone decides, with 1 one waits for the other. `alone` is what the operation takes of one
+rank that nobody is in the way of, beyond what these resources explain: latency, locks, a serial program. CPU time per
+unit is what telemetry found unfolded, times `1 + growth (1 - 1 / nodes on the host)`: nodes that share CPUs
+interrupt each other and push each other out of caches.
+
+p, q, growth, alone and the factors by which telemetry errs have priors, which are broad; draws from them are weighted
+by how well they explain what was measured (importance sampling: Robert & Casella, "Monte Carlo Statistical Methods",
+2004, chapter 3). What is predicted is the weighted draws' quantiles, and so is every interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pliant.model.fluid import Floats
+
+DRAWS = 8192
+_SEED = 17
+_FREEDOM = 4.0
+"""Of Student's t by which deviations are judged: one trial in some is far off, as a daemon was busy with its own."""
+
+
+@dataclass(frozen=True)
+class Priors:
+    """What is known beforehand of any operation of any file system: logarithms' means and standard deviations.
+
+    Set on runs of GlusterFS, MooseFS and CephFS (benchmarks/predicted.py), and checked on others of them.
+    """
+
+    overlap: tuple[float, float] = (math.log(7.0), 0.4)
+    """Of p."""
+    flush: tuple[float, float] = (math.log(1.8), 0.35)
+    """Of q."""
+    growth: tuple[float, float] = (0.2, 0.30)
+    """Of growth itself, which is -0.3 at least."""
+    own: float = 0.05
+    """By how much telemetry of an operation errs in what it used of CPU, ..."""
+    job: float = 0.30
+    """... and that of the job that it was too short a part of."""
+    affinity: float = 0.5
+    """Divided by the root of the ranks: by how much a folded host's NIC carries more or less than if every client had
+    its data on all servers alike; which of a few files is on whose host is a matter of chance."""
+    misfit: float = 0.06
+    """By how much the model errs where all is as it was when it was calibrated, ..."""
+    further: float = 0.06
+    """... and how much more with each doubling of the ratio beyond what was measured."""
+
+
+@dataclass(frozen=True)
+class Loads:
+    """Seconds that a unit keeps each resource of a host busy, for hosts that differ, and `nodes` on each; `ranks` that
+    work at the same time, in the whole cluster."""
+
+    cpu: Floats
+    nic: Floats
+    read: Floats
+    write: Floats
+    nodes: Floats
+    ranks: float
+
+
+@dataclass(frozen=True)
+class Level:
+    """What was measured at one ratio: units per second of each trial; and, where telemetry tells, the CPU seconds of a
+    unit in the whole cluster, as a part of what they were unfolded, with the deviation of its logarithm."""
+
+    ratio: float
+    loads: Loads
+    rates: tuple[float, ...]
+    growth: float | None = None
+    growth_deviation: float = 0.0
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Weighted draws of the parameters, as arrays of one length; `weight` adds up to 1."""
+
+    weight: Floats
+    overlap: Floats
+    flush: Floats
+    growth: Floats
+    cpu: Floats
+    alone_s: Floats
+    """What a unit takes one rank alone, in seconds."""
+    affinity: float
+    """As in Priors."""
+
+    def seconds(self, loads: Loads) -> Floats:
+        """Seconds that a unit of the whole cluster's work takes, for each draw."""
+        return self.parts(loads)[0]
+
+    def parts(self, loads: Loads) -> tuple[Floats, dict[str, Floats]]:
+        """The same, and for how long each resource, by its name in Loads, and `alone` would take it by itself."""
+        on_host = loads.cpu[None, :] * (1 + self.growth[:, None] * grown(loads.nodes)[None, :])
+        one = np.ones_like(self.cpu)
+        found = {
+            "cpu": self.cpu * on_host.max(axis=1, initial=0.0),
+            "nic": self._carried(loads) * loads.nic.max(initial=0.0),
+            "read": one * loads.read.max(initial=0.0),
+            "alone": self.alone_s / loads.ranks,
+            "write": one * loads.write.max(initial=0.0),
+        }
+        main = _norm([part for name, part in found.items() if name != "write"], self.overlap)
+        return _norm([main, found["write"]], self.flush), found
+
+    def _carried(self, loads: Loads) -> Floats:
+        """By which factor NICs carry more than on average: where hosts have several nodes, drawn for each placement."""
+        if loads.nodes.max(initial=0.0) <= 1:
+            return np.ones_like(self.cpu)
+        chance = np.random.default_rng([_SEED, len(loads.nodes), int(loads.nodes.max())])
+        return np.asarray(np.exp(self.affinity / np.sqrt(loads.ranks) * chance.standard_normal(len(self.cpu))))
+
+
+_ALONE = 2
+"""`alone` is a part of what a unit took unfolded, at most all of it: a uniform draw to this power, so that it is rather
+little where something else explains all of that time."""
+
+
+def grown(nodes: Floats) -> Floats:
+    """What CPU time per unit grows with on a host of so many nodes: 0 for one, and towards 1."""
+    return np.asarray(1 - 1 / np.maximum(nodes, 1.0))
+
+
+def _norm(parts: Sequence[Floats], power: Floats) -> Floats:
+    most = np.max(parts, axis=0)
+    scaled = [np.where(most > 0, part / np.maximum(most, 1e-300), 0.0) ** power for part in parts]
+    return np.asarray(most * np.sum(scaled, axis=0) ** (1 / power))
+
+
+def calibrate(levels: Sequence[Level], cpu_deviation: float, noise: float, priors: Priors | None = None) -> Draws:
+    """Draws that explain `levels`, the first of which is the unfolded cluster.
+
+    `cpu_deviation` is how far the CPU time per unit of the unfolded cluster may be off, as a logarithm's deviation;
+    `noise` a trial's, likewise.
+    """
+    priors = priors or Priors()
+    chance = np.random.default_rng(_SEED)
+    normal = chance.standard_normal((4, DRAWS))
+    unfolded = levels[0]
+    measured_s = float(np.exp(-np.mean(np.log(unfolded.rates))))
+    draws = Draws(
+        np.full(DRAWS, 1 / DRAWS),
+        np.exp(np.clip(priors.overlap[0] + priors.overlap[1] * normal[0], 0.0, 4.0)),
+        np.exp(np.clip(priors.flush[0] + priors.flush[1] * normal[1], 0.0, 4.0)),
+        np.maximum(priors.growth[0] + priors.growth[1] * normal[2], -0.3),
+        np.exp(cpu_deviation * normal[3]),
+        measured_s * unfolded.loads.ranks * chance.uniform(0.0, 1.0, DRAWS) ** _ALONE,
+        priors.affinity,
+    )
+    log_weight = np.zeros(DRAWS)
+    for level in levels:
+        deviation = float(np.hypot(priors.misfit, noise / np.sqrt(len(level.rates))))
+        off = (np.mean(np.log(level.rates)) + np.log(draws.seconds(level.loads))) / deviation
+        log_weight -= (_FREEDOM + 1) / 2 * np.log1p(off**2 / _FREEDOM)
+        if level.growth is not None and level.growth > 0:
+            each = level.loads.cpu
+            part = float((each * grown(level.loads.nodes)).sum() / max(each.sum(), 1e-300))
+            told = draws.cpu * (1 + draws.growth * part)
+            log_weight -= (
+                (_FREEDOM + 1) / 2 * np.log1p((np.log(level.growth / told) / level.growth_deviation) ** 2 / _FREEDOM)
+            )
+    weight = np.exp(log_weight - log_weight.max())
+    return replace(draws, weight=weight / weight.sum())
+
+
+def deviations(scale: float, place: int) -> Floats:
+    """For each draw how far something is off whose deviation is `scale`, in logarithms; another for each `place`."""
+    return np.asarray(scale * np.random.default_rng([_SEED, place]).standard_t(_FREEDOM, DRAWS))
+
+
+def quantiles(values: Floats, weight: Floats, at: Sequence[float]) -> list[float]:
+    """Quantiles of weighted values."""
+    order = np.argsort(values)
+    reached = np.cumsum(weight[order])
+    return [float(values[order][min(int(np.searchsorted(reached, q)), len(values) - 1)]) for q in at]
