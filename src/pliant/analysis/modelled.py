@@ -15,7 +15,7 @@ from pliant.composition.placement import nodes_for, place
 from pliant.model import folding
 from pliant.model.calibration import Draws, Level, Loads, Priors, calibrate
 from pliant.model.demand import RESOURCES, Demand
-from pliant.model.fluid import Floats
+from pliant.model.fluid import Floats, makespan, rates
 from pliant.trial import UNFOLDED
 from pliant.workloads.model import Metric
 
@@ -35,6 +35,8 @@ class Target:
     max_loss: float
     host: str = ""
     """What hosts are called, if they are those of another cluster."""
+    confidence: float = 0.95
+    """Of intervals."""
 
     @property
     def nodes(self) -> int:
@@ -87,13 +89,40 @@ class Calibrated:
             if target.strategy != "explicit":
                 placed = _placed(target, hosts, self.record)
                 return folding.loads(self.each, _matrix(self.each.kinds, placed), target.capacity, ranks)
-        found = mixes(target.roles, hosts, target.strategy, self.record.clients)
-        order = [list(target.roles).index(name) for name in self.roles.names]
-        rows = np.array(list(found), dtype=np.float64)[:, order]
-        counts = np.array(list(found.values()), dtype=np.float64)
+        rows, counts = self._mixes(target, hosts)
         full = folding.crowded(self.roles, target.roles, rows, counts, ranks)
         at = folding.loads(self.roles.demand(target.roles), full, target.capacity, ranks)
         return replace(at, nodes=rows.sum(axis=1))
+
+    def _mixes(self, target: Target, hosts: int) -> tuple[Floats, Floats]:
+        found = mixes(target.roles, hosts, target.strategy, self.record.clients)
+        order = [list(target.roles).index(name) for name in self.roles.names]
+        return np.array(list(found), dtype=np.float64)[:, order], np.array(list(found.values()), dtype=np.float64)
+
+    def crowded(self, target: Target, hosts: int) -> float:
+        """By which part, as a logarithm, it is slower at most as chance gives some server more than its part."""
+        if self.same(target):
+            return 0.0
+        rows, _ = self._mixes(target, hosts)
+        ranks = self.ranks(target.roles)
+        even = folding.loads(self.roles.demand(target.roles), rows, target.capacity, ranks)
+        slower = np.log(self.draws.seconds(self.loads(target, hosts)) / self.draws.seconds(even))
+        return float(slower @ self.draws.weight)
+
+    def timed(self, target: Target, hosts: int) -> float:
+        """How much more all ranks do at first than on average until the last one ends, if each does as much.
+
+        A workload that ends at a deadline, as with a stonewall, sees the former; hosts with fewer nodes do more.
+        """
+        if self.workload not in self.record.timed or target.strategy == "explicit":
+            return 1.0
+        rows, counts = self._mixes(target, hosts)
+        alone_s = float(self.draws.alone_s @ self.draws.weight)
+        clients = [self.roles.names.index(role) for role in self.record.clients]
+        ranks = folding.Ranks(self.ranks_of_client, alone_s)
+        flows = folding.flows(self.roles.demand(target.roles), clients, rows, counts, target.capacity, ranks)
+        total = float(flows.many.sum())
+        return float(flows.many @ rates(flows)) / (total / makespan(flows, 1.0))
 
 
 def _matrix(nodes: Sequence[str], hosts: Sequence[Sequence[str]]) -> Floats:

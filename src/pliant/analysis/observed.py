@@ -41,6 +41,8 @@ class Record:
     clients: tuple[str, ...]
     ranks: Mapping[str, int]
     trials: tuple[Trial, ...]
+    timed: tuple[str, ...] = ()
+    """Workloads that end at a deadline and not when a certain work is done."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, of trials what a model reads."""
@@ -51,6 +53,7 @@ class Record:
             "capacity": dict(self.capacity),
             "clients": list(self.clients),
             "ranks": dict(self.ranks),
+            "timed": list(self.timed),
             "trials": trials,
         }
 
@@ -65,6 +68,7 @@ class Record:
             tuple(document["clients"]),
             document["ranks"],
             trials,
+            tuple(document["timed"]),
         )
 
     def at(self, ratios: Sequence[float]) -> Record:
@@ -115,8 +119,9 @@ def records(store: Store, name: str) -> tuple[Record, ...]:
         promised |= {"nic_down": promised["nic_up"], "disk_write": promised["disk_read"]}
         capacity = {resource: float(value) for resource, value in promised.items() if value}
         ranks = {each["name"]: int(each.get("ranks_per_client") or 1) for each in study.get("workload", [])}
+        timed = tuple(each["name"] for each in study.get("workload", []) if each.get("stonewall"))
         mine = tuple(trial for trial in trials if info.has(trial))
-        found.append(Record(name, info, capacity, _clients(info, by_name.get(info.name, {})), ranks, mine))
+        found.append(Record(name, info, capacity, _clients(info, by_name.get(info.name, {})), ranks, mine, timed))
     return tuple(found)
 
 

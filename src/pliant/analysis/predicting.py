@@ -28,6 +28,8 @@ _NOISE, _NOISE_TRIALS = 0.06, 12
 _SIZE = 0.15
 """By how much more a prediction may be off for each doubling of the cluster or of its hosts, as a logarithm's
 deviation: what an operation takes may depend on either."""
+_CHANCE = 0.5
+"""What part of that which chance may slow a server down is in doubt."""
 _TAKEN = 0.5
 """What part of the change that two runs of different sizes show beyond the model is taken on to further sizes."""
 _STEPS = (1.0, 1.5)
@@ -244,23 +246,23 @@ def _curve(models: Sequence[Calibrated], target: Target) -> Curve:
     beyond = math.hypot(unsure, _SIZE * size, _SIZE * _host_distance(model.record.capacity, target.capacity))
     measured = {level.ratio: float(np.exp(np.mean(np.log(level.rates)))) for level in model.levels}
     there = model.same(target) and dict(target.capacity) == dict(model.record.capacity)
+    scatter = model.noise / math.sqrt(float(np.mean([len(level.rates) for level in model.levels])))
+    base = model.timed(target, target.nodes)
     if there:  # as it was measured: the model's own may be off
-        first = model.levels[0].rates
-        scatter = deviations(model.noise / math.sqrt(len(first)), len(target.ratios))
-        baseline = np.mean(np.log(first)) + scatter
+        baseline = np.mean(np.log(model.levels[0].rates)) + deviations(scatter, len(target.ratios))
     else:
         baseline = -np.log(model.draws.seconds(model.loads(target, target.nodes))) + math.log(factor)
     rows = []
     for place, ratio in enumerate(target.ratios):
         hosts = hosts_for(target.nodes, ratio)
-        further = max(0.0, math.log2(ratio / model.last))
-        deviation = math.hypot(PRIORS.misfit, PRIORS.further * further)
-        at = model.loads(target, hosts)
-        told = folding.tell(model.draws, at, baseline, deviation, target.max_loss, place, factor)
+        further = PRIORS.further * max(0.0, math.log2(ratio / model.last))
+        deviation = math.hypot(PRIORS.misfit, further, scatter, _CHANCE * model.crowded(target, hosts))
+        asked = folding.Asked(
+            deviation, beyond, factor * model.timed(target, hosts) / base, target.max_loss, target.confidence, place
+        )
+        told = folding.tell(model.draws, model.loads(target, hosts), baseline, asked)
         if hosts == target.nodes:
             told = replace(told, loss=0.0, loss_low=0.0, loss_high=0.0, breaks=0.0)
-        wide = math.exp(1.96 * beyond)
-        told = replace(told, low=told.low / wide, high=told.high * wide)
         known = measured.get(ratio) if there and target.strategy == model.record.info.strategy else None
         rows.append(_row(model.metric, ratio, hosts, told, known))
     return Curve(model.workload, model.metric, tuple(rows), target.max_loss, tuple(_own_doubts(model)))

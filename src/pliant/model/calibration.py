@@ -177,7 +177,7 @@ def calibrate(levels: Sequence[Level], cpu_deviation: float, noise: float, prior
 
 def deviations(scale: float, place: int) -> Floats:
     """For each draw how far something is off whose deviation is `scale`, in logarithms; another for each `place`."""
-    return np.asarray(scale * np.random.default_rng([_SEED, place]).standard_t(_FREEDOM, DRAWS))
+    return np.asarray(scale * np.random.default_rng([_SEED, place + 1]).standard_t(_FREEDOM, DRAWS))
 
 
 def quantiles(values: Floats, weight: Floats, at: Sequence[float]) -> list[float]:

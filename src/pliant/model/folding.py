@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pliant.model.calibration import Draws, Loads, deviations, quantiles
-from pliant.model.demand import LOCAL, Demand, between
-from pliant.model.fluid import Floats
+from pliant.model.demand import LOCAL, RESOURCES, Demand, between
+from pliant.model.fluid import Floats, Flows
 
 _EXTREME = 0.85
 """Of the fullest of some hosts that chance gives work: by so many times sqrt(2 ln hosts) deviations it is above the
@@ -140,19 +140,29 @@ class Told:
     sure: float
 
 
-INTERVAL = (0.025, 0.975)
+@dataclass(frozen=True)
+class Asked:
+    """How a ratio is to be told: `deviation` is by how much the model may be off there, as a logarithm's, and `beyond`
+    by how much more in what is as true of the baseline, so that losses are free of it; `factor` multiplies rates;
+    intervals are of `confidence`; `place` numbers the ratio."""
+
+    deviation: float
+    beyond: float
+    factor: float
+    max_loss: float
+    confidence: float
+    place: int
 
 
-def tell(
-    draws: Draws, at: Loads, baseline: Floats, deviation: float, max_loss: float, place: int, factor: float = 1.0
-) -> Told:
-    """What draws say of hosts that are loaded like this. `baseline` are the logarithms of the baseline's rate, by draw;
-    `deviation` is by how much the model may be off here, as a logarithm's; `factor` multiplies the rate."""
+def tell(draws: Draws, at: Loads, baseline: Floats, asked: Asked) -> Told:
+    """What draws say of hosts that are loaded like this. `baseline` are the logarithms of the baseline's rate, by
+    draw."""
     seconds, parts = draws.parts(at)
-    logs = -np.log(seconds) + math.log(factor) + deviations(deviation, place)
-    low, middle, high = quantiles(logs, draws.weight, (INTERVAL[0], 0.5, INTERVAL[1]))
+    logs = -np.log(seconds) + math.log(asked.factor) + deviations(asked.deviation, asked.place)
+    ends = ((1 - asked.confidence) / 2, 0.5, (1 + asked.confidence) / 2)
     left = logs - baseline
-    worst, median, best = quantiles(left, draws.weight, (INTERVAL[0], 0.5, INTERVAL[1]))
+    worst, median, best = quantiles(left, draws.weight, ends)
+    low, middle, high = quantiles(logs + deviations(asked.beyond, -1), draws.weight, ends)
     names = list(parts)
     first = np.argmax([parts[name] for name in names], axis=0)
     weights = np.bincount(first, draws.weight, len(names))
@@ -163,7 +173,57 @@ def tell(
         loss=1 - math.exp(median),
         loss_low=1 - math.exp(best),
         loss_high=1 - math.exp(worst),
-        breaks=float(draws.weight[1 - np.exp(left) > max_loss].sum()),
+        breaks=float(draws.weight[1 - np.exp(left) > asked.max_loss].sum()),
         limit=names[int(np.argmax(weights))],
         sure=float(weights.max()),
     )
+
+
+def flows(
+    demand: Demand, clients: Sequence[int], mixes: Floats, counts: Floats, capacity: Mapping[str, float], ranks: Ranks
+) -> Flows:
+    """Every rank's work as a flow over the hosts' resources: one class for each kind of client on each kind of host.
+
+    `mixes` (hosts x kinds) are hosts that differ, of which there are `counts`; `clients` are the kinds that ranks work
+    in. A unit of a rank uses its own client, and every server as much as any other unit does.
+    """
+    servers = np.array([kind not in clients for kind in range(len(demand.kinds))], dtype=np.float64)
+    working = float(sum(demand.many[kind] for kind in clients))
+    names = [name for name in RESOURCES if name in capacity]
+    hosts, columns, many = len(mixes), [], []
+    behind = _behind(demand, servers, mixes)
+    for kind in clients:
+        for host in np.flatnonzero(mixes[:, kind] > 0):
+            own = np.zeros(hosts)
+            own[host] = 1 / counts[host]
+            with_own = {
+                name: mixes @ (demand.amounts[name] * servers) + own * demand.amounts[name][kind] * working
+                for name in LOCAL
+            }
+            each = np.maximum(demand.many, 1.0)
+            sent = demand.traffic[kind] * working * servers
+            got = demand.traffic[:, kind] * demand.many * servers
+            away = 1 - mixes[host] / each
+            with_own["nic_up"] = (mixes @ (got / each)) * (1 - own) + own * float(away @ sent) + behind[0]
+            with_own["nic_down"] = (mixes @ (sent / each)) * (1 - own) + own * float(away @ got) + behind[1]
+            columns.append(np.concatenate([with_own[name] for name in names]))
+            many.append(counts[host] * mixes[host, kind] * ranks.of_client)
+    full = np.concatenate([np.full(hosts, capacity[name]) for name in names])
+    pace = np.full(len(many), 1 / ranks.alone_s if ranks.alone_s > 0 else np.inf)
+    return Flows(full, np.column_stack(columns), np.array(many, dtype=np.float64), pace)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """So many work in each client, and a unit takes one of them `alone_s`, in seconds."""
+
+    of_client: int
+    alone_s: float
+
+
+def _behind(demand: Demand, servers: Floats, mixes: Floats) -> tuple[Floats, Floats]:
+    """What a unit makes servers send and receive among themselves, of each host."""
+    among = Demand(demand.kinds, demand.many, {}, demand.traffic * servers[:, None] * servers[None, :]).loads(
+        mixes, {"nic_up": 1.0, "nic_down": 1.0}
+    )
+    return among["nic_up"], among["nic_down"]
