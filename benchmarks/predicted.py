@@ -21,8 +21,9 @@ from statistics import median
 import click
 import numpy as np
 
+from pliant.analysis.modelled import Target
 from pliant.analysis.observed import Record, observed, records
-from pliant.analysis.predicting import Curve, Target, predict
+from pliant.analysis.predicting import Curve, predict
 from pliant.composition.mixes import mixes
 from pliant.composition.placement import hosts_for
 from pliant.model.demand import Demand

@@ -31,7 +31,7 @@ GROWTH = 0.2
 def true_rate(metric: str, roles: dict[str, int], hosts: int) -> float:
     """Units per second of such a cluster on so many hosts."""
     placed = place(nodes_for(roles), hosts, "spread", {"client"}).hosts
-    cpu, nic, nodes = [], [], []
+    cpu, nic, nodes, local = [], [], [], []
     for names in placed:
         many = {role: sum(name.startswith(role) for name in names) for role in roles}
         cpu.append(sum(many[role] * CPU_S[metric][role] / roles[role] for role in roles) / CORES)
@@ -39,10 +39,17 @@ def true_rate(metric: str, roles: dict[str, int], hosts: int) -> float:
         down = many["client"] / roles["client"] * (1 - many["server"] / roles["server"])
         nic.append(max(up, down) * BYTES[metric] / NIC_BYTE_S)
         nodes.append(float(len(names)))
+        local.append(_local(many, roles))
     one, none = np.ones(1), np.zeros(len(placed))
-    loads = Loads(np.array(cpu), np.array(nic), none, none, np.array(nodes), float(roles["client"]))
+    loads = Loads(np.array(cpu), np.array(nic), none, none, np.array(nodes), np.array(local), float(roles["client"]))
     draws = Draws(one, one * 7, one * 1.8, one * GROWTH, one, one * ALONE_S[metric], 0.0)
     return 1 / float(draws.seconds(loads)[0])
+
+
+def _local(many: dict[str, int], roles: dict[str, int]) -> float:
+    """Which part of the traffic of a host's nodes stays between them."""
+    whole = many["server"] / roles["server"] + many["client"] / roles["client"]
+    return 2 * many["server"] / roles["server"] * many["client"] / roles["client"] / whole
 
 
 def usage_of(metric: Metric, roles: dict[str, int], hosts: int, rate: float, job: bool = False) -> Usage:
@@ -52,7 +59,7 @@ def usage_of(metric: Metric, roles: dict[str, int], hosts: int, rate: float, job
     for host, names in zip(placed.host_names, placed.hosts, strict=True):
         many = {role: sum(name.startswith(role) for name in names) for role in roles}
         each = {role: many[role] * CPU_S[metric.name][role] / roles[role] for role in roles}
-        grown = 1 + GROWTH * (1 - 1 / len(names))
+        grown = (1 + GROWTH * np.log2(len(names)) / 3) * (1 - 0.15 * _local(many, roles))
         cpu = sum(each.values())
         up = many["server"] / roles["server"] * (1 - many["client"] / roles["client"]) * BYTES[metric.name]
         down = many["client"] / roles["client"] * (1 - many["server"] / roles["server"]) * BYTES[metric.name]

@@ -16,7 +16,15 @@ ONE = np.ones(1)
 
 def loads(nodes: float, cpu: float = 1e-3, nic: float = 0.0, write: float = 0.0, ranks: float = 4) -> Loads:
     """A host with so many nodes, each of which loads it with so much."""
-    return Loads(np.array([cpu * nodes]), np.array([nic]), np.zeros(1), np.array([write * nodes]), ONE * nodes, ranks)
+    return Loads(
+        np.array([cpu * nodes]),
+        np.array([nic]),
+        np.zeros(1),
+        np.array([write * nodes]),
+        ONE * nodes,
+        np.zeros(1),
+        ranks,
+    )
 
 
 def truth(overlap=7.0, flush=1.8, growth=0.2, alone_s=2e-3) -> Draws:
@@ -29,7 +37,7 @@ def levels(true: Draws, ratios=(1, 2), scatter=0.0, seed=0, **each) -> list[Leve
     for ratio in ratios:
         rate = 1 / float(true.seconds(loads(ratio, **each))[0])
         rates = tuple(float(rate * np.exp(scatter * chance.standard_normal())) for _ in range(3))
-        grown = 1 + float(true.growth[0]) * (1 - 1 / ratio)
+        grown = 1 + float(true.growth[0]) * np.log2(ratio) / 3
         found.append(Level(ratio, loads(ratio, **each), rates, grown if ratio > 1 else None, 0.05))
     return found
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pliant.model.demand import Demand, between
-from pliant.model.folding import Roles, crowded, roles_of
+from pliant.model.folding import Roles, Unfolded, crowded, roles_of
 
 CAPACITY = dict.fromkeys(("cpu", "nic_up", "nic_down", "disk_read", "disk_write"), 1.0)
 
@@ -61,7 +61,7 @@ def test_nodes_keep_their_own_and_roles_have_the_sum():
         "nic_up": np.array([0.0, 0.0, 1.0]),
         "nic_down": np.array([0.0, 1.0, 0.0]),
     }
-    roles, each = roles_of(nodes, {n: n[:-1] for n in nodes}, ["client"], used, ranks=1)
+    roles, each = roles_of(Unfolded(nodes, {n: n[:-1] for n in nodes}, ["client"], 1), used)
     assert each.amounts["cpu"] == pytest.approx([1.0, 3.0, 2.0])
     assert each.traffic[2] == pytest.approx([0.0, 1.0, 0.0])
     assert roles.amounts["cpu"] == pytest.approx([4.0, 2.0])

@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 from tests.unit import predicted_runs
 
+from pliant.analysis.modelled import Target
 from pliant.analysis.observed import Record, records
-from pliant.analysis.predicting import Target, grid, predict
+from pliant.analysis.predicting import grid, predict
 from pliant.cli.predict_ import command
 from pliant.composition.placement import hosts_for
 from pliant.errors import UserError

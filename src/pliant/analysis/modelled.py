@@ -22,6 +22,8 @@ from pliant.workloads.model import Metric
 PRIORS = Priors()
 _KNOWN_NODES = 256
 """So many nodes at most are each looked at by themselves; of more, only roles."""
+_LEAST_BUSY = 0.05
+"""Part of the CPU time of a node that is taken to be the operation's, at least."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _placed(target: Target, hosts: int, record: Record) -> list[tuple[str, ...]]
 
 def calibrated(record: Record, workload: str, metric: Metric, noise: float) -> Calibrated | str:
     """The model of a metric from all ratios that were measured; a sentence where there is none."""
-    by_ratio = observed.observed(record, workload, metric)
+    by_ratio = {r: observed.undisturbed(many) for r, many in observed.observed(record, workload, metric).items()}
     if UNFOLDED not in by_ratio or len(by_ratio) < 2:
         return f"{workload} {metric.name}: it was not measured at ratio 1 and at another"
     found = _used(by_ratio)
@@ -148,26 +150,38 @@ def calibrated(record: Record, workload: str, metric: Metric, noise: float) -> C
     used, own, seen = found
     info = record.info
     arrays = {name: np.array([used[name][node] for node in record.nodes]) for name in RESOURCES}
-    clients = float(sum(info.roles[role] for role in record.clients) * record.ranks.get(workload, 1))
-    roles, each = folding.roles_of(record.nodes, record.role_of, record.clients, arrays, clients)
+    ranks = float(sum(info.roles[role] for role in record.clients) * record.ranks.get(workload, 1))
+    idle = observed.idle(record)
+    resting = sum(idle.get(role, 0.0) for role in record.role_of.values())
+    slowest = float(np.median([one.rate for one in by_ratio[UNFOLDED]]))
+    each_idle = np.array([idle.get(role, 0.0) for role in record.role_of.values()])
+    arrays["cpu"] = np.maximum(arrays["cpu"] - each_idle / slowest, arrays["cpu"] * _LEAST_BUSY)
+    about = folding.Unfolded(record.nodes, record.role_of, record.clients, ranks)
+    roles, each = folding.roles_of(about, arrays)
     total = float(arrays["cpu"].sum())
     levels = []
     for ratio, many in by_ratio.items():
         placement = _matrix(each.kinds, list(info.placements[ratio].values()))
         typical = observed.typical(many)
-        grown = None if typical is None or total <= 0 else sum(typical[0]["cpu"].values()) / total
+        grown = None if typical is None or total <= 0 else _grown(typical[0]["cpu"], resting, many, total)
         deviation = PRIORS.own if typical is not None and typical[1] else PRIORS.job
         levels.append(
             Level(
                 ratio,
-                folding.loads(each, placement, record.capacity, clients),
+                folding.loads(each, placement, record.capacity, ranks),
                 tuple(one.rate for one in many),
                 grown if ratio != UNFOLDED else None,
                 deviation,
             )
         )
-    draws = calibrate(levels, PRIORS.own if own else PRIORS.job, noise)
+    draws = calibrate(levels, PRIORS.own if own else PRIORS.job, noise, moves="B/s" in metric.unit)
     return Calibrated(record, workload, metric, roles, each, draws, tuple(levels), seen, _most(record, by_ratio), noise)
+
+
+def _grown(cpu: Mapping[str, float], resting: float, many: Sequence[Observed], total: float) -> float | None:
+    """CPU time per unit of a folded cluster, without that of idle nodes, as a part of what it was unfolded."""
+    busy = sum(cpu.values()) - resting / float(np.median([one.rate for one in many]))
+    return busy / total if busy > 0 else None
 
 
 def _used(

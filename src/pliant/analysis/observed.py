@@ -18,12 +18,15 @@ from pliant.errors import UserError
 from pliant.model.demand import RESOURCES
 from pliant.results.run_info import RunInfo
 from pliant.results.store import Store
-from pliant.telemetry.usage import HostUsage, PhaseUsage, Usage
+from pliant.telemetry.usage import TRAFFIC_BYTE_S, HostUsage, PhaseUsage, Usage
 from pliant.trial import UNFOLDED, Trial
 from pliant.workloads.model import Metric
 
 _ACTIVE = 0.5
 """An operation of which telemetry saw less than this part is not told by it: the burst that it saw is another thing."""
+_IDLE_BYTE_S = TRAFFIC_BYTE_S
+"""Traffic of a node below which it has nothing to do: keep-alives."""
+_HELD_UP = 0.5
 _KEPT = ("number", "workload", "ratio", "hosts", "repetition", "attempt", "state", "started_at", "metrics", "usage")
 
 
@@ -146,6 +149,13 @@ def observed(record: Record, workload: str, metric: Metric) -> dict[float, list[
     return found
 
 
+def undisturbed(many: Sequence[Observed]) -> list[Observed]:
+    """Those trials of a ratio that were not held up by something else, as by a daemon that moves data about: which are
+    not less than half as fast as the fastest."""
+    fastest = max(one.rate for one in many)
+    return [one for one in many if one.rate >= _HELD_UP * fastest]
+
+
 def _observed(record: Record, trial: Trial, metric: Metric, rate: float) -> Observed:
     phases = Usage.from_json(trial.usage).phases if trial.usage else {}
     seen = {
@@ -199,6 +209,24 @@ def typical(many: Sequence[Observed]) -> tuple[dict[str, dict[str, float]], bool
         for resource in RESOURCES
     }
     return used, bool(own)
+
+
+def idle(record: Record) -> dict[str, float]:
+    """Role -> CPU seconds per second that a node of it uses with nothing to do, as far as some were seen like that
+    unfolded: in an operation that has little traffic with them. It is no operation's, and where CPU is short daemons
+    take less of it (so it was with MooseFS's chunk servers)."""
+    found: dict[str, float] = {}
+    for workload, metrics in record.info.metrics.items():
+        for metric in metrics:
+            for one in observed(record, workload, metric).get(UNFOLDED, ()):
+                if one.used is None:
+                    continue
+                for node, role in record.role_of.items():
+                    traffic = (one.used["nic_up"][node] + one.used["nic_down"][node]) * one.rate
+                    if role not in record.clients and traffic < _IDLE_BYTE_S:
+                        cpu_s = one.used["cpu"][node] * one.rate
+                        found[role] = min(found.get(role, cpu_s), cpu_s)
+    return found
 
 
 def noise(record: Record, least: float, trials: int) -> float:

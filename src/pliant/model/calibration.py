@@ -8,8 +8,8 @@ is busy with it:
 
 With p and q large the slowest alone decides, with 1 one waits for the other. `alone` is what the operation takes of one
 rank that nobody is in the way of, beyond what these resources explain: latency, locks, a serial program. CPU time per
-unit is what telemetry found unfolded, times `1 + growth (1 - 1 / nodes on the host)`: nodes that share CPUs
-interrupt each other and push each other out of caches.
+unit is what telemetry found unfolded, times `1 + growth log8(nodes on the host)`, less what is saved where
+traffic stays on the host: nodes that share CPUs interrupt each other and push each other out of caches.
 
 p, q, growth, alone and the factors by which telemetry errs have priors, which are broad; draws from them are weighted
 by how well they explain what was measured (importance sampling: Robert & Casella, "Monte Carlo Statistical Methods",
@@ -42,8 +42,10 @@ class Priors:
     overlap: tuple[float, float] = (math.log(7.0), 0.4)
     """Of p."""
     flush: tuple[float, float] = (math.log(1.8), 0.35)
-    """Of q."""
-    growth: tuple[float, float] = (0.2, 0.30)
+    """Of q, where an operation is to move bytes, which caches take at first, ..."""
+    journal: tuple[float, float] = (math.log(7.0), 0.4)
+    """... and where it is not, so that what is written is written meanwhile."""
+    growth: tuple[float, float] = (0.45, 0.40)
     """Of growth itself, which is -0.3 at least."""
     own: float = 0.05
     """By how much telemetry of an operation errs in what it used of CPU, ..."""
@@ -60,14 +62,15 @@ class Priors:
 
 @dataclass(frozen=True)
 class Loads:
-    """Seconds that a unit keeps each resource of a host busy, for hosts that differ, and `nodes` on each; `ranks` that
-    work at the same time, in the whole cluster."""
+    """Seconds that a unit keeps each resource of a host busy, for hosts that differ; `nodes` on each, and which part of
+    their traffic is `local`, between them; `ranks` that work at the same time, in the whole cluster."""
 
     cpu: Floats
     nic: Floats
     read: Floats
     write: Floats
     nodes: Floats
+    local: Floats
     ranks: float
 
 
@@ -103,7 +106,7 @@ class Draws:
 
     def parts(self, loads: Loads) -> tuple[Floats, dict[str, Floats]]:
         """The same, and for how long each resource, by its name in Loads, and `alone` would take it by itself."""
-        on_host = loads.cpu[None, :] * (1 + self.growth[:, None] * grown(loads.nodes)[None, :])
+        on_host = loads.cpu * grown(self.growth, loads)
         one = np.ones_like(self.cpu)
         found = {
             "cpu": self.cpu * on_host.max(axis=1, initial=0.0),
@@ -123,14 +126,20 @@ class Draws:
         return np.asarray(np.exp(self.affinity / np.sqrt(loads.ranks) * chance.standard_normal(len(self.cpu))))
 
 
+_DOUBLINGS = 3.0
+"""`growth` is by how much it grows on a host of 8 nodes, as a part of what it was."""
+_LOCAL = 0.15
+"""Part of the CPU time that is saved where all traffic stays on the host."""
 _ALONE = 2
 """`alone` is a part of what a unit took unfolded, at most all of it: a uniform draw to this power, so that it is rather
 little where something else explains all of that time."""
 
 
-def grown(nodes: Floats) -> Floats:
-    """What CPU time per unit grows with on a host of so many nodes: 0 for one, and towards 1."""
-    return np.asarray(1 - 1 / np.maximum(nodes, 1.0))
+def grown(growth: Floats, loads: Loads) -> Floats:
+    """By which factor CPU time per unit grows on each host (draws x hosts): with every doubling of its nodes, which
+    interrupt each other, and less so where they need not send over a wire."""
+    doublings = np.log2(np.maximum(loads.nodes, 1.0)) / _DOUBLINGS
+    return np.asarray((1 + growth[:, None] * doublings[None, :]) * (1 - _LOCAL * loads.local[None, :]))
 
 
 def _norm(parts: Sequence[Floats], power: Floats) -> Floats:
@@ -139,21 +148,24 @@ def _norm(parts: Sequence[Floats], power: Floats) -> Floats:
     return np.asarray(most * np.sum(scaled, axis=0) ** (1 / power))
 
 
-def calibrate(levels: Sequence[Level], cpu_deviation: float, noise: float, priors: Priors | None = None) -> Draws:
+def calibrate(
+    levels: Sequence[Level], cpu_deviation: float, noise: float, moves: bool = True, priors: Priors | None = None
+) -> Draws:
     """Draws that explain `levels`, the first of which is the unfolded cluster.
 
     `cpu_deviation` is how far the CPU time per unit of the unfolded cluster may be off, as a logarithm's deviation;
-    `noise` a trial's, likewise.
+    `noise` a trial's, likewise. `moves` says whether units are bytes.
     """
     priors = priors or Priors()
     chance = np.random.default_rng(_SEED)
     normal = chance.standard_normal((4, DRAWS))
     unfolded = levels[0]
+    flush = priors.flush if moves else priors.journal
     measured_s = float(np.exp(-np.mean(np.log(unfolded.rates))))
     draws = Draws(
         np.full(DRAWS, 1 / DRAWS),
         np.exp(np.clip(priors.overlap[0] + priors.overlap[1] * normal[0], 0.0, 4.0)),
-        np.exp(np.clip(priors.flush[0] + priors.flush[1] * normal[1], 0.0, 4.0)),
+        np.exp(np.clip(flush[0] + flush[1] * normal[1], 0.0, 4.0)),
         np.maximum(priors.growth[0] + priors.growth[1] * normal[2], -0.3),
         np.exp(cpu_deviation * normal[3]),
         measured_s * unfolded.loads.ranks * chance.uniform(0.0, 1.0, DRAWS) ** _ALONE,
@@ -166,8 +178,7 @@ def calibrate(levels: Sequence[Level], cpu_deviation: float, noise: float, prior
         log_weight -= (_FREEDOM + 1) / 2 * np.log1p(off**2 / _FREEDOM)
         if level.growth is not None and level.growth > 0:
             each = level.loads.cpu
-            part = float((each * grown(level.loads.nodes)).sum() / max(each.sum(), 1e-300))
-            told = draws.cpu * (1 + draws.growth * part)
+            told = draws.cpu * (grown(draws.growth, level.loads) @ each) / max(each.sum(), 1e-300)
             log_weight -= (
                 (_FREEDOM + 1) / 2 * np.log1p((np.log(level.growth / told) / level.growth_deviation) ** 2 / _FREEDOM)
             )

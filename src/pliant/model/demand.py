@@ -41,20 +41,32 @@ class Demand:
             for name in LOCAL
             if name in capacity and name in self.amounts
         }
-        # Of a node's peers of a kind, those that are on its own host are reached without the NIC.
+        for name, amount in zip(NIC, self._carried(mixes), strict=True):
+            if name in capacity:
+                found[name] = amount / capacity[name]
+        return found
+
+    def local(self, mixes: Floats) -> Floats:
+        """Which part of what the nodes of each mix send and receive stays between them; 0 where there is nothing."""
+        sent, received = self._carried(mixes)
+        whole = mixes @ (self.traffic.sum(axis=1) + self._arriving.sum(axis=0))
+        return np.where(whole > 0, 1 - (sent + received) / np.maximum(whole, 1e-300), 0.0)
+
+    @property
+    def _arriving(self) -> Floats:
+        """Bytes that one node of each kind (columns) receives from all nodes of another (rows)."""
+        return np.asarray(self.traffic * self.many[:, None] / np.maximum(self.many, 1)[None, :])
+
+    def _carried(self, mixes: Floats) -> tuple[Floats, Floats]:
+        """Bytes that the NIC of each host sends and receives: of a node's peers those on its own host need none."""
         others = self.many[None, :] - np.eye(len(self.kinds))
-        sent = np.zeros(len(mixes))
-        received = np.zeros(len(mixes))
-        arriving = self.traffic * self.many[:, None] / np.maximum(self.many, 1)[None, :]
+        sent, received, arriving = np.zeros(len(mixes)), np.zeros(len(mixes)), self._arriving
         for kind in range(len(self.kinds)):
             beside = np.maximum(mixes - np.eye(len(self.kinds))[kind], 0.0)
             away = np.clip(1 - beside / np.maximum(others[kind], 1.0), 0.0, 1.0) * (others[kind] > 0)
             sent += mixes[:, kind] * (away @ self.traffic[kind])
             received += mixes[:, kind] * (away @ arriving[:, kind])
-        for name, amount in zip(NIC, (sent, received), strict=True):
-            if name in capacity:
-                found[name] = amount / capacity[name]
-        return found
+        return sent, received
 
 
 def between(sent: Floats, received: Floats, clients: Sequence[bool]) -> Floats:

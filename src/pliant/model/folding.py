@@ -46,11 +46,21 @@ class Roles:
         )
 
 
-def roles_of(
-    nodes: Sequence[str], role_of: Mapping[str, str], clients: Sequence[str], used: Mapping[str, Floats], ranks: float
-) -> tuple[Roles, Demand]:
-    """What roles use, and each node by itself, from what every node of an unfolded cluster `used` for a unit: resource
-    -> an amount for each of `nodes`."""
+@dataclass(frozen=True)
+class Unfolded:
+    """What was seen of an unfolded cluster: `nodes` and their roles, which of those are `clients`, and how many `ranks`
+    worked."""
+
+    nodes: Sequence[str]
+    role_of: Mapping[str, str]
+    clients: Sequence[str]
+    ranks: float
+
+
+def roles_of(seen: Unfolded, used: Mapping[str, Floats]) -> tuple[Roles, Demand]:
+    """What roles use, and each node by itself, from what every node `used` for a unit: resource -> an amount for
+    each of the nodes."""
+    nodes, role_of, clients = seen.nodes, seen.role_of, seen.clients
     names = tuple(dict.fromkeys(role_of[node] for node in nodes))
     index = np.array([names.index(role_of[node]) for node in nodes])
     count = np.bincount(index, minlength=len(names)).astype(np.float64)
@@ -64,7 +74,7 @@ def roles_of(
     pairs = traffic[np.ix_(index, index)] * part["nic_up"][:, None] * part["nic_down"][None, :] / others
     np.fill_diagonal(pairs, 0.0)
     local = {name: used[name] for name in LOCAL}
-    uneven = np.array([_uneven(used, index == kind, count[kind], ranks) for kind in range(len(names))])
+    uneven = np.array([_uneven(used, index == kind, count[kind], seen.ranks) for kind in range(len(names))])
     uneven *= [name not in clients for name in names]
     roles = Roles(
         names,
@@ -100,6 +110,7 @@ def loads(demand: Demand, mixes: Floats, capacity: Mapping[str, float], ranks: f
         read=found.get("disk_read", none),
         write=found.get("disk_write", none),
         nodes=mixes.sum(axis=1),
+        local=demand.local(mixes),
         ranks=ranks,
     )
 
