@@ -136,11 +136,19 @@ def others(runs: Sequence[Record]) -> tuple[list[Compared], list[Broken]]:
     broken: list[Broken] = []
     for run in runs:
         for known in runs:
-            if known is not run and known.info.filesystem == run.info.filesystem:
+            if known is not run and _alike(known, run):
                 found = compare(run, [known], skip=0)
                 compared += found[0]
                 broken += found[1]
     return compared, broken
+
+
+def _alike(one: Record, other: Record) -> bool:
+    """Whether both are of one file system, set up the same."""
+    return (one.info.filesystem, dict(one.info.filesystem_options)) == (
+        other.info.filesystem,
+        dict(other.info.filesystem_options),
+    )
 
 
 # The class solver and the full one

@@ -212,3 +212,6 @@ def test_runs_of_two_file_systems_are_refused(run, tmp_path):
     other = predicted_runs.make_run(tmp_path / "other", ROLES, filesystem="moosefs")
     with pytest.raises(UserError, match="a model is of one file system"):
         invoke(run, other)
+    mirrored = predicted_runs.make_run(tmp_path / "mirrored", ROLES, filesystem_options={"volume": "replicate 2"})
+    with pytest.raises(UserError, match=r"other options \(volume\)"):
+        invoke(run, mirrored)

@@ -213,6 +213,12 @@ def _check(records: Sequence[Record], target: Target) -> None:
                 f"{record.name} is of {record.info.filesystem} and {records[0].name} of {records[0].info.filesystem}: "
                 "a model is of one file system; name runs of one"
             )
+        if dict(record.info.filesystem_options) != dict(records[0].info.filesystem_options):
+            differ = _differing(record.info.filesystem_options, records[0].info.filesystem_options)
+            raise UserError(
+                f"{record.name} and {records[0].name} have other options ({differ}), which may change all that an "
+                "operation uses; name runs of the same"
+            )
     known = records[0].info.roles
     if unknown := [role for role in target.roles if role not in known]:
         raise UserError(f'"{unknown[0]}" is not a role of these runs; they have {", ".join(known)}')
@@ -220,6 +226,11 @@ def _check(records: Sequence[Record], target: Target) -> None:
         raise UserError(f"{target.nodes} nodes are more than can be predicted; ask for {MOST_NODES} at most")
     if bad := [ratio for ratio in target.ratios if not 1 <= ratio <= target.nodes]:
         raise UserError(f"ratio {bad[0]:g}: {target.nodes} nodes fold to ratios from 1 to {target.nodes}")
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The names of options that are not the same."""
+    return ", ".join(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))
 
 
 def _distance(record: Record, target: Target) -> float:
