@@ -42,7 +42,7 @@ def true_rate(metric: str, roles: dict[str, int], hosts: int) -> float:
         local.append(_local(many, roles))
     one, none = np.ones(1), np.zeros(len(placed))
     loads = Loads(np.array(cpu), np.array(nic), none, none, np.array(nodes), np.array(local), float(roles["client"]))
-    draws = Draws(one, one * 7, one * 1.8, one * GROWTH, one, one * ALONE_S[metric], 0.0)
+    draws = Draws(one, one * 7, one * 1.8, one * GROWTH, one, one * ALONE_S[metric], 0.0, one)
     return 1 / float(draws.seconds(loads)[0])
 
 

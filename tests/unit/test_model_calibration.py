@@ -28,7 +28,7 @@ def loads(nodes: float, cpu: float = 1e-3, nic: float = 0.0, write: float = 0.0,
 
 
 def truth(overlap=7.0, flush=1.8, growth=0.2, alone_s=2e-3) -> Draws:
-    return Draws(ONE, ONE * overlap, ONE * flush, ONE * growth, ONE, ONE * alone_s, 0.0)
+    return Draws(ONE, ONE * overlap, ONE * flush, ONE * growth, ONE, ONE * alone_s, 0.0, ONE)
 
 
 def levels(true: Draws, ratios=(1, 2), scatter=0.0, seed=0, **each) -> list[Level]:
@@ -75,6 +75,13 @@ def test_flushing_adds_to_the_rest_or_hides_behind_it():
     at = loads(1, cpu=1e-3, write=1e-3)
     assert truth(flush=1.0, alone_s=0.0).seconds(at)[0] == pytest.approx(2e-3)
     assert truth(flush=50.0, alone_s=0.0).seconds(at)[0] == pytest.approx(1e-3, rel=0.02)
+
+
+def test_what_is_more_than_caches_take_is_written_meanwhile():
+    at, caching = loads(1, cpu=1e-3, write=1e-3), truth(flush=1.0, alone_s=0.0)
+    assert caching.seconds(at, 1.0)[0] == pytest.approx(2e-3)
+    assert caching.seconds(at, 4.0)[0] == pytest.approx(1.25e-3)
+    assert caching.seconds(at, 1e6)[0] == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_intervals_have_what_they_say_of_truths_from_the_priors():

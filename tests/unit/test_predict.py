@@ -165,9 +165,41 @@ def test_it_is_written_as_one_likes(run, tmp_path):
     assert [curve["metric"] for curve in only["curves"]] == ["read_bandwidth"]
 
 
+def test_what_was_measured_is_beside_what_is_predicted(tmp_path):
+    whole = predicted_runs.make_run(tmp_path / "whole", ROLES, ratios=(1.0, 2.0, 4.0, 8.0))
+    found = json.loads(invoke(whole, "--on", "1,2", "--json").output)
+    for curve in found["curves"]:
+        rows = {row["ratio"]: row for row in curve["ratios"]}
+        assert [rows[ratio]["calibrated_on"] for ratio in (1.0, 2.0, 4.0, 8.0)] == [True, True, False, False]
+        assert rows[1.5]["measured"] is None
+        assert rows[8.0]["low"] <= rows[8.0]["measured"] <= rows[8.0]["high"]
+    assert " *" in invoke(whole, "--on", "1,2").output
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
+def test_both_are_in_one_figure(run, tmp_path, kind):
+    file = tmp_path / f"told.{kind}"
+    assert invoke(run, "--figure", file).exit_code == 0
+    content = file.read_bytes()
+    assert content.startswith({"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[kind])
+    if kind == "svg":
+        assert "predicted, 95 %" in content.decode() and "measured, and calibrated on" in content.decode()
+    with pytest.raises(UserError, match=r"ends in \.svg"):
+        invoke(run, "--figure", tmp_path / "told.gif")
+
+
+def test_more_work_is_beyond_the_data(run):
+    once, more = (json.loads(invoke(run, "--json", "--work", work).output) for work in ("1", "8"))
+    assert any("8 times what was measured" in doubt for doubt in more["beyond_data"])
+    one, other = (each["curves"][0]["ratios"][-1] for each in (once, more))
+    assert other["high"] / other["low"] > one["high"] / one["low"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--work", "0"), "how many times as much"),
+        (("--on", "1,x"), "--on"),
         (("--roles", "osd=3"), '"osd" is not a role of'),
         (("--roles", "server"), "is no number of nodes"),
         (("server=0",), "is no number of nodes"),

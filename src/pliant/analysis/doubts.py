@@ -37,6 +37,11 @@ def doubts(models: Sequence[Calibrated], target: Target) -> Iterator[str]:
             f"CPU seconds of the cores that these runs had are taken for those of {target.host}, and latency, memory "
             "and caches are taken to be as they were"
         )
+    if target.work != 1:
+        yield (
+            f"each rank does {target.work:.3g} times what was measured: how much caches take of that is not known, nor "
+            "what part of a trial takes its time whatever is done"
+        )
     if target.strategy != info.strategy and dict(target.roles) == dict(info.roles):
         yield f'nodes were placed by "{info.strategy}" in what was measured, not by "{target.strategy}"'
     last = max(model.last for model in models)

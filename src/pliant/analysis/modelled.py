@@ -39,6 +39,8 @@ class Target:
     """What hosts are called, if they are those of another cluster."""
     confidence: float = 0.95
     """Of intervals."""
+    work: float = 1.0
+    """What each rank does, in times of what was measured."""
 
     @property
     def nodes(self) -> int:
@@ -79,7 +81,8 @@ class Calibrated:
 
     def same(self, target: Target) -> bool:
         """Whether the target has the very nodes that were measured."""
-        return dict(target.roles) == dict(self.record.info.roles) and target.nodes <= _KNOWN_NODES
+        few = target.nodes <= _KNOWN_NODES or target.strategy == "explicit"
+        return few and dict(target.roles) == dict(self.record.info.roles)
 
     def loads(self, target: Target, hosts: int) -> Loads:
         """What a unit loads the target's hosts with, on so many of them."""

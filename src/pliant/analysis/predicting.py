@@ -109,6 +109,7 @@ class Prediction:
             "target": {
                 "roles": dict(self.target.roles),
                 "strategy": self.target.strategy,
+                "work": self.target.work,
                 "host": self.target.host,
                 "capacity": dict(self.target.capacity),
                 "max_loss": self.target.max_loss,
@@ -161,15 +162,18 @@ def grid(nodes: int) -> tuple[float, ...]:
     return tuple(ratio for ratio, (before, now) in zip(found, pairwise([0, *hosts]), strict=True) if before != now)
 
 
-def predict(records: Sequence[Record], target: Target) -> Prediction:
+def predict(records: Sequence[Record], target: Target, on: Sequence[float] = ()) -> Prediction:
     """Every metric's curve. Of several runs the one that is most like the target is what it rests on; what another one
-    shows beyond the model of how it changes with the cluster's size is partly taken on.
+    shows beyond the model of how it changes with the cluster's size is partly taken on. Models are calibrated `on`
+    these ratios alone if there are any; what was measured at others is then beside what is predicted.
 
     Raises:
         UserError: a run lacks what a model needs, the runs are of different file systems, or the target cannot be.
     """
-    _check(records, target)
-    nearest = sorted(records, key=lambda record: _distance(record, target))
+    used = [record.at(on) if on else record for record in records]
+    _check(used, target)
+    whole = {record.name: record for record in records}
+    nearest = sorted(used, key=lambda record: _distance(record, target))
     curves, left_out, shown = [], [], []
     for workload, metrics in nearest[0].info.metrics.items():
         if workload in nearest[0].info.faults:
@@ -182,7 +186,7 @@ def predict(records: Sequence[Record], target: Target) -> Prediction:
             if not models:
                 left_out.append(str(made[0]))
                 continue
-            curves.append(_curve(models, target))
+            curves.append(_curve(models, target, _measured(whole[models[0].record.name], models[0])))
             shown.append(models[0])
     if not curves:
         raise UserError(
@@ -249,33 +253,44 @@ def _size(roles: Mapping[str, int]) -> float:
     return math.log2(sum(roles.values()))
 
 
-def _curve(models: Sequence[Calibrated], target: Target) -> Curve:
+def _measured(record: Record, model: Calibrated) -> dict[float, float]:
+    """What was measured of a metric at each ratio, as a rate: geometric means of trials that count as undisturbed."""
+    found = observed.observed(record, model.workload, model.metric)
+    return {
+        ratio: float(np.exp(np.mean(np.log([one.rate for one in observed.undisturbed(many)]))))
+        for ratio, many in found.items()
+    }
+
+
+def _curve(models: Sequence[Calibrated], target: Target, measured: Mapping[float, float]) -> Curve:
     model = models[0]
     factor, unsure = _trend(models, target)
-    size = abs(_size(target.roles) - _size(model.record.info.roles))
+    size = abs(_size(target.roles) - _size(model.record.info.roles)) + abs(math.log2(target.work))
     # What is folded on the same hosts is less in doubt than hosts of another kind.
     beyond = math.hypot(unsure, _SIZE * size, _SIZE * _host_distance(model.record.capacity, target.capacity))
-    measured = {level.ratio: float(np.exp(np.mean(np.log(level.rates)))) for level in model.levels}
-    there = model.same(target) and dict(target.capacity) == dict(model.record.capacity)
+    there = model.same(target) and dict(target.capacity) == dict(model.record.capacity) and target.work == 1
+    calibrated_on = {level.ratio for level in model.levels}
     scatter = model.noise / math.sqrt(float(np.mean([len(level.rates) for level in model.levels])))
     base = model.timed(target, target.nodes)
     if there:  # as it was measured: the model's own may be off
         baseline = np.mean(np.log(model.levels[0].rates)) + deviations(scatter, len(target.ratios))
     else:
-        baseline = -np.log(model.draws.seconds(model.loads(target, target.nodes))) + math.log(factor)
+        alone = model.loads(target, target.nodes)
+        baseline = -np.log(model.draws.seconds(alone, target.work)) + math.log(factor)
     rows = []
     for place, ratio in enumerate(target.ratios):
         hosts = hosts_for(target.nodes, ratio)
         further = PRIORS.further * max(0.0, math.log2(ratio / model.last))
         deviation = math.hypot(PRIORS.misfit, further, scatter, _CHANCE * model.crowded(target, hosts))
-        asked = folding.Asked(
-            deviation, beyond, factor * model.timed(target, hosts) / base, target.max_loss, target.confidence, place
-        )
+        timed = factor * model.timed(target, hosts) / base
+        asked = folding.Asked(deviation, beyond, timed, target.max_loss, target.confidence, place, target.work)
         told = folding.tell(model.draws, model.loads(target, hosts), baseline, asked)
         if hosts == target.nodes:
             told = replace(told, loss=0.0, loss_low=0.0, loss_high=0.0, breaks=0.0)
         known = measured.get(ratio) if there and target.strategy == model.record.info.strategy else None
-        rows.append(_row(model.metric, ratio, hosts, told, known))
+        rows.append(
+            replace(_row(model.metric, ratio, hosts, told, known), used=known is not None and ratio in calibrated_on)
+        )
     return Curve(model.workload, model.metric, tuple(rows), target.max_loss, tuple(_own_doubts(model)))
 
 

@@ -15,6 +15,7 @@ from pliant.errors import UserError
 if TYPE_CHECKING:
     from pliant.analysis.modelled import Target
     from pliant.analysis.observed import Record
+    from pliant.analysis.predicting import Prediction
 
 FORMATS = ("text", "markdown", "latex", "json")
 _ROLE = re.compile(r"([A-Za-z][\w-]*)=(\d{1,7})")
@@ -40,12 +41,15 @@ operation uses. docs/predict.md says what the model is and how far it was right.
 @click.option(
     "--ratios", help="Which ratios, e.g. 1,2,4; default all that the run planned, and steps of a whole curve."
 )
+@click.option("--work", type=float, default=1.0, help="Each rank does so many times what it did in the run.")
+@click.option("--on", help="Calibrate on these ratios alone, e.g. 1,2, to hold the others against what is predicted.")
 @click.option("--max-loss", help='The tolerated loss, e.g. "10 %"; default as in the run.')
 @click.option("--workload", "workloads", multiple=True, help="Only this workload; may be given again.")
 @click.option("--metric", "metrics", multiple=True, help='Only this metric, e.g. "*_bandwidth"; may be given again.')
 @click.option("--filesystem", help="Which one, where a run has several.")
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="text", show_default=True, help="What to write.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw all curves into this file: .svg, .pdf or .png.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; default standard output.")
 def command(
     runs: tuple[str, ...],
@@ -56,12 +60,15 @@ def command(
     nic: str | None,
     disk: str | None,
     ratios: str | None,
+    work: float,
+    on: str | None,
     max_loss: str | None,
     workloads: tuple[str, ...],
     metrics: tuple[str, ...],
     filesystem: str | None,
     kind: str,
     as_json: bool,
+    figure: Path | None,
     output: Path | None,
 ) -> None:
     """Predict how far a cluster folds, what breaks it, and how sure that is, from RUNs of a small one.
@@ -70,6 +77,8 @@ def command(
     role use of CPU, NIC and disk; then it is asked about the same cluster or another: other numbers of nodes, hosts or
     a strategy. What is asked beyond the data is said. Nothing is deployed, and nothing in RUN is written.
     """
+    from dataclasses import replace
+
     from pliant.analysis.predicting import predict
 
     directories = [run for run in runs if Path(run).exists() or not _ROLE.fullmatch(run)]
@@ -78,8 +87,12 @@ def command(
         raise UserError("name the directory of a run to predict from, e.g. `pliant predict runs/today`")
     records = [_record(Path(run), filesystem, workloads, metrics) for run in directories]
     capacity, host = _capacity(records[0].capacity, like, cores, nic, disk)
-    target = _target(records[0], asked, strategy, capacity, host, ratios, max_loss)
-    prediction = predict(records, target)
+    if not 1e-3 <= work <= 1e6:
+        raise UserError(f"--work {work:g}: write how many times as much, e.g. 8")
+    target = replace(_target(records[0], asked, strategy, capacity, host, ratios, max_loss), work=work)
+    prediction = predict(records, target, () if on is None else _ratios(on, "--on"))
+    if figure is not None:
+        _draw(prediction, figure)
     if kind == "json" or as_json:
         import json
 
@@ -199,11 +212,27 @@ def _target(
     return Target(roles, chosen, capacity, wanted, tolerated, host)
 
 
-def _ratios(text: str) -> tuple[float, ...]:
+def _ratios(text: str, option: str = "--ratios") -> tuple[float, ...]:
+    """Numbers that are separated by commas, and 1, which is always needed."""
     try:
         found = sorted({float(word) for word in re.split(r"[,\s]+", text.strip()) if word})
     except ValueError as error:
-        raise UserError(f'--ratios "{text}": write numbers, e.g. 1,2,4') from error
+        raise UserError(f'{option} "{text}": write numbers, e.g. 1,2,4') from error
     if not found:
-        raise UserError("--ratios: write numbers, e.g. 1,2,4")
+        raise UserError(f"{option}: write numbers, e.g. 1,2,4")
     return tuple(sorted({1.0, *found}))
+
+
+def _draw(prediction: Prediction, file: Path) -> None:
+    """All curves in one figure, in the format that the file's name says. UserError for another."""
+    from pliant.report import paper
+    from pliant.report.predicted import figure
+    from pliant.results.store import write_atomically
+
+    kind = file.suffix.removeprefix(".").lower()
+    if kind not in paper.FORMATS:
+        raise UserError(f"--figure {file}: its name ends in .svg, .pdf or .png")
+    try:
+        write_atomically(file, paper.single(figure(prediction), kind))
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror}") from error

@@ -99,12 +99,15 @@ class Draws:
     """What a unit takes one rank alone, in seconds."""
     affinity: float
     """As in Priors."""
+    cache: Floats
+    """What caches take before they are as slow as disks, in times of what was written when it was measured."""
 
-    def seconds(self, loads: Loads) -> Floats:
-        """Seconds that a unit of the whole cluster's work takes, for each draw."""
-        return self.parts(loads)[0]
+    def seconds(self, loads: Loads, work: float = 1.0) -> Floats:
+        """Seconds that a unit of the whole cluster's work takes, for each draw, where each rank does `work` times what
+        it did when it was measured."""
+        return self.parts(loads, work)[0]
 
-    def parts(self, loads: Loads) -> tuple[Floats, dict[str, Floats]]:
+    def parts(self, loads: Loads, work: float = 1.0) -> tuple[Floats, dict[str, Floats]]:
         """The same, and for how long each resource, by its name in Loads, and `alone` would take it by itself."""
         on_host = loads.cpu * grown(self.growth, loads)
         one = np.ones_like(self.cpu)
@@ -116,7 +119,10 @@ class Draws:
             "write": one * loads.write.max(initial=0.0),
         }
         main = _norm([part for name, part in found.items() if name != "write"], self.overlap)
-        return _norm([main, found["write"]], self.flush), found
+        flushed = _norm([main, found["write"]], self.flush)
+        # What is more than caches take is written while the rest goes on.
+        taken = np.minimum(1.0, self.cache / work)
+        return taken * flushed + (1 - taken) * np.maximum(main, found["write"]), found
 
     def _carried(self, loads: Loads) -> Floats:
         """By which factor NICs carry more than on average: where hosts have several nodes, drawn for each placement."""
@@ -130,6 +136,8 @@ _DOUBLINGS = 3.0
 """`growth` is by how much it grows on a host of 8 nodes, as a part of what it was."""
 _LOCAL = 0.15
 """Part of the CPU time that is saved where all traffic stays on the host."""
+_MOST_CACHE = 16.0
+"""`cache` is between 1 and this, as likely to be in each doubling: it is only known that it took what was measured."""
 _ALONE = 2
 """`alone` is a part of what a unit took unfolded, at most all of it: a uniform draw to this power, so that it is rather
 little where something else explains all of that time."""
@@ -170,6 +178,7 @@ def calibrate(
         np.exp(cpu_deviation * normal[3]),
         measured_s * unfolded.loads.ranks * chance.uniform(0.0, 1.0, DRAWS) ** _ALONE,
         priors.affinity,
+        _MOST_CACHE ** chance.uniform(0.0, 1.0, DRAWS),
     )
     log_weight = np.zeros(DRAWS)
     for level in levels:

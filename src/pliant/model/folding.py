@@ -163,12 +163,14 @@ class Asked:
     max_loss: float
     confidence: float
     place: int
+    work: float = 1.0
+    """What each rank does, in times of what was measured."""
 
 
 def tell(draws: Draws, at: Loads, baseline: Floats, asked: Asked) -> Told:
     """What draws say of hosts that are loaded like this. `baseline` are the logarithms of the baseline's rate, by
     draw."""
-    seconds, parts = draws.parts(at)
+    seconds, parts = draws.parts(at, asked.work)
     logs = -np.log(seconds) + math.log(asked.factor) + deviations(asked.deviation, asked.place)
     ends = ((1 - asked.confidence) / 2, 0.5, (1 + asked.confidence) / 2)
     left = logs - baseline

@@ -73,6 +73,15 @@ def as_svg(figure: Figure, width_mm: int) -> str:
         return _saved(draw(figure, width_mm), "svg").decode()
 
 
+def single(figure: Figure, kind: str) -> bytes:
+    """One figure in one of FORMATS, as wide as a page."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(_STYLE):
+        return _saved(draw(figure, WIDTHS_MM[-1]), kind)
+
+
 def files(figures: Iterable[Figure]) -> Iterator[tuple[str, bytes]]:
     """File name and content: each figure in each width and format, "88mm/ior-loss.pdf"."""
     import matplotlib

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from pliant.analysis.doubts import NAMES
 from pliant.analysis.predicting import Curve, Prediction, Row
-from pliant.analysis.words import NOT_KNOWN, interval, join, metric_title, number, percent, plural, ratio
+from pliant.analysis.words import NOT_KNOWN, interval, join, metric_title, number, percent, place, plural, ratio
+from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale
 from pliant.report.document import Block, Document, Heading, Items, Paragraph, Table
 from pliant.statistics.comparison import spelled
 from pliant.units import format_bit_rate, format_byte_rate
@@ -82,6 +83,74 @@ def _host(prediction: Prediction) -> str:
     return f"{prediction.target.host} ({words})" if prediction.target.host else words
 
 
+PREDICTED = Look("series-1", "o", (5, 2), hollow=True)
+USED = Look("breaks", "s", size=0.9)
+MEASURED = Look("holds", "D", size=0.9)
+
+
+def figure(prediction: Prediction) -> Figure:
+    """A panel for each metric: what is predicted with intervals, and beside it what was measured."""
+    charts = tuple(_chart(curve) for curve in prediction.curves)
+    looks = {mark.look for chart in charts for mark in chart.marks}
+    key: tuple[tuple[Look | None, str], ...] = (
+        (PREDICTED, f"predicted, {percent(prediction.target.confidence)}"),
+        (USED, "measured, and calibrated on"),
+        (MEASURED, "measured, and not known to the model"),
+    )
+    return Figure("predicted", charts, (*(each for each in key if each[0] in looks), (None, "tolerated")))
+
+
+def _chart(curve: Curve) -> Chart:
+    higher, rows, title = curve.metric.better == "higher", curve.rows, _name(curve)
+    baseline = rows[0].value if rows[0].measured is None else rows[0].measured
+    limit = baseline * (1 - curve.max_loss) if higher else baseline / (1 - curve.max_loss)
+    seen = [row.value for row in rows] + [row.measured for row in rows if row.measured is not None]
+    top = 1.08 * max([*seen, limit, *(min(row.high, 1.5 * max(seen)) for row in rows)])
+    marks = [
+        Mark(
+            at,
+            row.value,
+            PREDICTED,
+            f"predicted at {place(row.ratio, row.hosts)}: {number(row.value)} {curve.metric.unit}"
+            f"{interval(row.low, row.high)}",
+            (row.low, row.high),
+        )
+        for at, row in enumerate(rows)
+    ]
+    marks += [
+        Mark(
+            at + _BESIDE,
+            row.measured,
+            USED if row.used else MEASURED,
+            f"measured at {place(row.ratio, row.hosts)}: {number(row.measured)} {curve.metric.unit}",
+        )
+        for at, row in enumerate(rows)
+        if row.measured is not None
+    ]
+    line = Line(PREDICTED, tuple((float(at), row.value) for at, row in enumerate(rows)))
+    labels = [f"{row.ratio:.3g}\n{row.hosts}" for row in rows]
+    if len(labels) > _ROOMY:
+        every = -(-len(labels) // _ROOMY)
+        labels = [label if at % every == 0 else "" for at, label in enumerate(labels)]
+    direction = f"{curve.metric.better} is better"
+    return Chart(
+        title,
+        f"{title} in {curve.metric.unit}, {direction}, predicted and measured, against the folding ratio.",
+        places(labels, "folding ratio, hosts below", 0.35, 0.5),
+        scale(curve.metric.unit, 0.0, top),
+        tuple(marks),
+        (line,),
+        ("y", limit, top) if higher else ("y", 0.0, limit),
+        limit,
+        note=f"{curve.metric.unit}, {direction}",
+    )
+
+
+_BESIDE = 0.12
+"""How far beside a prediction what was measured is drawn."""
+_ROOMY = 12
+"""So many places get a label."""
+
 COLUMNS = ("metric", "ratio", "hosts", "predicted", "interval", "measured", "loss", "interval", "breaks", "limited by")
 
 
@@ -93,8 +162,8 @@ def _table(curves: list[Curve], workload: str) -> Table:
         title = f"{metric_title(curve.metric)} ({curve.metric.unit})"
         rows += [_row(row, title if at == 0 else "", at == 0) for at, row in enumerate(curve.rows)]
     caption = (
-        f"{workload}: “measured” is what the model was calibrated on, “breaks” the probability that more is lost than "
-        "is tolerated."
+        f"{workload}: “measured” is what the model was calibrated on, or was not where a * says so; “breaks” is the "
+        "probability that more is lost than is tolerated."
     )
     return Table(caption, COLUMNS, tuple(rows), frozenset({0, 9}), frozenset(begins - {0}))
 
@@ -107,7 +176,7 @@ def _row(row: Row, title: str, first: bool) -> tuple[str, ...]:
         ends = f"[{percent(told.loss_low, '')}, {percent(told.loss_high, '')}]"
         loss = (percent(told.loss), ends, percent(told.breaks))
     limit = "nothing shared" if told.limit == "alone" else NAMES[told.limit]
-    measured = NOT_KNOWN if row.measured is None else number(row.measured)
+    measured = NOT_KNOWN if row.measured is None else number(row.measured) + ("" if row.used else " *")
     return (
         title,
         ratio(row.ratio),
