@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tests.unit import runs
+import runs
 
 from pliant.composition.placement import hosts_for, nodes_for, place
 from pliant.model.calibration import Draws, Loads

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+import predicted_runs
 import pytest
 from click.testing import CliRunner
-from tests.unit import predicted_runs
 
 from pliant.analysis.modelled import Target
 from pliant.analysis.observed import Record, records

@@ -39,6 +39,14 @@ WorkflowChoice = Literal["dev", "verified", "both"]
     type=click.Path(path_type=Path),
     help="Measure, at ratio 1, on what NixOS Compose deployed: its deployment file, whose machines are the nodes.",
 )
+@click.option(
+    "--prior",
+    "priors",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A run of the same file system, of any size: the search begins where `pliant predict` says from it that the "
+    "study breaks. Verdicts rest on trials alone. May be given again.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the verdict, or what went wrong.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Tell everything as JSON, an event a line; the last: the verdict."
@@ -49,6 +57,7 @@ def command(
     workflow: WorkflowChoice | None,
     fresh: bool,
     deployment: Path | None,
+    priors: tuple[Path, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -67,10 +76,10 @@ def command(
 
         directory = output or both.place(checked.name) or _default(f"{checked.name}-workflows")
         for each in both.WORKFLOWS:
-            _run(checked, directory / each, each, fresh, quiet, as_json)
+            _run(checked, directory / each, each, fresh, quiet, as_json, priors)
         both.show(directory, as_json)
     else:
-        directory = _run(checked, output, workflow or checked.about.workflow, fresh, quiet, as_json)
+        directory = _run(checked, output, workflow or checked.about.workflow, fresh, quiet, as_json, priors)
         show(directory, quiet=quiet, events=as_json)
 
 
@@ -84,9 +93,18 @@ def _on(study: Study, deployment: Path, workflow: WorkflowChoice | None) -> Stud
     return standing.on(study, deployment)
 
 
-def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, quiet: bool, events: bool) -> Path:
+def _run(
+    checked: Study,
+    output: Path | None,
+    workflow: Workflow,
+    fresh: bool,
+    quiet: bool,
+    events: bool,
+    priors: tuple[Path, ...] = (),
+) -> Path:
     """Run a study in one workflow, and return the directory of its results; PliantError if there are none."""
     from pliant.campaign import engine, places, rundir
+    from pliant.campaign.foreseen import foreseen
     from pliant.campaign.last_breaks import last_breaks
     from pliant.campaign.opening import unfinished
     from pliant.campaign.preparation import prepare, try_programs
@@ -99,7 +117,12 @@ def _run(checked: Study, output: Path | None, workflow: Workflow, fresh: bool, q
     broke = last_breaks(output.parent if output else Path("runs"), checked.name, output)
     store = Artefacts(place(os.environ))
     with display(quiet=quiet, events=events) as told, places.opened(checked, told.doing) as there_:
-        prepared = [replace(each, last=broke.get(each.filesystem)) for each in prepare(checked, there_)]
+        known = prepare(checked, there_)
+        if priors:
+            broke |= foreseen(known, priors)
+            for name, ratio in broke.items():
+                told.note(f"note: {name} is predicted to break first at ratio {ratio:.3g}; the search begins there")
+        prepared = [replace(each, last=broke.get(each.filesystem)) for each in known]
         directory = output or unfinished(prepared, workflow, fresh, there) or _default(checked.name)
         rundir.check_free(directory)
         for sentence in left:
