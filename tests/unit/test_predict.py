@@ -14,6 +14,7 @@ from pliant.analysis.predicting import grid, predict
 from pliant.cli.predict_ import command
 from pliant.composition.placement import hosts_for
 from pliant.errors import UserError
+from pliant.report.writing import all_figures, write_report
 from pliant.results.store import Store
 
 ROLES = {"server": 4, "client": 4}
@@ -247,3 +248,27 @@ def test_runs_of_two_file_systems_are_refused(run, tmp_path):
     mirrored = predicted_runs.make_run(tmp_path / "mirrored", ROLES, filesystem_options={"volume": "replicate 2"})
     with pytest.raises(UserError, match=r"other options \(volume\)"):
         invoke(run, mirrored)
+
+
+# In a report
+
+
+def test_a_report_shows_both_and_its_verdicts_know_of_none(tmp_path):
+    whole = predicted_runs.make_run(tmp_path / "whole", ROLES, ratios=(1.0, 2.0, 4.0, 8.0))
+    result = write_report(whole)
+    html = result.html.read_text()
+    assert "Predicted and measured" in html and "measured, and not known to the model" in html
+    assert "predicted" in [figure.stem for figure in all_figures(result.run)]
+    assert "predicted" not in (whole / "verdict.json").read_text()
+    again = result.html.read_bytes()
+    assert write_report(whole).html.read_bytes() == again
+
+
+def test_a_report_of_a_run_that_says_too_little_has_none(tmp_path):
+    for name, changes in {
+        "old": {"conditions": False},
+        "one": {"ratios": (1.0,)},
+        "blind": {"telemetry": False},
+    }.items():
+        run = predicted_runs.make_run(tmp_path / name, ROLES, **changes)
+        assert "Predicted and measured" not in write_report(run).html.read_text()

@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -256,7 +257,9 @@ def test_thousands_of_trials_fit_into_two_megabytes(repetitions, drawn):
     many = [replace(trial, started_at=first) for trial in runs.trials(repetitions, failures=False)]
     held = {"infos": (runs.info(),), "trials": many, "facts": runs.FACTS, "study_toml": runs.STUDY}
     store = {name: lambda value=value: value for name, value in held.items()}
-    html = html_of(analyse(SimpleNamespace(**store, document=lambda name: "", watts=dict)))
+    html = html_of(
+        analyse(SimpleNamespace(**store, document=lambda name: "", watts=dict, directory=Path("run"), study=dict))
+    )
     assert len(html.encode()) < 2_000_000
     assert "single trials are below" in html and ("Noise and drift" in html) == drawn
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import median
 from typing import Any
 
 from pliant.analysis import disturbances
 from pliant.analysis.faults import FaultReport, fault_reports
 from pliant.analysis.limits import PhaseLimits, phase_limits, phase_of
+from pliant.analysis.observed import Record, known_records
+from pliant.analysis.predicting import Prediction, foretold
 from pliant.analysis.provenance import provenance
 from pliant.analysis.words import join, metric_title, place, plural
 from pliant.errors import UserError
@@ -67,6 +70,14 @@ class Analysis:
     """What the search saved against a full grid; None where there was no search, or nothing was decided."""
     conforms: tuple[conformance_table.Row, ...] = ()
     """What it keeps of POSIX, where `pliant conform` looked."""
+    record: Record | None = None
+    """What a model can be made of; None where the run does not say what hosts had."""
+
+    @cached_property
+    def prediction(self) -> Prediction | None:
+        """What its two smallest ratios predict of all others, beside what was measured there; None where they
+        say too little. No verdict knows of it."""
+        return None if self.record is None else foretold(self.record)
 
     @property
     def posix(self) -> str:
@@ -340,8 +351,10 @@ def _analyse(info: RunInfo, trials: Sequence[Trial], store: Store) -> Analysis:
     limits = phase_limits(info, trials)
     search = saved(trials, plain(info, verdicts), info.hosts) if info.search == "adaptive" else None
     posix = conformance_table.rows(store, info.name)
+    known = {record.info.name: record for record in known_records(store)}.get(info.name)
+    record = None if known is None else replace(known, info=info)
     return Analysis(
-        info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, disturbed, search, posix
+        info, tuple(trials), *about, verdicts, values, economy, notes, limits, faults, disturbed, search, posix, record
     )
 
 

@@ -128,6 +128,14 @@ def records(store: Store, name: str) -> tuple[Record, ...]:
     return tuple(found)
 
 
+def known_records(store: Store) -> tuple[Record, ...]:
+    """The same, and none where it does not say so."""
+    try:
+        return records(store, store.directory.name)
+    except (UserError, KeyError, TypeError, ValueError):
+        return ()
+
+
 def _clients(info: RunInfo, table: Mapping[str, Any]) -> tuple[str, ...]:
     """The roles that mount: those that a file system of the user's own says so of, else `client`."""
     roles = table.get("options", {}).get("roles", {})

@@ -201,6 +201,16 @@ def predict(records: Sequence[Record], target: Target, on: Sequence[float] = ())
     )
 
 
+def foretold(record: Record) -> Prediction | None:
+    """What a run's two smallest ratios predict of all that it planned; None where they say too little."""
+    info = record.info
+    target = Target(info.roles, info.strategy, record.capacity, tuple(sorted(info.hosts)), info.max_loss)
+    try:
+        return predict([record], target, on=record.measured[:2])
+    except (UserError, ValueError):
+        return None
+
+
 def _noise(record: Record) -> float:
     return observed.noise(record, _NOISE, _NOISE_TRIALS)
 

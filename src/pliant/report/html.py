@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pliant.analysis import words
 from pliant.analysis.conclusions import Analysis, RunAnalysis
-from pliant.report import curves, figures, svg, timeline, utilisation
+from pliant.report import curves, figures, predicted, svg, timeline, utilisation
 from pliant.report.across import Across
 from pliant.report.chart import Figure, series
 from pliant.report.side_by_side import document
@@ -140,6 +140,7 @@ def _part(analysis: Analysis, whose: str, values: int) -> dict[str, Any]:
             kind: _by_workload(analysis, figures.folding(analysis, kind, whose, singles))
             for kind in ("loss", "metrics")
         },
+        "predicted": None if analysis.prediction is None else predicted.figure(analysis.prediction, whose),
         "utilisation": utilisation.utilised(analysis, whose),
         "singles": singles,
         "timeline": over_time if values <= _MOST_VALUES else over_time[:1],

@@ -88,8 +88,9 @@ USED = Look("breaks", "s", size=0.9)
 MEASURED = Look("holds", "D", size=0.9)
 
 
-def figure(prediction: Prediction) -> Figure:
-    """A panel for each metric: what is predicted with intervals, and beside it what was measured."""
+def figure(prediction: Prediction, whose: str = "") -> Figure:
+    """A panel for each metric: what is predicted with intervals, and beside it what was measured. Its name begins with
+    `whose`."""
     charts = tuple(_chart(curve) for curve in prediction.curves)
     looks = {mark.look for chart in charts for mark in chart.marks}
     key: tuple[tuple[Look | None, str], ...] = (
@@ -97,7 +98,7 @@ def figure(prediction: Prediction) -> Figure:
         (USED, "measured, and calibrated on"),
         (MEASURED, "measured, and not known to the model"),
     )
-    return Figure("predicted", charts, (*(each for each in key if each[0] in looks), (None, "tolerated")))
+    return Figure(f"{whose}predicted", charts, (*(each for each in key if each[0] in looks), (None, "tolerated")))
 
 
 def _chart(curve: Curve) -> Chart:

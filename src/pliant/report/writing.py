@@ -95,7 +95,7 @@ def _unwritten(directory: Path, error: OSError) -> UserError:
 
 def all_figures(run: RunAnalysis) -> Iterator[Figure]:
     """Every figure of a run: of the comparison, if there is one, and of each file system."""
-    from pliant.report import curves, figures, timeline, utilisation
+    from pliant.report import curves, figures, predicted, timeline, utilisation
 
     if run.comparison is not None:
         every = {part.info.name: part.verdicts for part in run.parts}
@@ -105,5 +105,7 @@ def all_figures(run: RunAnalysis) -> Iterator[Figure]:
         whose = f"{part.info.name}-" if run.comparison else ""
         for kind in ("loss", "metrics"):
             yield from figures.folding(part, kind, whose)
+        if part.prediction is not None:
+            yield predicted.figure(part.prediction, whose)
         yield from utilisation.utilised(part, whose).values()
         yield from timeline.timeline(part, whose)
