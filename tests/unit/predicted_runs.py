@@ -59,7 +59,7 @@ def usage_of(metric: Metric, roles: dict[str, int], hosts: int, rate: float, job
     for host, names in zip(placed.host_names, placed.hosts, strict=True):
         many = {role: sum(name.startswith(role) for name in names) for role in roles}
         each = {role: many[role] * CPU_S[metric.name][role] / roles[role] for role in roles}
-        grown = (1 + GROWTH * np.log2(len(names)) / 3) * (1 - 0.15 * _local(many, roles))
+        grown = (1 + GROWTH * np.log2(len(names)) / 3) * (1 - 0.2 * _local(many, roles))
         cpu = sum(each.values())
         up = many["server"] / roles["server"] * (1 - many["client"] / roles["client"]) * BYTES[metric.name]
         down = many["client"] / roles["client"] * (1 - many["server"] / roles["server"]) * BYTES[metric.name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -100,9 +100,8 @@ class Calibrated:
         return replace(at, nodes=rows.sum(axis=1))
 
     def _mixes(self, target: Target, hosts: int) -> tuple[Floats, Floats]:
-        found = mixes(target.roles, hosts, target.strategy, self.record.clients)
-        order = [list(target.roles).index(name) for name in self.roles.names]
-        return np.array(list(found), dtype=np.float64)[:, order], np.array(list(found.values()), dtype=np.float64)
+        nodes = tuple((name, target.roles[name]) for name in self.roles.names)
+        return _mixed(nodes, hosts, target.strategy, tuple(self.record.clients))
 
     def crowded(self, target: Target, hosts: int) -> float:
         """By which part, as a logarithm, it is slower at most as chance gives some server more than its part."""
@@ -128,6 +127,15 @@ class Calibrated:
         flows = folding.flows(self.roles.demand(target.roles), clients, rows, counts, target.capacity, ranks)
         total = float(flows.many.sum())
         return float(flows.many @ rates(flows)) / (total / makespan(flows, 1.0))
+
+
+@lru_cache(maxsize=256)
+def _mixed(
+    nodes: tuple[tuple[str, int], ...], hosts: int, strategy: str, clients: tuple[str, ...]
+) -> tuple[Floats, Floats]:
+    """What hosts carry (hosts that differ x roles), and how many carry it: the same for every metric."""
+    found = mixes(dict(nodes), hosts, strategy, clients)
+    return np.array(list(found), dtype=np.float64), np.array(list(found.values()), dtype=np.float64)
 
 
 def _matrix(nodes: Sequence[str], hosts: Sequence[Sequence[str]]) -> Floats:

@@ -20,14 +20,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pliant.model.fluid import Floats
 
 DRAWS = 8192
 _SEED = 17
+_PARAMETERS = 5
+_BANDWIDTH = (4 / (_PARAMETERS + 2)) ** (1 / (_PARAMETERS + 4))
+"""Times the number of draws that carry the weight, to the power of -1/9, and their deviation (Silverman 1986)."""
 _FREEDOM = 4.0
 """Of Student's t by which deviations are judged: one trial in some is far off, as a daemon was busy with its own."""
 
@@ -45,7 +51,7 @@ class Priors:
     """Of q, where an operation is to move bytes, which caches take at first, ..."""
     journal: tuple[float, float] = (math.log(7.0), 0.4)
     """... and where it is not, so that what is written is written meanwhile."""
-    growth: tuple[float, float] = (0.45, 0.40)
+    growth: tuple[float, float] = (0.6, 0.5)
     """Of growth itself, which is -0.3 at least."""
     own: float = 0.05
     """By how much telemetry of an operation errs in what it used of CPU, ..."""
@@ -101,6 +107,8 @@ class Draws:
     """As in Priors."""
     cache: Floats
     """What caches take before they are as slow as disks, in times of what was written when it was measured."""
+    origin: NDArray[np.int64] | None = None
+    """Numbers of the draws that these came from, whose NICs carry the same; None for those in order."""
 
     def seconds(self, loads: Loads, work: float = 1.0) -> Floats:
         """Seconds that a unit of the whole cluster's work takes, for each draw, where each rank does `work` times what
@@ -129,12 +137,14 @@ class Draws:
         if loads.nodes.max(initial=0.0) <= 1:
             return np.ones_like(self.cpu)
         chance = np.random.default_rng([_SEED, len(loads.nodes), int(loads.nodes.max())])
-        return np.asarray(np.exp(self.affinity / np.sqrt(loads.ranks) * chance.standard_normal(len(self.cpu))))
+        drawn = chance.standard_normal(len(self.cpu))
+        drawn = drawn if self.origin is None else drawn[self.origin]
+        return np.asarray(np.exp(self.affinity / np.sqrt(loads.ranks) * drawn))
 
 
 _DOUBLINGS = 3.0
 """`growth` is by how much it grows on a host of 8 nodes, as a part of what it was."""
-_LOCAL = 0.15
+_LOCAL = 0.2
 """Part of the CPU time that is saved where all traffic stays on the host."""
 _MOST_CACHE = 16.0
 """`cache` is between 1 and this, as likely to be in each doubling: it is only known that it took what was measured."""
@@ -164,40 +174,80 @@ def calibrate(
     `cpu_deviation` is how far the CPU time per unit of the unfolded cluster may be off, as a logarithm's deviation;
     `noise` a trial's, likewise. `moves` says whether units are bytes.
     """
-    priors = priors or Priors()
+    prior = _Prior(priors or Priors(), levels[0], cpu_deviation, moves)
     chance = np.random.default_rng(_SEED)
-    normal = chance.standard_normal((4, DRAWS))
-    unfolded = levels[0]
-    flush = priors.flush if moves else priors.journal
-    measured_s = float(np.exp(-np.mean(np.log(unfolded.rates))))
-    draws = Draws(
-        np.full(DRAWS, 1 / DRAWS),
-        np.exp(np.clip(priors.overlap[0] + priors.overlap[1] * normal[0], 0.0, 4.0)),
-        np.exp(np.clip(flush[0] + flush[1] * normal[1], 0.0, 4.0)),
-        np.maximum(priors.growth[0] + priors.growth[1] * normal[2], -0.3),
-        np.exp(cpu_deviation * normal[3]),
-        measured_s * unfolded.loads.ranks * chance.uniform(0.0, 1.0, DRAWS) ** _ALONE,
-        priors.affinity,
-        _MOST_CACHE ** chance.uniform(0.0, 1.0, DRAWS),
-    )
-    log_weight = np.zeros(DRAWS)
-    for level in levels:
-        deviation = float(np.hypot(priors.misfit, noise / np.sqrt(len(level.rates))))
-        off = (np.mean(np.log(level.rates)) + np.log(draws.seconds(level.loads))) / deviation
-        log_weight -= (_FREEDOM + 1) / 2 * np.log1p(off**2 / _FREEDOM)
-        if level.growth is not None and level.growth > 0:
-            each = level.loads.cpu
-            told = draws.cpu * (grown(draws.growth, level.loads) @ each) / max(each.sum(), 1e-300)
-            log_weight -= (
-                (_FREEDOM + 1) / 2 * np.log1p((np.log(level.growth / told) / level.growth_deviation) ** 2 / _FREEDOM)
-            )
+    normal = chance.standard_normal((_PARAMETERS, DRAWS))
+    log_weight = prior.explained(prior.draws(normal, np.arange(DRAWS)), levels, noise)
     weight = np.exp(log_weight - log_weight.max())
-    return replace(draws, weight=weight / weight.sum())
+    weight /= weight.sum()
+    # A few draws may have nearly all of the weight: as many as before are drawn from them and spread a little, so that
+    # mean and variance stay (a regularised particle filter: Musso, Oudjane & Le Gland 2001; the shrinkage: West 1993).
+    origin = chance.choice(DRAWS, DRAWS, p=weight)
+    narrow = _BANDWIDTH * (1 / float((weight**2).sum())) ** (-1 / (_PARAMETERS + 4))
+    middle = (normal @ weight)[:, None]
+    apart = np.sqrt(np.maximum((normal - middle) ** 2 @ weight, 1e-12))[:, None]
+    kept = np.sqrt(max(0.0, 1 - narrow**2)) * (normal[:, origin] - middle)
+    return prior.draws(middle + kept + narrow * apart * chance.standard_normal((_PARAMETERS, DRAWS)), origin)
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """What parameters mean that are drawn as standard normal numbers."""
+
+    priors: Priors
+    unfolded: Level
+    cpu_deviation: float
+    moves: bool
+
+    def draws(self, normal: Floats, origin: NDArray[np.int64]) -> Draws:
+        """Draws of one weight; `origin` numbers those that share what chance gave them beside the parameters."""
+        priors, unfolded = self.priors, self.unfolded
+        flush = priors.flush if self.moves else priors.journal
+        measured_s = float(np.exp(-np.mean(np.log(unfolded.rates))))
+        part = np.array([NormalDist().cdf(each) for each in normal[4].tolist()])
+        return Draws(
+            np.full(DRAWS, 1 / DRAWS),
+            np.exp(np.clip(priors.overlap[0] + priors.overlap[1] * normal[0], 0.0, 4.0)),
+            np.exp(np.clip(flush[0] + flush[1] * normal[1], 0.0, 4.0)),
+            np.maximum(priors.growth[0] + priors.growth[1] * normal[2], -0.3),
+            np.exp(self.cpu_deviation * normal[3]),
+            measured_s * unfolded.loads.ranks * part**_ALONE,
+            priors.affinity,
+            _MOST_CACHE ** np.random.default_rng(_SEED).uniform(0.0, 1.0, DRAWS),
+            origin,
+        )
+
+    def explained(self, draws: Draws, levels: Sequence[Level], noise: float) -> Floats:
+        """How well draws explain what was measured: logarithms of likelihoods, but for a constant."""
+        found = np.zeros(DRAWS)
+        for level in levels:
+            deviation = float(np.hypot(self.priors.misfit, noise / np.sqrt(len(level.rates))))
+            found += _likely((np.mean(np.log(level.rates)) + np.log(draws.seconds(level.loads))) / deviation)
+            if level.growth is not None and level.growth > 0:
+                each = level.loads.cpu
+                told = draws.cpu * (grown(draws.growth, level.loads) @ each) / max(each.sum(), 1e-300)
+                found += _likely(np.log(level.growth / told) / level.growth_deviation)
+        return found
+
+
+def _likely(off: Floats) -> Floats:
+    """The logarithm of Student's t's density, but for a constant."""
+    return np.asarray(-(_FREEDOM + 1) / 2 * np.log1p(off**2 / _FREEDOM))
 
 
 def deviations(scale: float, place: int) -> Floats:
     """For each draw how far something is off whose deviation is `scale`, in logarithms; another for each `place`."""
-    return np.asarray(scale * np.random.default_rng([_SEED, place + 1]).standard_t(_FREEDOM, DRAWS))
+    return scale * _standard(place)
+
+
+@cache
+def _standard(place: int) -> Floats:
+    return np.random.default_rng([_SEED, place + 1]).standard_t(_FREEDOM, DRAWS)
+
+
+def normal_deviations(scale: float) -> Floats:
+    """The same of what has no outliers, as it is a matter of many causes."""
+    return np.asarray(scale * np.random.default_rng(_SEED).standard_normal(DRAWS))
 
 
 def quantiles(values: Floats, weight: Floats, at: Sequence[float]) -> list[float]:

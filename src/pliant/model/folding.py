@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pliant.model.calibration import Draws, Loads, deviations, quantiles
+from pliant.model.calibration import Draws, Loads, deviations, normal_deviations, quantiles
 from pliant.model.demand import LOCAL, RESOURCES, Demand, between
 from pliant.model.fluid import Floats, Flows
 
@@ -175,7 +175,7 @@ def tell(draws: Draws, at: Loads, baseline: Floats, asked: Asked) -> Told:
     ends = ((1 - asked.confidence) / 2, 0.5, (1 + asked.confidence) / 2)
     left = logs - baseline
     worst, median, best = quantiles(left, draws.weight, ends)
-    low, middle, high = quantiles(logs + deviations(asked.beyond, -1), draws.weight, ends)
+    low, middle, high = quantiles(logs + normal_deviations(asked.beyond), draws.weight, ends)
     names = list(parts)
     first = np.argmax([parts[name] for name in names], axis=0)
     weights = np.bincount(first, draws.weight, len(names))
