@@ -151,6 +151,20 @@ def _alike(one: Record, other: Record) -> bool:
     )
 
 
+def repeated(runs: Iterable[Record]) -> list[float]:
+    """By which part a trial is off the mean of the others of its ratio: what no prediction can know."""
+    found = []
+    for run in runs:
+        for workload, metrics in run.info.metrics.items():
+            for metric in metrics:
+                for many in observed(run, workload, metric).values():
+                    for at, one in enumerate(many):
+                        others_ = [each.rate for each in many[:at] + many[at + 1 :]]
+                        if others_:
+                            found.append(abs(float(np.exp(np.mean(np.log(others_)))) / one.rate - 1))
+    return found
+
+
 # The class solver and the full one
 
 
@@ -222,6 +236,7 @@ def solved(problem: Flows) -> tuple[float, float]:
 def tell(runs: Sequence[Record], each: bool) -> Iterator[str]:
     """The validation, line by line."""
     yield f"{len(runs)} runs, {sum(len(run.trials) for run in runs)} trials"
+    yield f"a trial is off the mean of the others of its ratio by {median(repeated(runs)):.1%}, a median"
     for title, (compared, broken) in (
         ("the same cluster, calibrated on its two smallest ratios", same(runs)),
         ("other clusters, from one run each of another size or other hosts", others(runs)),

@@ -160,6 +160,19 @@ def test_the_verdict_has_all_that_is_documented(run):
             assert row["state"] != "breaks" or row["loss_low"] > 0.2 - each["indifference"]
 
 
+def test_its_largest_ratio_is_predicted_from_the_others(run):
+    _, out, _ = run
+    told = pliant("predict", out, "--on", "1,2", "--json")
+    assert told.returncode == 0, told.stderr
+    curves = json.loads(told.stdout)["curves"]
+    assert {curve["workload"] for curve in curves} == set(METRICS)
+    last = [curve["ratios"][-1] for curve in curves]
+    assert all(row["ratio"] == 4 and not row["calibrated_on"] for row in last)
+    errors = sorted(abs(row["predicted"] / row["measured"] - 1) for row in last)
+    assert errors[len(errors) // 2] < 0.35, errors
+    assert sum(row["low"] <= row["measured"] <= row["high"] for row in last) >= 0.7 * len(last)
+
+
 def test_the_savings_agree_with_the_trials(run):
     _, out, _ = run
     savings = verdict(out)["savings"]

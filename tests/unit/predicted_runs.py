@@ -81,7 +81,14 @@ def usage_of(metric: Metric, roles: dict[str, int], hosts: int, rate: float, job
 
 
 def make_run(
-    directory: Path, roles: dict[str, int], ratios=(1.0, 2.0), scatter=0.02, telemetry=True, conditions=True, **changes
+    directory: Path,
+    roles: dict[str, int],
+    ratios=(1.0, 2.0),
+    scatter=0.02,
+    telemetry=True,
+    conditions=True,
+    limits=1,
+    **changes,
 ) -> Path:
     """A run directory of that cluster, three trials of each workload at each ratio."""
     total, chance = sum(roles.values()), np.random.default_rng(5)
@@ -93,7 +100,7 @@ def make_run(
     fields = {"hosts": hosts, "metrics": METRICS, "roles": roles, "placements": placements, "max_loss": 0.15}
     about = runs.info(**(fields | {"label": "glusterfs", "platform": "emulated"} | changes))
     workloads = [{"name": name, "ranks_per_client": 1} for name in METRICS]
-    host = {"cores": CORES, "nic_bit_s": NIC_BYTE_S * 8, "disk_byte_s": DISK_BYTE_S}
+    host = {"cores": CORES, "nic_bit_s": NIC_BYTE_S * 8 * limits, "disk_byte_s": DISK_BYTE_S * limits}
     document = {"study": {"name": "synthetic"}, "filesystem": {"name": "glusterfs"}, "workload": workloads}
     with Store.create(directory, runs.STUDY, document, [about], runs.FACTS) as store:
         if conditions:

@@ -234,8 +234,8 @@ def test_a_run_that_says_too_little_is_refused_with_what_to_do(tmp_path):
     old = predicted_runs.make_run(tmp_path / "old", ROLES, conditions=False)
     with pytest.raises(UserError, match="does not say what a host had"):
         invoke(old)
-    real = predicted_runs.make_run(tmp_path / "real", ROLES, platform="ssh")
-    with pytest.raises(UserError, match="no limits"):
+    real = predicted_runs.make_run(tmp_path / "real", ROLES, platform="ssh", limits=0)
+    with pytest.raises(UserError, match="had no limits"):
         invoke(real)
     with pytest.raises(UserError, match="name the directory of a run"):
         invoke("server=4")

@@ -50,6 +50,12 @@ def doubts(models: Sequence[Calibrated], target: Target) -> Iterator[str]:
             f"the largest ratio that was measured is {last:.3g}; what is said up to {far:.3g} rests on the model alone"
         )
     yield from _unseen(models, target)
+    if short := [model for model in models if not model.own]:
+        names = join([f"{model.workload} {model.metric.name}" for model in short])
+        yield (
+            f"{names} {'was' if len(short) == 1 else 'were'} too short for telemetry, so that what is used is taken to "
+            "be what the job does: let trials take longer"
+        )
     if alone := [model for model in models if all(len(level.rates) < 2 for level in model.levels)]:
         names = join(sorted({model.workload for model in alone}))
         yield f"one trial at each ratio does not show how much they scatter ({names}): run two or more"

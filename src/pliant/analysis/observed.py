@@ -113,11 +113,11 @@ def records(store: Store, name: str) -> tuple[Record, ...]:
     by_name = {each.get("name"): each for each in (tables if isinstance(tables, list) else [tables])}
     found = []
     for info in store.infos():
-        if info.platform != "emulated":
-            raise UserError(f"{name}: hosts of platform {info.platform} have no limits that a model could count with")
         host = figures.get(info.name, {}).get("host")
         if host is None:
             raise UserError(f"{name}: it does not say what a host had, as runs of older versions; run the study again")
+        if not (host["nic_bit_s"] and host["disk_byte_s"]):
+            raise UserError(f"{name}: its hosts had no limits that a model could count with; lay some on them")
         promised = {"cpu": host["cores"], "nic_up": (host["nic_bit_s"] or 0) / 8, "disk_read": host["disk_byte_s"]}
         promised |= {"nic_down": promised["nic_up"], "disk_write": promised["disk_read"]}
         capacity = {resource: float(value) for resource, value in promised.items() if value}

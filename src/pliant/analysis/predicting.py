@@ -59,7 +59,6 @@ class Curve:
     metric: Metric
     rows: tuple[Row, ...]
     max_loss: float
-    doubts: tuple[str, ...]
 
     @property
     def breaks_at(self) -> float | None:
@@ -150,7 +149,6 @@ def _curve_json(curve: Curve) -> dict[str, Any]:
         "breaks_not_before": early,
         "breaks_at_latest": late,
         "ratios": rows,
-        "beyond_data": list(curve.doubts),
     }
 
 
@@ -301,7 +299,7 @@ def _curve(models: Sequence[Calibrated], target: Target, measured: Mapping[float
         rows.append(
             replace(_row(model.metric, ratio, hosts, told, known), used=known is not None and ratio in calibrated_on)
         )
-    return Curve(model.workload, model.metric, tuple(rows), target.max_loss, tuple(_own_doubts(model)))
+    return Curve(model.workload, model.metric, tuple(rows), target.max_loss)
 
 
 def _row(metric: Metric, ratio: float, hosts: int, told: folding.Told, measured: float | None) -> Row:
@@ -311,15 +309,6 @@ def _row(metric: Metric, ratio: float, hosts: int, told: folding.Told, measured:
     low, high = sorted((value(told.low), value(told.high)))
     known = None if measured is None else value(measured)
     return Row(ratio, hosts, value(told.rate), low, high, told, known, measured is not None)
-
-
-def _own_doubts(model: Calibrated) -> list[str]:
-    if model.own:
-        return []
-    return [
-        f"{model.workload} {model.metric.name} was too short for telemetry: what it uses is taken to be what its job "
-        "does"
-    ]
 
 
 def _trend(models: Sequence[Calibrated], target: Target) -> tuple[float, float]:

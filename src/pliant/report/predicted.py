@@ -30,10 +30,9 @@ def _blocks(prediction: Prediction) -> Iterator[Block]:
     yield Paragraph(headline(prediction))
     for workload in dict.fromkeys(curve.workload for curve in prediction.curves):
         yield _table([curve for curve in prediction.curves if curve.workload == workload], workload)
-    doubts = [*prediction.doubts, *(doubt for curve in prediction.curves for doubt in curve.doubts)]
-    if doubts:
+    if prediction.doubts:
         yield Heading("Beyond the data", 2)
-        yield Items(tuple(_sentence(doubt) for doubt in doubts))
+        yield Items(tuple(_sentence(doubt) for doubt in prediction.doubts))
     if prediction.left_out:
         yield Heading("Not predicted", 2)
         yield Items(tuple(_sentence(each) for each in prediction.left_out))
@@ -163,8 +162,8 @@ def _table(curves: list[Curve], workload: str) -> Table:
         title = f"{metric_title(curve.metric)} ({curve.metric.unit})"
         rows += [_row(row, title if at == 0 else "", at == 0) for at, row in enumerate(curve.rows)]
     caption = (
-        f"{workload}: “measured” is what the model was calibrated on, or was not where a * says so; “breaks” is the "
-        "probability that more is lost than is tolerated."
+        f"{workload}: the model was calibrated on what was measured, but where a * says that it was not; “breaks” is "
+        "the probability that more is lost than is tolerated."
     )
     return Table(caption, COLUMNS, tuple(rows), frozenset({0, 9}), frozenset(begins - {0}))
 
