@@ -151,7 +151,8 @@ def observed(record: Record, workload: str, metric: Metric) -> dict[float, list[
     found: dict[float, list[Observed]] = {}
     for trial in sorted(record.trials, key=lambda trial: (trial.ratio, trial.number)):
         value = trial.metrics.get(metric.name, 0.0)
-        if trial.workload == workload and trial.state == "done" and trial.counts(metric.name) and value > 0:
+        counts = trial.state == "done" and trial.counts(metric.name) and not trial.emulated(metric.name)
+        if trial.workload == workload and counts and value > 0:
             rate = value if metric.better == "higher" else 1 / value
             found.setdefault(trial.ratio, []).append(_observed(record, trial, metric, rate))
     return found

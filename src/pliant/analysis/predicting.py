@@ -214,7 +214,7 @@ def _noise(record: Record) -> float:
 
 
 def _has(record: Record, workload: str, metric: Metric) -> bool:
-    return metric in record.info.metrics.get(workload, ())
+    return metric.name in {each.name for each in record.info.metrics.get(workload, ())}
 
 
 def _check(records: Sequence[Record], target: Target) -> None:
