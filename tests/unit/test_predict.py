@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import predicted_runs
 import pytest
@@ -106,6 +107,21 @@ def test_two_sizes_say_more_than_one(tmp_path):
     assert found.runs == ("large", "small")
     right = predicted_runs.true_rate("file_create", {"server": 16, "client": 16}, 16)
     assert found.curves[0].rows[1].value == pytest.approx(right, rel=0.3)
+
+
+def test_what_is_better_lower_is_lost_as_it_grows(run):
+    record = known(run)
+    (metric,) = record.info.metrics["mdtest"]
+    info = replace(record.info, metrics={"mdtest": (replace(metric, unit="s", better="lower"),)})
+    trials = tuple(
+        replace(trial, metrics={name: 1 / value for name, value in trial.metrics.items()}) for trial in record.trials
+    )
+    times = predict([replace(record, info=info, trials=trials)], target(record)).curves[0]
+    rates = predict([record], target(record)).curves[0]
+    assert [row.value for row in times.rows] == pytest.approx([1 / row.value for row in rates.rows], rel=0.02)
+    last, rate = times.rows[-1], rates.rows[-1]
+    assert last.told.loss == pytest.approx(1 / (1 - rate.told.loss) - 1, rel=0.05)
+    assert last.low < last.value < last.high
 
 
 def test_a_record_is_the_same_when_read_again(run):

@@ -291,24 +291,31 @@ def _curve(models: Sequence[Calibrated], target: Target, measured: Mapping[float
         further = PRIORS.further * max(0.0, math.log2(ratio / model.last))
         deviation = math.hypot(PRIORS.misfit, further, scatter, _CHANCE * model.crowded(target, hosts))
         timed = factor * model.timed(target, hosts) / base
-        asked = folding.Asked(deviation, beyond, timed, target.max_loss, target.confidence, place, target.work)
+        asked = folding.Asked(
+            deviation,
+            beyond,
+            timed,
+            target.max_loss,
+            target.confidence,
+            place,
+            target.work,
+            lower=model.metric.better == "lower",
+        )
         told = folding.tell(model.draws, model.loads(target, hosts), baseline, asked)
         if hosts == target.nodes:
             told = replace(told, loss=0.0, loss_low=0.0, loss_high=0.0, breaks=0.0)
         known = measured.get(ratio) if there and target.strategy == model.record.info.strategy else None
-        rows.append(
-            replace(_row(model.metric, ratio, hosts, told, known), used=known is not None and ratio in calibrated_on)
-        )
+        rows.append(_row(model.metric, ratio, hosts, told, known, ratio in calibrated_on))
     return Curve(model.workload, model.metric, tuple(rows), target.max_loss)
 
 
-def _row(metric: Metric, ratio: float, hosts: int, told: folding.Told, measured: float | None) -> Row:
+def _row(metric: Metric, ratio: float, hosts: int, told: folding.Told, measured: float | None, used: bool) -> Row:
     def value(rate: float) -> float:
         return rate if metric.better == "higher" else 1 / rate
 
     low, high = sorted((value(told.low), value(told.high)))
     known = None if measured is None else value(measured)
-    return Row(ratio, hosts, value(told.rate), low, high, told, known, measured is not None)
+    return Row(ratio, hosts, value(told.rate), low, high, told, known, used and measured is not None)
 
 
 def _trend(models: Sequence[Calibrated], target: Target) -> tuple[float, float]:

@@ -165,6 +165,8 @@ class Asked:
     place: int
     work: float = 1.0
     """What each rank does, in times of what was measured."""
+    lower: bool = False
+    """Whether the metric is the time that a rate is the inverse of: then it is lost as that grows."""
 
 
 def tell(draws: Draws, at: Loads, baseline: Floats, asked: Asked) -> Told:
@@ -174,8 +176,9 @@ def tell(draws: Draws, at: Loads, baseline: Floats, asked: Asked) -> Told:
     logs = -np.log(seconds) + math.log(asked.factor) + deviations(asked.deviation, asked.place)
     ends = ((1 - asked.confidence) / 2, 0.5, (1 + asked.confidence) / 2)
     left = logs - baseline
-    worst, median, best = quantiles(left, draws.weight, ends)
     low, middle, high = quantiles(logs + normal_deviations(asked.beyond), draws.weight, ends)
+    lost = np.exp(-left) - 1 if asked.lower else 1 - np.exp(left)
+    low_loss, loss, high_loss = quantiles(lost, draws.weight, ends)
     names = list(parts)
     first = np.argmax([parts[name] for name in names], axis=0)
     weights = np.bincount(first, draws.weight, len(names))
@@ -183,10 +186,10 @@ def tell(draws: Draws, at: Loads, baseline: Floats, asked: Asked) -> Told:
         rate=math.exp(middle),
         low=math.exp(low),
         high=math.exp(high),
-        loss=1 - math.exp(median),
-        loss_low=1 - math.exp(best),
-        loss_high=1 - math.exp(worst),
-        breaks=float(draws.weight[1 - np.exp(left) > asked.max_loss].sum()),
+        loss=loss,
+        loss_low=low_loss,
+        loss_high=high_loss,
+        breaks=float(draws.weight[lost > asked.max_loss].sum()),
         limit=names[int(np.argmax(weights))],
         sure=float(weights.max()),
     )

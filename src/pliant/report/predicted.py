@@ -103,7 +103,7 @@ def figure(prediction: Prediction, whose: str = "") -> Figure:
 def _chart(curve: Curve) -> Chart:
     higher, rows, title = curve.metric.better == "higher", curve.rows, _name(curve)
     baseline = rows[0].value if rows[0].measured is None else rows[0].measured
-    limit = baseline * (1 - curve.max_loss) if higher else baseline / (1 - curve.max_loss)
+    limit = baseline * (1 - curve.max_loss if higher else 1 + curve.max_loss)
     seen = [row.value for row in rows] + [row.measured for row in rows if row.measured is not None]
     top = 1.08 * max([*seen, limit, *(min(row.high, 1.5 * max(seen)) for row in rows)])
     marks = [
