@@ -22,7 +22,7 @@ def test_three_file_systems_were_recorded(runs):
 def test_other_ratios_are_predicted_from_the_two_smallest(runs):
     compared, broken = same(runs)
     assert len(compared) > 100
-    assert median(one.error for one in compared) <= 0.12
+    assert median(one.error for one in compared) <= 0.10
     near = sum(abs(one.measured - one.predicted) <= 1 for one in broken)
     assert near / len(broken) >= 0.9
     inside = [sum(one.within[at] for one in compared) / len(compared) for at in range(len(CONFIDENCES))]
