@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from pliant.analysis.modelled import Target
 from pliant.analysis.observed import Record, records
 from pliant.analysis.predicting import grid, predict
-from pliant.cli.predict_ import command
+from pliant.cli import cli
 from pliant.composition.placement import hosts_for
 from pliant.errors import UserError
 from pliant.report.writing import all_figures, write_report
@@ -142,7 +142,7 @@ def test_the_grid_is_a_whole_curve(nodes, first, last):
 
 
 def invoke(*words):
-    return CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)
+    return CliRunner().invoke(cli, ["predict", *(str(word) for word in words)], catch_exceptions=False)
 
 
 def test_the_command_says_all_of_it(run):
