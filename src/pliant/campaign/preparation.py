@@ -65,8 +65,10 @@ class Prepared:
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The programs of this machine that workloads run in nodes, or are started by, by their paths."""
+        """The programs of this machine that workloads run in nodes, or are started by, and the file system's that are
+        named by where they lie; by their paths."""
         named = [each for workload in self.study.workloads for each in programs_of(workload)]
+        named += [each for each in self.study.composition.programs if each.startswith("/")]
         own = [tools.program for tools in self.tools.values() if tools.program]
         where = map(self.place.machines.which, named)
         found = [*own, *filter(None, where), *(mpi.mpiexec for mpi in self.mpi.values())]
@@ -327,7 +329,9 @@ def _need_programs(study: Study, machines: Machines) -> None:
     absent, lacking = machines.missing(tuple(PROGRAMS)), dict[str, list[str]]()
     if not study.deployment:  # else it is there already
         lacking = machines.missing(study.composition.programs)
-    packages = {PROGRAMS[program] for program in absent} | set(study.composition.packages if lacking else ())
+    sources = {program: how for program, how in study.composition.sources.items() if program in lacking}
+    packages = {PROGRAMS[program] for program in absent}
+    packages |= set(study.composition.packages if lacking.keys() - sources.keys() else ())
     for workload in study.workloads:
         unfound = machines.missing(programs_of(workload))
         lacking |= unfound
@@ -337,8 +341,9 @@ def _need_programs(study: Study, machines: Machines) -> None:
         for name, where in (absent | lacking).items():
             by_place.setdefault(", ".join(where), []).append(name)
         told = "; ".join(f"missing on {where}: {', '.join(names)}" for where, names in by_place.items())
-        remedy = f"install with: apt-get install {' '.join(sorted(packages))}" if packages else "install what has them"
-        raise UserError(f"{told}; {remedy}")
+        remedies = [f"install with: apt-get install {' '.join(sorted(packages))}"] if packages else []
+        remedies += [f"{program} is in no package of Debian: {how}" for program, how in sources.items()]
+        raise UserError("; ".join((told, *(remedies or ["install what has them"]))))
 
 
 def programs_of(workload: LabelledWorkload) -> tuple[str, ...]:

@@ -116,7 +116,11 @@ def _usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
     if unknown := ask("missing_filesystems", names=composition.of_kernels):
         remedy = ask("having", modules=[f"fs-{each}" for each in unknown])
         return Finding(what, False, f"the kernel has no {', '.join(unknown)}: {remedy}", False)
-    if not all(ask("which", programs=composition.programs).values()):
-        return Finding(what, False, f"apt-get install {' '.join(composition.packages)}", False)
+    if lacking := [program for program, where in ask("which", programs=composition.programs).items() if where is None]:
+        remedies = (
+            [f"apt-get install {' '.join(composition.packages)}"] if set(lacking) - set(composition.sources) else []
+        )
+        remedies += [how for program, how in composition.sources.items() if program in lacking]
+        return Finding(what, False, "; ".join(remedies), False)
     version = ask("version", argv=composition.version) if composition.version else ""
     return Finding(what, True, version, False)

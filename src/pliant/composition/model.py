@@ -188,6 +188,8 @@ class Composition:
     """Programs that must be on the machine's PATH."""
     packages: tuple[str, ...]
     """Debian packages that provide them."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Program -> how to get it, of those that no Debian package has."""
     version: tuple[str, ...] = ()
     """Command that prints the file system's version on its first line."""
     warnings: tuple[str, ...] = ()

@@ -87,6 +87,7 @@ class CustomOptions(_Table):
     mount: _Path = Field("/mnt/dfs", examples=["/mnt/dfs"])
     programs: tuple[_Program, ...] = Field((), examples=[["my-server"]])
     packages: tuple[_Program, ...] = Field((), examples=[["my-package"]])
+    sources: dict[_Program, _Text] = Field(default_factory=dict, examples=[{"my-server": "pip install my-server"}])
     version: _Text | None = Field(None, examples=["my-server --version"])
     kernel: tuple[_Word, ...] = Field((), examples=[["fuse"]])
     parameters: dict[_Word, str | bool | int | float] = Field(default_factory=dict)
@@ -142,7 +143,8 @@ class Custom:
             mount=options.mount,
             programs=options.programs,
             packages=options.packages,
-            version=("sh", "-c", options.version) if options.version else (),
+            sources=options.sources,
+            version=("sh", "-c", written.fill(options.version, nodes[0], "version")) if options.version else (),
             files={node.name: written.files(node) for node in nodes},
             identities={node.name: written.identities[node.name] for node in nodes},
             health={node.name: command for node, command in written.commands("health", options.health)},
