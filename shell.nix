@@ -32,6 +32,7 @@ pkgs.mkShell {
     pkgs.ior
     pkgs.moosefs
     pkgs.mpich
+    pkgs.seaweedfs
     # What nodes are made of, and what the tests check with.
     pkgs.e2fsprogs
     pkgs.iproute2

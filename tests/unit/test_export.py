@@ -26,11 +26,12 @@ from pliant.study.reading import parse
 
 OPTIONS = json.loads((Path(__file__).parent / "data/nixos-options.json").read_text())
 PACKAGES = {
-    "glusterfs", "moosefs", "ceph", "nfs-utils", "orangefs", "beegfs",  # file systems
-    "attr", "e2fsprogs", "getent", "iproute2", "procps", "util-linux",
+    "glusterfs", "moosefs", "ceph", "nfs-utils", "orangefs", "beegfs", "gfarm", "seaweedfs",  # file systems
+    "postgresql",  # of Gfarm
+    "attr", "curl", "e2fsprogs", "getent", "iproute2", "procps", "util-linux",
     "fio", "ior", "openmpi",
 }  # fmt: skip
-"""Attributes of nixpkgs that a project may use; beegfs is that of an input."""
+"""Attributes of nixpkgs that a project may use; beegfs and gfarm are those of an input."""
 STANDARD = {"network-online.target", "network.target"}
 
 HEAD = """
@@ -75,6 +76,10 @@ STUDIES = {
     "orangefs": ("orangefs", {"server": 3, "client": 2}, "sync_data = true"),
     "beegfs-small": ("beegfs", {"management": 1, "metadata": 1, "storage": 1, "client": 1}, ""),
     "beegfs": ("beegfs", {"management": 1, "metadata": 2, "storage": 3, "client": 2}, ""),
+    "gfarm-small": ("gfarm", {"metadata": 1, "storage": 1, "client": 1}, ""),
+    "gfarm": ("gfarm", {"metadata": 1, "storage": 5, "client": 3}, "replicas = 2"),
+    "seaweedfs-small": ("seaweedfs", {"master": 1, "volume": 1, "filer": 1, "client": 1}, ""),
+    "seaweedfs": ("seaweedfs", {"master": 3, "volume": 4, "filer": 1, "client": 2}, 'replication = "010"'),
 }
 KERNELS = ("nfs", "orangefs", "beegfs")
 """What containers cannot be."""

@@ -21,7 +21,10 @@ from pliant.study import registry
 from pliant.study.problems import StudyError
 from pliant.study.reading import parse
 
-SSHFS = tomllib.loads((Path(__file__).parents[2] / "studies/sshfs.toml").read_text())["filesystem"]["options"]
+STUDIES = Path(__file__).parents[2] / "studies"
+SSHFS, JUICEFS = (
+    tomllib.loads((STUDIES / f"{name}.toml").read_text())["filesystem"]["options"] for name in ("sshfs", "juicefs")
+)
 GIB = 2**30
 
 
@@ -52,7 +55,12 @@ ALL = [
     ("nfs", {"server": 1, "client": 4}, {"version": "3"}),
     ("orangefs", {"server": 3, "client": 1}, {}),
     ("beegfs", {"management": 1, "metadata": 1, "storage": 2, "client": 2}, {}),
+    ("gfarm", {"metadata": 1, "storage": 1, "client": 1}, {}),
+    ("gfarm", {"metadata": 1, "storage": 5, "client": 3}, {"replicas": 3}),
+    ("seaweedfs", {"master": 1, "volume": 1, "filer": 1, "client": 1}, {}),
+    ("seaweedfs", {"master": 3, "volume": 5, "filer": 1, "client": 3}, {"replication": "011", "collection": "c"}),
     ("custom", {"server": 1, "client": 2}, SSHFS),
+    ("custom", {"meta": 1, "storage": 3, "client": 3}, JUICEFS),
 ]
 NFS = {("nfsd", "nfs4"), ("nfs4",), ("nfsd", "nfs")}
 KERNEL = {"nfs": NFS, "orangefs": {("pvfs2",)}, "beegfs": {("beegfs",)}}

@@ -66,6 +66,7 @@ _ANY = WithJsonSchema({"type": ["string", "number", "boolean"]}, mode="validatio
 Switch = Annotated[str, BeforeValidator(_spelt("on", "off")), AfterValidator(_checked), _ANY]
 Truth = Annotated[str, BeforeValidator(_spelt("true", "false")), AfterValidator(_checked), _ANY]
 Digit = Annotated[str, BeforeValidator(_spelt("1", "0")), AfterValidator(_checked), _ANY]
+Validity = Annotated[str, BeforeValidator(_spelt("enable", "disable")), AfterValidator(_checked), _ANY]
 """Values, by how true and false are spelt."""
 MountOption = Annotated[str, AfterValidator(_checked), AfterValidator(_mount_option)]
 

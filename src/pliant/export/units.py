@@ -24,6 +24,8 @@ _PACKAGES = {
     "mountpoint": "util-linux",
     "umount": "util-linux",
     "runuser": "util-linux",
+    "setpriv": "util-linux",
+    "curl": "curl",
     "pgrep": "procps",
     "setfattr": "attr",
 }

