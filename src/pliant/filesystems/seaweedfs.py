@@ -41,7 +41,7 @@ _OWN = {
     "master": ("ip", "ip.bind", "port", "mdir", "peers", "volumeSizeLimitMB", "defaultReplication", "raftHashicorp"),
     "volume": ("ip", "ip.bind", "port", "dir", "dir.idx", "max", "master", "mserver", "rack", "dataCenter", "id"),
     "filer": ("ip", "ip.bind", "port", "master", "defaultStoreDir", "collection", "defaultReplicaPlacement"),
-    "mount": ("filer", "dir", "dirAutoCreate", "collection", "replication", "cacheCapacityMB"),
+    "mount": ("filer", "dir", "dirAutoCreate", "collection", "replication", "cacheCapacityMB", "writeBufferSizeMB"),
 }
 
 
@@ -59,6 +59,9 @@ class SeaweedOptions(BaseModel):
     """How large a volume grows, about. Left out: so that 16 are on a volume server's disk. SeaweedFS's own is 30 GB."""
     cache: Size | None = Field(None, ge=_MIB, le=2**40, examples=["128 MiB"])
     """What a client keeps of what it read, in its memory. Left out: none; `weed mount` has 128 MB by itself."""
+    write_buffer: Size = Field(128 * _MIB, ge=16 * _MIB, le=2**40, examples=["128 MiB"])
+    """What a client holds at most of what it has not written to volume servers yet, in its memory. SeaweedFS itself has
+    no bound, and where the network is slow holds whole files."""
     program: Annotated[str, StringConstraints(pattern=r"^(?:/[A-Za-z0-9._/+-]+|weed)$")] | None = Field(
         None, examples=["/opt/seaweedfs/weed"]
     )
@@ -191,6 +194,11 @@ class _Cluster:
         return [*needed, *(cells[number % len(cells)] for number in rest)][: len(self.volumes)]
 
     @property
+    def buffer_mib(self) -> int:
+        """What a client may hold of what is to be written."""
+        return self.options.write_buffer // _MIB
+
+    @property
     def identities(self) -> dict[str, dict[str, Identity]]:
         """By what a volume server knows its disk, and where it is, by which copies are kept apart."""
         return {
@@ -249,7 +257,13 @@ class _Cluster:
         collection = {"collection": self.options.collection} if self.options.collection else {}
         filer = {"ip": self.filer, "master": self.at_masters, "defaultStoreDir": DISK, **collection}
         cache = (self.options.cache or 0) // _MIB
-        mount = {"filer": f"{self.filer}:{_FILER}", "dir": MOUNT, "dirAutoCreate": "true", "cacheCapacityMB": cache}
+        mount = {
+            "filer": f"{self.filer}:{_FILER}",
+            "dir": MOUNT,
+            "dirAutoCreate": "true",
+            "cacheCapacityMB": cache,
+            "writeBufferSizeMB": self.buffer_mib,
+        }
         return (
             Step(
                 "master",
@@ -300,7 +314,7 @@ class _Cluster:
         """What was deleted leaves the disks: the filer hands on what is to be deleted each second (1123 ms in its
         source, filer_deletion.go), then volumes are compacted."""
         vacuum = f"{self.masters[0]}:{_MASTER}/vol/vacuum?garbageThreshold=0.001"
-        return Command(("sleep", "2")), Command(("curl", "--silent", "--fail", "--output", "/dev/null", vacuum))
+        return Command(("sleep", "1.2")), Command(("curl", "--silent", "--fail", "--output", "/dev/null", vacuum))
 
     def health(self) -> dict[str, Command]:
         """Each daemon answers, and knows those that it needs."""
@@ -313,9 +327,14 @@ class _Cluster:
 
     @property
     def on_nixos(self) -> dict[str, str]:
-        """What is said otherwise to the release that nixpkgs 23.05 has, 3.51: it knows no telemetry, and takes no word
-        for "alone"."""
-        return {self.program: PROGRAM, "-telemetry=false": "-volumePreallocate=false", "-peers=none": "-peers="}
+        """What is said otherwise to the release that nixpkgs 23.05 has, 3.51: it knows no telemetry, takes no word for
+        "alone", and bounds what a client holds by chunks of 2 MiB only, one a writer."""
+        return {
+            self.program: PROGRAM,
+            "-telemetry=false": "-volumePreallocate=false",
+            "-peers=none": "-peers=",
+            f"-writeBufferSizeMB={self.buffer_mib}": f"-concurrentWriters={self.buffer_mib // 2}",
+        }
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about this choice of options and counts."""
