@@ -10,7 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import IOR, PLIANT, Running, alone, listed, nothing_left, pliant, remove, study, until
+from support import (
+    IOR,
+    PLIANT,
+    Running,
+    alone,
+    background,
+    deployed,
+    listed,
+    nothing_left,
+    pliant,
+    python,
+    remove,
+    request,
+    study,
+    until,
+)
 
 from pliant.machine import teardown
 from pliant.machine.cgroups import probe
@@ -198,3 +213,39 @@ def test_what_is_left_of_control_groups_alone_is_shown_and_removed(machine, ever
     remove(["dead"], everything=everything)
     assert "pliant-dead" not in cgroups.groups()
     assert not STATE.exists() or not (STATE / "dead").exists()
+
+
+STUCK = """
+import ctypes, os, struct, sys, threading
+place = sys.argv[1]
+os.makedirs(place)
+device = os.open("/dev/fuse", os.O_RDWR)
+libc = ctypes.CDLL(None, use_errno=True)
+said = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+assert libc.mount(b"stuck", place.encode(), b"fuse.stuck", 0, said) == 0, os.strerror(ctypes.get_errno())
+# FUSE_INIT is answered, nothing after it: who looks at the mount waits for this process, its own thread as well.
+unique = struct.unpack_from("<Q", os.read(device, 1 << 17), 8)[0]
+os.write(device, struct.pack("<IiQ 4I 2H I 2I 9I", 80, 0, unique, 7, 31, 0, 0, 1, 1, 4096, *[0] * 11))
+threading.Thread(target=lambda: os.path.exists(f"{place}/name"), daemon=True).start()
+os.read(device, 1 << 17)
+print("stuck", flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("how", ["removed", "killed before", "crashed"])
+def test_a_fuse_client_that_waits_for_itself_does_not_hold_up_the_removal(how, tmp_path):
+    log = tmp_path / "log"
+    with (
+        deployed([request("client1", 1)], {"client1": 1}) as up,
+        background(up, "client1", python(STUCK, "/mnt/stuck"), log),
+    ):
+        until(lambda: "stuck" in log.read_text(), "it waits")
+        began = time.monotonic()
+        if how == "killed before":
+            up.execute("client1", ["sh", "-c", "kill -9 -1"], timeout_s=10)
+            time.sleep(0.2)
+        if how == "crashed":
+            up.crash("client1")
+        up.remove()
+        assert time.monotonic() - began < 4

@@ -99,8 +99,8 @@ def test_one_of_all_optional_file_systems_has_to_be_there(machine):
         ),
         (("curl",), "install with: apt-get install curl"),
         (
-            ("curl", "/opt/weed"),
-            "install with: apt-get install curl; /opt/weed is in no package of Debian: pip install",
+            ("curl", "/usr/bin/true"),
+            "install with: apt-get install curl; /usr/bin/true is in no package of Debian: pip install",
         ),
     ],
 )

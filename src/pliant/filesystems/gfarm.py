@@ -101,7 +101,7 @@ class Gfarm:
             mount=MOUNT,
             programs=_programs(options),
             packages=("gfmd", "gfsd", "gfarm2fs", "gfarm-client", "postgresql", "util-linux"),
-            version=("gfarm2fs", "-V"),
+            version=("gfkey", "-V"),
             warnings=_warnings(options, clients),
             files={node.name: _files(metadata, node, keys, options) for node in nodes},
             identities={

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from . import disks, kernel, view
+from . import disks, fuse, kernel, view
 from .cgroup import kill_all
 from .deployment import Deployment
 from .process import CommandFailed, alive, environment, run, start_time
@@ -120,6 +120,7 @@ def _processes(deployment: Deployment, node: str) -> list[int]:
 def _end(deployment: Deployment, node: str, deadline_s: float) -> None:
     """Stop what the kernel serves for a node, and kill its processes until none is left but its init."""
     kernel.stop_servers([deployment.nodes[node].pid])
+    fuse.cut(fuse.connections([deployment.nodes[node].pid]))
     seen: dict[int, int | None] = {}
 
     def find() -> list[int]:

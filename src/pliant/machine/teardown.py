@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroup, disks, kernel
+from . import cgroup, disks, fuse, kernel
 from .journal import Journal
 from .process import MARK, CommandFailed, alive, living, marked, run, start_time, ticks
 
@@ -73,6 +73,8 @@ def remove_nodes(journal: Journal, cgroups: cgroup.Cgroups, groups: Sequence[str
         return [pid for group in groups for pid in cgroups.pids(group) if alive(pid)]
 
     _let_go(find)
+    # Also of those that have ended but for a thread that waits for itself.
+    fuse.cut(fuse.connections(pid for group in groups for pid in cgroups.pids(group)))
     _end(journal.id, find, until)
     _unmount(journal.directory)
     disks.detach(journal.directory, cgroups)
@@ -141,6 +143,7 @@ def _kill(deployment: str, cgroups: cgroup.Cgroups, deadline_s: float = 20.0) ->
         return set(inside or marked(MARK, deployment)) - spared
 
     _let_go(find)
+    fuse.cut(fuse.connections(cgroups.pids(f"pliant-{deployment}")))
     _end(deployment, find, time.monotonic() + deadline_s)
 
 
