@@ -225,7 +225,7 @@ said = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
 assert libc.mount(b"stuck", place.encode(), b"fuse.stuck", 0, said) == 0, os.strerror(ctypes.get_errno())
 # FUSE_INIT is answered, nothing after it: who looks at the mount waits for this process, its own thread as well.
 unique = struct.unpack_from("<Q", os.read(device, 1 << 17), 8)[0]
-os.write(device, struct.pack("<IiQ 4I 2H I 2I 9I", 80, 0, unique, 7, 31, 0, 0, 1, 1, 4096, *[0] * 11))
+os.write(device, struct.pack("<IiQ 4I 2H 2I 2H 8I", 80, 0, unique, 7, 31, 0, 0, 1, 1, 4096, 1, *[0] * 10))
 threading.Thread(target=lambda: os.path.exists(f"{place}/name"), daemon=True).start()
 os.read(device, 1 << 17)
 print("stuck", flush=True)
