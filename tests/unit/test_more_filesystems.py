@@ -338,7 +338,8 @@ def test_juicefs_spreads_blocks_over_all_storage_servers(servers):
     composition = compose("custom", {"meta": 1, "storage": servers, "client": 2}, **json.loads(json.dumps(JUICEFS)))
     assert waves(composition) == [["redis"], ["format"], ["mount"]]
     ((format_,), (mount,)) = (commands(composition, step, "client1") for step in ("format", "mount"))
-    assert f"--bucket redis://block%d:6379/0 --shards {servers} --trash-days 0 redis://meta1:6379/1 study" in format_
+    bucket = f"redis://block{'%d' if servers > 1 else 0}:6379/0"
+    assert f"--bucket {bucket} --shards {servers} --trash-days 0 redis://meta1:6379/1 study" in format_
     assert "redis://meta1:6379/1 /mnt/dfs" in mount
     assert list(composition.step("format").runs) == ["client1"]
     hosts = contents(composition, "client2")["/etc/hosts"].split("\n")

@@ -90,6 +90,8 @@ def test_one_of_all_optional_file_systems_has_to_be_there(machine):
     machine.absent = ("glusterd", "mfsmaster")
     with pytest.raises(UserError, match="missing on this machine: mfsmaster"):
         preparation.prepare(both)
+
+
 @pytest.mark.parametrize(
     ("absent", "remedy"),
     [
