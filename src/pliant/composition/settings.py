@@ -80,3 +80,15 @@ def named(pattern: str, example: str) -> AfterValidator:
         return name
 
     return AfterValidator(check)
+
+
+def _absolute(text: str) -> str:
+    """A path on the machines; "" is none."""
+    if text and (not text.startswith("/") or ".." in text.split("/")):
+        raise ValueError(f'"{text}" is not an absolute path; write e.g. "/opt/orangefs"')
+    return text.rstrip("/") or text
+
+
+Directory = Annotated[str, AfterValidator(lambda text: text and _checked(text)), AfterValidator(_absolute)]
+File_ = Directory
+"""Places on the machines that the user names, or ""."""

@@ -52,6 +52,12 @@ def which(program: str) -> str | None:
     return shutil.which(program, path=PATH)
 
 
+def located(programs: Sequence[str], directory: str) -> dict[str, str | None]:
+    """Where programs are that lie in a directory, or in bin or sbin below it; None for what does not."""
+    path = ":".join((directory, f"{directory}/bin", f"{directory}/sbin"))
+    return {program: shutil.which(program, path=path) for program in programs}
+
+
 def missing(programs: tuple[str, ...]) -> list[str]:
     """Those of the programs that are not there."""
     return [program for program in programs if which(program) is None]

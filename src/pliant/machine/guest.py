@@ -153,6 +153,8 @@ def _calls_s() -> float:
 def become(about: Mapping[str, Any]) -> None:
     """Make the root, the link and the disks of a node. Raises OSError."""
     load(about["modules"], ("overlay", *about["load"]))
+    if about["module"]:
+        _insert(about["module"])  # before there is a new /tmp, in which it may be
     _make_root()
     _furnish(about["modules"])
     mounting.libc.sethostname(about["name"].encode(), len(about["name"]))

@@ -189,6 +189,7 @@ class Making(Instances):
                 private=request.private,
                 visible=shown,
                 files=tuple(asdict(file) for file in request.files),
+                links=request.links,
                 disk={"device": device, "target": request.disk, "kind": disks.KIND}
                 if device and request.disk
                 else None,

@@ -12,8 +12,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from . import module_file
 from .launch import DISK_DEVICE, ROOT_DEVICE
 from .process import PATH
 
@@ -56,6 +59,20 @@ def lacking(names: Sequence[str]) -> list[str]:
     known = (directory / "modules.alias").read_text().split()
     built = (directory / "modules.builtin").read_text().split()
     return [name for name in names if f"fs-{name}" not in known and not _built(name, built)]
+
+
+def vermagic() -> str:
+    """What a module must be built for, to be loaded by its kernel; "" if it or its modules are not there."""
+    directory = modules() if program() is not None else None
+    some = next(directory.glob("kernel/**/overlay.ko"), None) if directory else None
+    known = module_file.read(str(some)) if some else None
+    return known.vermagic if known else ""
+
+
+def module(path: str) -> dict[str, Any] | None:
+    """What the file of a module says of itself, as plain values; None if it is none."""
+    known = module_file.read(path)
+    return asdict(known) if known else None
 
 
 def _built(name: str, built: Sequence[str]) -> bool:
