@@ -124,7 +124,7 @@ def test_beegfs():
         "beegfs-storage cfgFile=/etc/beegfs/beegfs-storage.conf runDaemonized=false"
     ]
     assert commands(composition, "layout", "management1") == [
-        "beegfs-ctl --setpattern --mgmtd_node=management1 --connAuthFile=/etc/beegfs/conn.auth --numtargets=3 "
+        "beegfs-ctl --setpattern --sysMgmtdHost=management1 --connAuthFile=/etc/beegfs/conn.auth --numtargets=3 "
         "--chunksize=512k --pattern=raid0 --unmounted /"
     ]
     assert commands(composition, "mount", "client2") == [
@@ -179,12 +179,20 @@ def test_beegfs_8_has_another_management_and_other_tools():
     assert any("never deployed" in warning for warning in composition.warnings)
 
 
+# As beegfs-ctl of 7.4.7 prints it.
 LISTED = """\
-meta1 [ID: 1]
+metadata1 [ID: 1]
    Reachable: <yes>
-storage2 [ID: 2]
+metadata2 [ID: 2]
    Reachable: <no>
 """
+
+
+def test_beegfs_health_by_what_it_really_prints():
+    health = compose("beegfs", {**BEE, "metadata": 12}).health
+    found = [node for node, command in health.items() if command.expect and re.search(command.expect, LISTED)]
+    assert found == ["metadata1"]
+    assert re.search(health["management1"].expect, "management1 [ID: 1]\n")
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ class Cluster:
             )
             links = tuple((f"{_BROUGHT}/{name}", path) for name, path in self.brought.items())
             request = NodeRequest(node.name, node.address, role.disk, size, role.private, files, links=links)
+            request = replace(request, disk_options=role.disk_options if role.disk else ())
             if memory_bytes := self.kernels.get(role.name):
                 request = replace(request, kind="uml", memory_bytes=memory_bytes, modules=role.kernel)
                 request = replace(request, module=role.module)

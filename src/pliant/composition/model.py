@@ -23,6 +23,8 @@ class Role:
     maximum: int | None = None
     client: bool = False
     disk: str | None = None
+    disk_options: tuple[str, ...] = ()
+    """Arguments of mkfs.ext4(8) for that disk, where it is to be another than such a disk is by itself."""
     private: tuple[str, ...] = ()
     """Directories that each node must have for itself and empty, whatever the machine has there."""
     logs: tuple[str, ...] = ()

@@ -26,8 +26,11 @@ from pliant.filesystems.beegfs_releases import (
     in_lines,
     path_of,
 )
+from pliant.units import format_size
 
 MOUNT = "/mnt/dfs"
+_LEAST_DISK = 2**30
+"""For a metadata server, made with as many inodes as its documentation advises (metadata node tuning)."""
 _MODULE = (
     "build client_module of BeeGFS's source (github.com/ThinkParQ/beegfs) with BEEGFS_NO_RDMA=1 and ARCH=um against "
     "linux-source of exactly the version of Debian's user-mode-linux, prepared with that package's config.gz, and "
@@ -73,7 +76,7 @@ class BeeGFS:
         pairs = "mirror keeps what is in files on pairs of storage servers" if options.mirror else ""
         return (
             Role("management", maximum=1, disk=DISK, because="BeeGFS has one management service"),
-            Role("metadata", disk=DISK),
+            Role("metadata", disk=DISK, disk_options=("-i", "2048", "-I", "512")),
             Role("storage", minimum=2 if options.mirror else 1, disk=DISK, because=pairs),
             Role(
                 "client",
@@ -94,6 +97,11 @@ class BeeGFS:
         names = {role.name: [n for n in nodes if n.role == role.name] for role in roles}
         if options.mirror and len(names["storage"]) % 2:
             raise ValueError(f"mirror takes an even number of storage servers, not {len(names['storage'])}")
+        if small := next((node for node in names["metadata"] if 0 < node.disk_bytes < _LEAST_DISK), None):
+            raise ValueError(
+                f"a metadata server's disk is to have {format_size(_LEAST_DISK)} or more (disk_size), not "
+                f"{format_size(small.disk_bytes)}: BeeGFS makes 65,536 directories there, which take 256 MiB"
+            )
         management, clients = names["management"][0], [node.name for node in names["client"]]
         key = Identity(token(seed, "beegfs", "connection"), secret=True)
         return Composition(

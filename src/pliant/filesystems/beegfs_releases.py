@@ -123,7 +123,7 @@ class Seven:
 
     def _ctl(self, management: Node, *words: str) -> tuple[str, ...]:
         mode, *rest = words
-        return ("beegfs-ctl", mode, f"--mgmtd_node={management.name}", f"--connAuthFile={SECRET}", *rest)
+        return ("beegfs-ctl", mode, f"--sysMgmtdHost={management.name}", f"--connAuthFile={SECRET}", *rest)
 
 
 @dataclass(frozen=True)

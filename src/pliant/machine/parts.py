@@ -50,7 +50,8 @@ MACHINE = "machine"
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`.
+    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted, which is made with `disk_options`
+    (mkfs.ext4); `private` as in `launch.NodeSpec`.
 
     Of the kind "uml" it has a kernel of its own (see `uml`), with `memory_bytes`, the file systems `modules`, and what
     is in the file `module` of one, if that is not ""; of "shared" it has the machine's. `links` are symbolic links that
@@ -68,6 +69,7 @@ class NodeRequest:
     modules: tuple[str, ...] = ()
     module: str = ""
     links: tuple[tuple[str, str], ...] = ()
+    disk_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

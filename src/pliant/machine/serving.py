@@ -358,7 +358,8 @@ def _request(record: Mapping[str, Any]) -> NodeRequest:
     """A request for a node that came as plain values."""
     files = tuple(NodeFile(**file) for file in record["files"])
     links = tuple((path, target) for path, target in record["links"])
-    return NodeRequest(**{**record, "private": tuple(record["private"]), "files": files, "links": links})
+    lists = {name: tuple(record[name]) for name in ("private", "modules", "disk_options")}
+    return NodeRequest(**{**record, **lists, "files": files, "links": links})
 
 
 @contextlib.contextmanager
