@@ -280,7 +280,7 @@ def test_a_module_that_the_user_names_is_for_kernels_of_nodes():
             'was built for the kernel "6.1.0-50-cloud-amd64 SMP mod_unload", and that of nodes is "6.1.176 mod_unload"',
         ),
         ({"modules": {"/opt/beegfs.ko": GOOD}, "own_kernel": ""}, "need: apt-get install user-mode-linux"),
-        ({"module": ""}, "beegfs requires beegfs of the kernel, which this machine's has not.*build client_module"),
+        ({"module": ""}, "beegfs: the kernel of each client is one of its own, and has no beegfs; build client_module"),
         ({"wish": "shared"}, "BeeGFS's module is on the machine's network.*leave kernel = \"shared\" out"),
         ({"remote": True}, "nodes have kernels of their own on the platform emulated only"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 from pliant.composition.model import Composition, Role
 from pliant.composition.placement import Placement
 from pliant.errors import UserError
+from pliant.machine.facts import module_of
 from pliant.platforms.machines import Machines
 from pliant.units import format_size
 
@@ -95,7 +96,8 @@ def _wants_own(composition: Composition, role: Role, wish: str | None, machines:
             raise UserError(f"{composition.filesystem}: {why}")
         return True
     if role.module_source and not machines.remote:
-        raise UserError(f"{requires(composition, missing or role.kernel, machines)}. {role.module_source}")
+        need = f"the kernel of each {role.name} is one of its own, and has no {' and '.join(role.kernel)}"
+        raise UserError(f"{composition.filesystem}: {need}; {role.module_source}")
     if lacking := machines.own_kernel_lacks(role.kernel):
         if machines.remote:
             raise UserError(
@@ -132,5 +134,5 @@ def requires(composition: Composition, names: Sequence[str], machines: Machines)
     every = machines.missing_filesystems(composition.of_kernels) or names
     return (
         f"{composition.filesystem} requires {' and '.join(every)} of the kernel, which this machine's has not: "
-        f"{machines.having(*(f'fs-{name}' for name in every))}"
+        f"{machines.having(*map(module_of, every))}"
     )

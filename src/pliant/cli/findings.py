@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pliant.composition.model import Filesystem
+from pliant.composition.model import Composition, Filesystem, Role
 from pliant.composition.placement import nodes_for
 from pliant.machine import facts
 from pliant.platforms.agents import Agent
@@ -115,10 +116,33 @@ def _usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
     composition = driver.compose(nodes_for(counts), options, 0)
     if composition.brought and not all(ask("which", programs=composition.brought.programs).values()):
         return Finding(what, False, composition.brought.source, False)
-    if unknown := ask("missing_filesystems", names=composition.of_kernels):
-        remedy = ask("having", modules=[f"fs-{each}" for each in unknown])
+    if unknown := ask("missing_filesystems", names=composition.kernel):
+        remedy = ask("having", modules=list(map(facts.module_of, unknown)))
         return Finding(what, False, f"the kernel has no {', '.join(unknown)}: {remedy}", False)
+    for role in composition.roles:
+        if why := _no_kernel(ask, role):
+            return Finding(what, False, why, False)
     if not all(ask("which", programs=composition.programs).values()):
         return Finding(what, False, f"apt-get install {' '.join(composition.packages)}", False)
-    version = ask("version", argv=composition.version) if composition.version else ""
-    return Finding(what, True, version, False)
+    return Finding(what, True, _version(ask, composition), False)
+
+
+def _no_kernel(ask: Ask, role: Role) -> str:
+    """Why no kernel is there for the nodes of a role, the machine's or one of their own; "" if one is."""
+    unknown = ask("missing_filesystems", names=role.kernel)
+    if role.module_source and role.own_kernel:
+        return f"its {role.name} needs a kernel module: {role.module_source}"
+    if unknown and ask("own_kernel_lacks", names=unknown):
+        remedy = ask("having", modules=list(map(facts.module_of, unknown)))
+        return f"the kernel has no {', '.join(unknown)}: {remedy}; or apt-get install user-mode-linux"
+    return ""
+
+
+def _version(ask: Ask, composition: Composition) -> str:
+    """What a file system says of its version, on a line."""
+    if not composition.version:
+        return ""
+    if composition.brought and composition.brought.release:
+        found = re.search(composition.brought.release, ask("said", argv=composition.version))
+        return found[1] if found else composition.brought.other
+    return str(ask("version", argv=composition.version))

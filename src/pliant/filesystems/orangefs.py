@@ -100,7 +100,7 @@ class OrangeFS:
             steps=_steps(names, clients, _source(chosen), options),
             mount=MOUNT,
             programs=(*own, *(("pgrep",) if options.client == "kernel" else ())),
-            packages=("fuse", "procps"),
+            packages=("libfuse2", "procps"),
             brought=Brought(own, options.programs, _SOURCE),
             version=("pvfs2-server", "--version"),
             warnings=_warnings(clients, options),

@@ -34,6 +34,7 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "module": lambda path: uml.module(path),
     "own_kernel": lambda: uml.vermagic(),
     "missing_filesystems": lambda names: facts.missing_filesystems(tuple(names)),
+    "own_kernel_lacks": lambda names: uml.lacking(names),
     "having": lambda modules: facts.having(*modules),
     "kernel_limit": lambda name: facts.kernel_limit(name),
     "package_versions": lambda packages: facts.package_versions(tuple(packages)),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import module_file
+from .facts import UNNAMED
 from .launch import DISK_DEVICE, ROOT_DEVICE
 from .process import PATH
 
@@ -48,7 +49,8 @@ def modules_of(names: Sequence[str]) -> tuple[str, ...]:
     directory = modules()
     lines = (directory / "modules.alias").read_text().splitlines() if directory else []
     alias = {words[1]: words[2] for words in map(str.split, lines) if len(words) == 3}
-    return tuple(each for name in names for each in (alias.get(f"fs-{name}", name), *_BESIDE.get(name, ())))
+    named = {name: alias.get(f"fs-{name}", UNNAMED.get(name, name)) for name in names}
+    return tuple(each for name in names for each in (named[name], *_BESIDE.get(name, ())))
 
 
 def lacking(names: Sequence[str]) -> list[str]:
@@ -58,7 +60,9 @@ def lacking(names: Sequence[str]) -> list[str]:
         return list(names)
     known = (directory / "modules.alias").read_text().split()
     built = (directory / "modules.builtin").read_text().split()
-    return [name for name in names if f"fs-{name}" not in known and not _built(name, built)]
+    unnamed = [name for name in names if f"fs-{name}" not in known and not _built(name, built)]
+    modules_there = {path.stem for path in directory.glob("kernel/fs/**/*.ko")} if unnamed else set()
+    return [name for name in unnamed if UNNAMED.get(name) not in modules_there]
 
 
 def vermagic() -> str:
