@@ -57,7 +57,7 @@ ALL = [
 ]
 NFS = {("nfsd", "nfs4"), ("nfs4",), ("nfsd", "nfs")}
 KERNEL = {"nfs": NFS, "orangefs": {("fuse",), ("pvfs2",)}, "beegfs": {("beegfs",)}}
-BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat", "grep", "tee"}
+BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat", "grep", "tee", "sync"}
 
 
 @pytest.fixture(params=ALL, ids=lambda each: f"{each[0]}-{sum(each[1].values())}")

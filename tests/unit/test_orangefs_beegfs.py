@@ -34,8 +34,11 @@ def content(composition, node, path):
 
 def test_orangefs_by_fuse():
     composition = compose("orangefs", {"server": 2, "client": 3}, sync_data=True, strip_kib=256)
-    assert waves(composition) == [["prepare", "directory"], ["format"], ["server"], ["mount"]]
-    assert commands(composition, "format", "server2") == ["pvfs2-server -f /etc/orangefs/server.conf -a server2"]
+    assert waves(composition) == [["prepare"], ["format"], ["server"], ["reach"], ["mount"]]
+    assert commands(composition, "format", "server2") == [
+        "pvfs2-server -f /etc/orangefs/server.conf -a server2",
+        "sync --file-system /srv/orangefs",
+    ]
     assert commands(composition, "server", "server1") == ["pvfs2-server -d /etc/orangefs/server.conf -a server1"]
     for client in ("client1", "client2", "client3"):
         assert commands(composition, "mount", client) == ["pvfs2fuse -f -o big_writes /mnt/dfs"]
@@ -116,7 +119,9 @@ def test_orangefs_clients_that_keep_what_they_know():
 
 def test_beegfs():
     composition = compose("beegfs", BEE)
-    assert waves(composition) == [["prepare"], ["management"], ["metadata", "storage"], ["layout"], ["mount"]]
+    servers = ["metadata", "storage"]
+    assert waves(composition) == [["prepare"], ["management"], servers, ["layout"], ["founded"], ["mount"]]
+    assert set(composition.step("founded").runs) == {n.name for n in composition.nodes if n.role != "client"}
     assert commands(composition, "prepare", "storage3") == ["mkdir -p /srv/beegfs/data"]
     assert content(composition, "storage3", "/srv/beegfs/data/targetNumID") == "3\n"
     assert content(composition, "metadata2", "/srv/beegfs/data/nodeNumID") == "2\n"

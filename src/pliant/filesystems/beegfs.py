@@ -208,12 +208,20 @@ def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Re
             ready={management.name: release.answers(management)},
         ),
         *servers,
+        # What servers know themselves by is on their disks by itself only after some seconds, as with any disk.
+        Step(
+            "founded",
+            {node.name: (Command(("sync", "--file-system", DISK)),) for node in disks},
+            requires=tuple(SERVERS),
+            after=("layout",),
+            once=True,
+        ),
         Step("layout", {management.name: release.layout(management, layout)}, requires=tuple(SERVERS), once=True),
         Step(
             "mount",
             {client: (Command(("mkdir", "-p", MOUNT)), Command(mount)) for client in clients},
             requires=tuple(SERVERS),
-            after=("layout",),
+            after=("founded",),
             ready={client: Command(("mountpoint", "-q", MOUNT)) for client in clients},
         ),
     )

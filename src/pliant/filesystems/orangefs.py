@@ -91,13 +91,13 @@ class OrangeFS:
             raise BadOptions(f"{fold(idle)}: neither in metadata nor in data, so nothing would be there")
         names = [node.name for node in servers]
         config = File(_CONFIG, _config(names, chosen, options))
-        table = File(_TABLE, f"{_source(chosen)} {MOUNT} pvfs2 defaults,noauto 0 0\n")
+        table = File(_TABLE, f"{_source(chosen['metadata'][0])} {MOUNT} pvfs2 defaults,noauto 0 0\n")
         own = (*_SERVER, _CLIENT[options.client])
         return Composition(
             filesystem="orangefs",
             roles=OrangeFS.roles(options),
             nodes=nodes,
-            steps=_steps(names, clients, _source(chosen), options),
+            steps=_steps(names, clients, chosen["metadata"][0], options),
             mount=MOUNT,
             programs=(*own, *(("pgrep",) if options.client == "kernel" else ())),
             packages=("libfuse2", "procps"),
@@ -146,9 +146,9 @@ def _config(servers: list[str], chosen: Mapping[str, list[str]], options: Orange
     )
 
 
-def _source(chosen: Mapping[str, list[str]]) -> str:
-    """What clients ask for the configuration."""
-    return f"tcp://{chosen['metadata'][0]}:{_PORT}/{FILESYSTEM}"
+def _source(server: str) -> str:
+    """The file system, for clients that ask a server for the configuration."""
+    return f"tcp://{server}:{_PORT}/{FILESYSTEM}"
 
 
 def _yes(value: bool) -> str:
@@ -195,7 +195,7 @@ def _warnings(clients: list[str], options: OrangeOptions) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _steps(servers: list[str], clients: list[str], source: str, options: OrangeOptions) -> tuple[Step, ...]:
+def _steps(servers: list[str], clients: list[str], first: str, options: OrangeOptions) -> tuple[Step, ...]:
     own = ("install", "--directory", "--owner=root", "--group=root", "--mode=0770")
     return (
         Step(
@@ -205,7 +205,14 @@ def _steps(servers: list[str], clients: list[str], source: str, options: OrangeO
         ),
         Step(
             "format",
-            {server: (Command(("pvfs2-server", "-f", _CONFIG, "-a", server)),) for server in servers},
+            # What a server begins with is on its disk by itself only after some seconds, as with any disk.
+            {
+                server: (
+                    Command(("pvfs2-server", "-f", _CONFIG, "-a", server)),
+                    Command(("sync", "--file-system", DISK)),
+                )
+                for server in servers
+            },
             requires=("prepare",),
             once=True,
         ),
@@ -216,12 +223,13 @@ def _steps(servers: list[str], clients: list[str], source: str, options: OrangeO
             daemon=True,
             ready={server: _answers(server) for server in servers},
         ),
-        *_mounting(clients, source, options),
+        *_mounting(clients, first, options),
     )
 
 
-def _mounting(clients: list[str], source: str, options: OrangeOptions) -> tuple[Step, ...]:
+def _mounting(clients: list[str], first: str, options: OrangeOptions) -> tuple[Step, ...]:
     """The steps by which clients come to their mount."""
+    source = _source(first)
     mounted = {client: Command(("mountpoint", "-q", MOUNT)) for client in clients}
     directory = Command(("mkdir", "-p", MOUNT))
     if options.client == "fuse":
@@ -232,11 +240,17 @@ def _mounting(clients: list[str], source: str, options: OrangeOptions) -> tuple[
         given = ",".join(("big_writes", *kept, *options.mount_options))
         mount = Command(("pvfs2fuse", "-f", "-o", given, MOUNT))
         return (
-            Step("directory", dict.fromkeys(clients, (directory,))),
+            # It tries to connect for half a second, and ends: a node that was switched on may need longer.
+            Step(
+                "reach",
+                dict.fromkeys(clients, (directory,)),
+                requires=("server",),
+                ready=dict.fromkeys(clients, _answers(first)),
+            ),
             Step(
                 "mount",
                 dict.fromkeys(clients, (mount,)),
-                requires=("server", "directory"),
+                requires=("server", "reach"),
                 daemon=True,
                 ready=mounted,
             ),
