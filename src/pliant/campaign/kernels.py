@@ -91,6 +91,9 @@ def _wants_own(composition: Composition, role: Role, wish: str | None, machines:
         if missing:
             raise UserError(requires(composition, missing, machines))
         return False
+    if role.own_kernel and machines.remote:
+        where = "nodes have kernels of their own on the platform emulated only"
+        raise UserError(f"{composition.filesystem}: {role.own_kernel}, and {where}")
     if role.module and not machines.remote:
         if why := unfit(role, machines):
             raise UserError(f"{composition.filesystem}: {why}")

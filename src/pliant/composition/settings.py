@@ -85,10 +85,9 @@ def named(pattern: str, example: str) -> AfterValidator:
 def _absolute(text: str) -> str:
     """A path on the machines; "" is none."""
     if text and (not text.startswith("/") or ".." in text.split("/")):
-        raise ValueError(f'"{text}" is not an absolute path; write e.g. "/opt/orangefs"')
+        raise ValueError(f'"{text}" is not an absolute path; write e.g. "/opt/NAME"')
     return text.rstrip("/") or text
 
 
-Directory = Annotated[str, AfterValidator(lambda text: text and _checked(text)), AfterValidator(_absolute)]
-File_ = Directory
-"""Places on the machines that the user names, or ""."""
+OwnPath = Annotated[str, AfterValidator(lambda text: text and _checked(text)), AfterValidator(_absolute)]
+"""A directory or a file on the machines that the user names, or ""."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pliant.composition.identity import token
 from pliant.composition.model import BadOptions, Brought, Command, Composition, File, Identity, NixOS, Node, Role, Step
-from pliant.composition.settings import Directory, File_
+from pliant.composition.settings import OwnPath
 from pliant.filesystems.beegfs_releases import (
     DISK,
     RELEASES,
@@ -49,9 +49,9 @@ class BeeOptions(BaseModel):
 
     release: Literal["7.4", "8"] = "7.4"
     """What is deployed: 8 has another management service and other tools."""
-    programs: Directory = Field("", examples=["/opt/beegfs"])
+    programs: OwnPath = Field("", examples=["/opt/beegfs"])
     """Directory in which the programs lie, or in bin and sbin below it. Without it they are on the nodes' PATH."""
-    module: File_ = Field("", examples=["/opt/beegfs/beegfs.ko"])
+    module: OwnPath = Field("", examples=["/opt/beegfs/beegfs.ko"])
     """File of the client's kernel module, built for the kernel of User Mode Linux."""
     stripe_targets: int = Field(4, ge=1, le=255, examples=[4])
     """Storage targets that a file is spread over, at most as many as there are; with `mirror`, pairs of them."""

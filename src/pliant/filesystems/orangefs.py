@@ -25,7 +25,7 @@ from pliant.composition.model import (
     Step,
 )
 from pliant.composition.nodeset import fold, select
-from pliant.composition.settings import Directory, MountOption
+from pliant.composition.settings import MountOption, OwnPath
 
 MOUNT = "/mnt/dfs"
 DISK = "/srv/orangefs"
@@ -48,7 +48,7 @@ class OrangeOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    programs: Directory = Field("", examples=["/opt/orangefs"])
+    programs: OwnPath = Field("", examples=["/opt/orangefs"])
     """Directory in which the programs lie, or in bin and sbin below it. Without it they are on the nodes' PATH."""
     client: Literal["fuse", "kernel"] = "fuse"
     """What a client mounts it by: a process (pvfs2fuse), or the kernel and a process (pvfs2-client-core)."""

@@ -65,6 +65,12 @@ def lacking(names: Sequence[str]) -> list[str]:
     return [name for name in unnamed if UNNAMED.get(name) not in modules_there]
 
 
+def needed_by(file: str) -> tuple[str, ...]:
+    """The modules that one needs which the user names by its file; none for ""."""
+    known = module_file.read(file) if file else None
+    return known.depends if known else ()
+
+
 def vermagic() -> str:
     """What a module must be built for, to be loaded by its kernel; "" if it or its modules are not there."""
     directory = modules() if program() is not None else None
