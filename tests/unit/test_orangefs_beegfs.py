@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from test_filesystems import commands, compose
 
 from pliant.campaign import brought, kernels
-from pliant.cli import plan
+from pliant.cli import findings, plan
 from pliant.composition.model import BadOptions
 from pliant.composition.placement import Placement
 from pliant.errors import UserError
 from pliant.machine.module_file import ModuleFile
+from pliant.study import registry
 
 MIB = 2**20
 BEE = {"management": 1, "metadata": 2, "storage": 3, "client": 2}
@@ -339,3 +340,32 @@ def test_programs_that_are_not_there_or_of_another_release():
     assert brought.programs_brought(eight, Machines(there=there, says="beegfs-mgmtd 8.2.1")) == {}
     with pytest.raises(UserError, match="orangefs: no pvfs2-server, pvfs2-check-server, pvfs2fuse on PATH; no package"):
         brought.programs_brought(compose("orangefs", {"server": 1, "client": 1}), Machines())
+
+
+# What doctor says
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "kernel", "own", "ok", "said"),
+    [
+        ("orangefs", False, ("fuse",), (), False, "no package of Debian's has OrangeFS"),
+        ("orangefs", True, ("fuse",), (), True, "Management Node Version: 7.4.7"),
+        ("orangefs", True, (), (), False, "the kernel has no fuse: load fs-fuse"),
+        ("beegfs", False, ("fuse",), (), False, "no package of Debian's has BeeGFS"),
+        ("beegfs", True, ("beegfs",), ("nfs4",), False, "its client needs a kernel module: build client_module"),
+        ("nfs", True, (), ("nfsd", "nfs4"), True, "Management"),
+        ("nfs", True, (), (), False, "the kernel has no nfsd: load fs-nfsd; or apt-get install user-mode-linux"),
+    ],
+)
+def test_doctor_says_what_is_missing(kind, there, kernel, own, ok, said):
+    answers = {
+        "which": lambda programs: {name: f"/usr/bin/{name}" if there else None for name in programs},
+        "missing_filesystems": lambda names: [name for name in names if name not in kernel],
+        "own_kernel_lacks": lambda names: [name for name in names if name not in own],
+        "having": lambda modules: f"load {' '.join(modules)}",
+        "version": lambda argv: Machines.says.splitlines()[0],
+        "said": lambda argv: Machines.says,
+    }
+    found = findings.usable(lambda what, **given: answers[what](**given), kind, registry.filesystem(kind))
+    assert found.ok == ok
+    assert found.detail.startswith(said)

@@ -93,7 +93,7 @@ def findings(ask: Ask, own: Sequence[Finding], seen: Sequence[str] = ()) -> list
         how = f"made, limited, used and removed in {tried['took_s']:.1f} s"
         how = f"{tried['failed']}: {tried['said']}" if tried["failed"] else how
         found.append(Finding("a node, tried", not tried["failed"], how, True))
-    found += [_usable(ask, name, registry.filesystem(name)) for name in registry.filesystem_names()]
+    found += [usable(ask, name, registry.filesystem(name)) for name in registry.filesystem_names()]
     return found
 
 
@@ -105,7 +105,7 @@ def _of_the_kernel(ask: Ask, what: str, there: bool, purpose: str, module: str) 
     return Finding(what, there, purpose if there else ask("having", modules=[module]), True)
 
 
-def _usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
+def usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
     """Whether a file system can be deployed there, and its version or what to do."""
     what = f"file system {name}"
     try:
