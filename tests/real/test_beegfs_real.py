@@ -132,7 +132,7 @@ def test_a_module_that_does_not_fit_is_told_before_anything_is_touched(tmp_path)
         tmp_path, f'module = "{other}"'
     )
     assert f"{tmp_path}/none.ko is no file of a kernel module" in refused(tmp_path, f'module = "{tmp_path}/none.ko"')
-    assert 'write module = "FILE.ko" in [filesystem.options]' in refused(tmp_path, "")
+    assert 'say module = "FILE.ko" in [filesystem.options]' in refused(tmp_path, "")
 
 
 @here

@@ -32,13 +32,12 @@ MOUNT = "/mnt/dfs"
 _LEAST_DISK = 2**30
 """For a metadata server, made with as many inodes as its documentation advises (metadata node tuning)."""
 _MODULE = (
-    "build client_module of BeeGFS's source (github.com/ThinkParQ/beegfs) with BEEGFS_NO_RDMA=1 and ARCH=um against "
-    "linux-source of exactly the version of Debian's user-mode-linux, prepared with that package's config.gz, and "
-    'write module = "FILE.ko" in [filesystem.options]'
+    "build client_module of BeeGFS's source (github.com/ThinkParQ/beegfs) for exactly the kernel of Debian's "
+    'user-mode-linux, without RDMA (docs/file-systems.md), and say module = "FILE.ko" in [filesystem.options]'
 )
 _SOURCE = (
-    "no package of Debian's has BeeGFS: install those of its own repository (www.beegfs.io) or build its source "
-    '(github.com/ThinkParQ/beegfs), and write programs = "DIRECTORY" in [filesystem.options]'
+    "no package of Debian's has BeeGFS: its own are at www.beegfs.io, its source at github.com/ThinkParQ/beegfs; where "
+    'it is installed, say programs = "DIRECTORY" in [filesystem.options]'
 )
 
 

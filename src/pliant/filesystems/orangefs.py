@@ -38,8 +38,8 @@ _FIRST, _LAST = 3, 2**63 - 2
 _SERVER = ("pvfs2-server", "pvfs2-check-server")
 _CLIENT = {"fuse": "pvfs2fuse", "kernel": "pvfs2-client-core"}
 _SOURCE = (
-    "no package of Debian's has OrangeFS: build it from its source (github.com/waltligon/orangefs) with "
-    '`configure --prefix=DIRECTORY --enable-fuse`, and write programs = "DIRECTORY" in [filesystem.options]'
+    "no package of Debian's has OrangeFS: its source is at github.com/waltligon/orangefs; where it is installed, say "
+    'programs = "DIRECTORY" in [filesystem.options]'
 )
 
 
