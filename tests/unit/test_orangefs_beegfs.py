@@ -121,7 +121,11 @@ def test_orangefs_clients_that_keep_what_they_know():
 def test_beegfs():
     composition = compose("beegfs", BEE)
     servers = ["metadata", "storage"]
-    assert waves(composition) == [["prepare"], ["management"], servers, ["layout"], ["founded"], ["mount"]]
+    before, after = [["prepare"], ["founding"], servers, ["layout"]], [["management"], ["founded"], ["mount"]]
+    assert waves(composition) == [*before, ["written"], *after]
+    assert [step.name for step in composition.again("management1")] == ["management"]
+    assert [step.name for step in composition.again("storage1")] == ["storage"]
+    assert waves(compose("beegfs", BEE, release="8")) == [["prepare"], ["management"], servers, ["layout"], *after[1:]]
     assert set(composition.step("founded").runs) == {n.name for n in composition.nodes if n.role != "client"}
     assert commands(composition, "prepare", "storage3") == ["mkdir -p /srv/beegfs/data"]
     assert content(composition, "storage3", "/srv/beegfs/data/targetNumID") == "3\n"

@@ -109,8 +109,8 @@ class BeeGFS:
             nodes=nodes,
             steps=_steps(names, options, release),
             mount=MOUNT,
-            programs=release.programs,
-            packages=("libblkid1", "libnl-route-3-200"),
+            programs=(*release.programs, *(("pkill", "flock") if release.end else ())),
+            packages=("libblkid1", "libnl-route-3-200", "procps", "util-linux"),
             brought=Brought(release.programs, options.programs, _SOURCE, release.version, _other(options)),
             version=("beegfs-mgmtd", "--version"),
             warnings=_warnings(clients, options),
@@ -176,18 +176,18 @@ def _daemon(program: str) -> tuple[Command, ...]:
 def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Release) -> tuple[Step, ...]:
     (management,), clients = names["management"], [node.name for node in names["client"]]
     halves = 2 if options.mirror else 1
-    targets = min(options.stripe_targets, len(names["storage"]) // halves)
-    layout = Layout(targets, options.chunk_kib, options.mirror)
+    layout = Layout(min(options.stripe_targets, len(names["storage"]) // halves), options.chunk_kib, options.mirror)
     # A kernel knows no names of nodes.
     given = f"cfgFile={path_of('client')},sysMgmtdHost={management.address}"
     mount = ("mount", "-t", "beegfs", "-o", given, "beegfs_nodev", MOUNT)
     directory = Command(("mkdir", "-p", f"{DISK}/data"))
     disks = [node for role in ("management", *SERVERS) for node in names[role]]
+    first = "founding" if release.end else "management"
     servers = [
         Step(
             role,
             {node.name: _daemon(SERVERS[role]) for node in names[role]},
-            requires=("prepare", "management"),
+            requires=("prepare", first),
             daemon=True,
             ready={node.name: release.known(management, node) for node in names[role]},
         )
@@ -199,28 +199,36 @@ def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Re
             {n.name: (directory, *(release.first if n is management else ())) for n in disks},
             once=True,
         ),
-        Step(
-            "management",
-            {management.name: (release.daemon,)},
-            requires=("prepare",),
-            daemon=True,
-            ready={management.name: release.answers(management)},
-        ),
+        *_management(management, release),
         *servers,
+        Step("layout", {management.name: release.layout(management, layout)}, requires=tuple(SERVERS), once=True),
         # What servers know themselves by is on their disks by itself only after some seconds, as with any disk.
         Step(
             "founded",
             {node.name: (Command(("sync", "--file-system", DISK)),) for node in disks},
-            requires=tuple(SERVERS),
+            requires=("management", *SERVERS),
             after=("layout",),
             once=True,
         ),
-        Step("layout", {management.name: release.layout(management, layout)}, requires=tuple(SERVERS), once=True),
         Step(
             "mount",
             {client: (Command(("mkdir", "-p", MOUNT)), Command(mount)) for client in clients},
-            requires=tuple(SERVERS),
+            requires=("management", *SERVERS),
             after=("founded",),
             ready={client: Command(("mountpoint", "-q", MOUNT)) for client in clients},
         ),
+    )
+
+
+def _management(management: Node, release: Release) -> tuple[Step, ...]:
+    """The management service. Where it writes down who is there each quarter of an hour, and when it ends in order, it
+    is ended once all are: else a power cut within the first quarter would lose them, which no older cluster does."""
+    node, runs, ready = management.name, {management.name: (release.daemon,)}, release.answers(management)
+    if not release.end:
+        return (Step("management", runs, requires=("prepare",), daemon=True, ready={node: ready}),)
+    gone = Command(("flock", "--nonblock", f"{DISK}/data/lock.pid", "true"))
+    return (
+        Step("founding", runs, requires=("prepare",), daemon=True, once=True, ready={node: ready}),
+        Step("written", {node: (release.end,)}, after=("layout",), once=True, ready={node: gone}),
+        Step("management", runs, after=("written",), daemon=True, ready={node: ready}),
     )

@@ -70,6 +70,10 @@ class Release(Protocol):
     def daemon(self) -> Command:
         """What starts it."""
 
+    @property
+    def end(self) -> Command | None:
+        """What ends it in order, where it writes down who is there only then; None where it does so at once."""
+
     def answers(self, management: Node) -> Command:
         """Succeeds when it answers."""
 
@@ -102,6 +106,11 @@ class Seven:
     def daemon(self) -> Command:
         """See Release."""
         return Command(("beegfs-mgmtd", f"cfgFile={path_of('mgmtd')}", "runDaemonized=false"))
+
+    @property
+    def end(self) -> Command | None:
+        """See Release. It writes it down each 900 s, and at its end (HeartbeatManager.cpp of its mgmtd)."""
+        return Command(("pkill", "--exact", "beegfs-mgmtd"))
 
     def answers(self, management: Node) -> Command:
         """See Release."""
@@ -136,6 +145,7 @@ class Eight:
         default_factory=lambda: {"logType": "logfile", "logStdFile": "", "storeAllowFirstRunInit": "true"}
     )
     client: Mapping[str, str] = field(default_factory=dict)
+    end: Command | None = None
 
     @property
     def management(self) -> File:
