@@ -109,8 +109,9 @@ class Seven:
 
     @property
     def end(self) -> Command | None:
-        """See Release. It writes it down each 900 s, and at its end (HeartbeatManager.cpp of its mgmtd)."""
-        return Command(("pkill", "--exact", "beegfs-mgmtd"))
+        """See Release. It writes it down each 900 s, and at its end (HeartbeatManager.cpp of its mgmtd). Its threads
+        have names of their own, so that it is known by its command line."""
+        return Command(("pkill", "--full", "^beegfs-mgmtd cfgFile="))
 
     def answers(self, management: Node) -> Command:
         """See Release."""
