@@ -121,11 +121,11 @@ def test_orangefs_clients_that_keep_what_they_know():
 def test_beegfs():
     composition = compose("beegfs", BEE)
     servers = ["metadata", "storage"]
-    before, after = [["prepare"], ["founding"], servers, ["layout"]], [["management"], ["founded"], ["mount"]]
-    assert waves(composition) == [*before, ["written"], *after]
+    before, after = [["prepare"], ["founding"], servers, ["written"]], [["layout"], ["founded"], ["mount"]]
+    assert waves(composition) == [*before, ["management"], *after]
     assert [step.name for step in composition.again("management1")] == ["management"]
     assert [step.name for step in composition.again("storage1")] == ["storage"]
-    assert waves(compose("beegfs", BEE, release="8")) == [["prepare"], ["management"], servers, ["layout"], *after[1:]]
+    assert waves(compose("beegfs", BEE, release="8")) == [["prepare"], ["management"], servers, *after]
     assert set(composition.step("founded").runs) == {n.name for n in composition.nodes if n.role != "client"}
     assert commands(composition, "prepare", "storage3") == ["mkdir -p /srv/beegfs/data"]
     assert content(composition, "storage3", "/srv/beegfs/data/targetNumID") == "3\n"
@@ -168,6 +168,22 @@ def test_beegfs_layouts(storage, options, expected):
     mirrored = bool(options.get("mirror"))
     assert ["--addmirrorgroup" in command for command in layout] == ([True, False] if mirrored else [False])
     assert composition.spare["storage"] == int(mirrored)
+
+
+# The same, with targets that have not reported since the management service was started.
+STATES = """\
+TargetID     Reachability  Consistency   NodeID
+========     ============  ===========   ======
+       1           Online         Good        1
+       2 Probably-offline         Good        2
+"""
+
+
+def test_beegfs_mirrors_when_all_targets_are_there():
+    ready = compose("beegfs", {**BEE, "storage": 2}, mirror=True).step("layout").ready["management1"]
+    assert not re.search(ready.expect, STATES)
+    assert not re.search(ready.expect, "")
+    assert re.search(ready.expect, STATES.replace("Probably-offline", "Online"))
 
 
 def test_beegfs_mirrors_pairs():

@@ -201,7 +201,14 @@ def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Re
         ),
         *_management(management, release),
         *servers,
-        Step("layout", {management.name: release.layout(management, layout)}, requires=tuple(SERVERS), once=True),
+        Step(
+            "layout",
+            {management.name: release.layout(management, layout)},
+            requires=("management", *SERVERS),
+            once=True,
+            # Who writes what is mirrored waits for a server that is not known to be there; others are just asked.
+            ready={management.name: release.online(management)} if options.mirror else {},
+        ),
         # What servers know themselves by is on their disks by itself only after some seconds, as with any disk.
         Step(
             "founded",
@@ -229,6 +236,7 @@ def _management(management: Node, release: Release) -> tuple[Step, ...]:
     gone = Command(("flock", "--nonblock", f"{DISK}/data/lock.pid", "true"))
     return (
         Step("founding", runs, requires=("prepare",), daemon=True, once=True, ready={node: ready}),
-        Step("written", {node: (release.end,)}, after=("layout",), once=True, ready={node: gone}),
+        # Before anything is mirrored: then it would wait 180 s for clients before it ends.
+        Step("written", {node: (release.end,)}, requires=tuple(SERVERS), once=True, ready={node: gone}),
         Step("management", runs, after=("written",), daemon=True, ready={node: ready}),
     )

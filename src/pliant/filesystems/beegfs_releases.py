@@ -80,6 +80,9 @@ class Release(Protocol):
     def known(self, management: Node, server: Node) -> Command:
         """Succeeds when it has heard of a server, and can reach it."""
 
+    def online(self, management: Node) -> Command:
+        """Succeeds when all storage targets have said that they are there."""
+
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """Say how the files of the whole file system are laid out."""
 
@@ -122,6 +125,11 @@ class Seven:
         """See Release."""
         listed = self._ctl(management, "--listnodes", f"--nodetype={SERVERS[server.role]}", "--reachable")
         return Command(listed, expect=rf"(?m)^{re.escape(server.name)} .*\n +Reachable: +<?yes")
+
+    def online(self, management: Node) -> Command:
+        """See Release."""
+        listed = self._ctl(management, "--listtargets", "--state", "--nodetype=storage")
+        return Command(listed, expect=r"(?is)\A(?!.*offline).* online ")
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """See Release."""
@@ -174,6 +182,10 @@ class Eight:
         kind = SERVERS[server.role]
         listed = self._tool(management, "node", "list", "--node-type", kind, "--reachability-check")
         return Command(listed, expect=rf"(?m)\bnode_{kind}_{server.index}\b")
+
+    def online(self, management: Node) -> Command:
+        """See Release."""
+        return Command(self._tool(management, "target", "list", "--state"), expect=r"(?is)\A(?!.*offline).* online ")
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """See Release."""
