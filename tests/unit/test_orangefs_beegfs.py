@@ -97,12 +97,11 @@ def test_orangefs_by_the_kernel():
     composition = compose("orangefs", {"server": 1, "client": 2}, client="kernel", mount_options=["intr"])
     assert waves(composition) == [["prepare", "client"], ["format"], ["server"], ["mount"]]
     assert commands(composition, "client", "client2") == [
-        "pvfs2-client-core --logtype=syslog --acache-timeout=0 --ncache-timeout=0"
+        "pvfs2-client-core --logtype=file --logfile=/dev/stderr --acache-timeout=0 --ncache-timeout=0"
     ]
-    assert commands(composition, "mount", "client2") == [
-        "mkdir -p /mnt/dfs",
-        "mount -t pvfs2 -o intr tcp://server1:3334/orangefs /mnt/dfs",
-    ]
+    assert commands(composition, "mount", "client2") == ["mkdir -p /mnt/dfs"]
+    mount = "timeout --signal=KILL 8 mount -t pvfs2 -o intr tcp://server1:3334/orangefs /mnt/dfs"
+    assert composition.step("mount").ready["client2"].argv == tuple(mount.split())
     assert composition.role("client").kernel == ("pvfs2",)
     assert composition.one_per_kernel == ("client",)
 
@@ -341,7 +340,7 @@ def test_programs_lie_where_the_user_says():
     machines = Machines(there={name: f"/usr/sbin/{name}" for name in BEE_PROGRAMS})
     assert brought.programs_brought(on_path, machines) == {}
     assert machines.asked == ("beegfs-mgmtd", "--version")
-    assert brought.packaged(compose("orangefs", {"server": 1, "client": 1}, client="kernel")) == ("pgrep",)
+    assert brought.packaged(compose("orangefs", {"server": 1, "client": 1}, client="kernel")) == ("pgrep", "timeout")
 
 
 def test_programs_that_are_not_there_or_of_another_release():

@@ -99,7 +99,7 @@ class OrangeFS:
             nodes=nodes,
             steps=_steps(names, clients, chosen["metadata"][0], options),
             mount=MOUNT,
-            programs=(*own, *(("pgrep",) if options.client == "kernel" else ())),
+            programs=(*own, *(("pgrep", "timeout") if options.client == "kernel" else ())),
             packages=("libfuse2", "procps"),
             brought=Brought(own, options.programs, _SOURCE),
             version=("pvfs2-server", "--version"),
@@ -255,7 +255,7 @@ def _mounting(clients: list[str], first: str, options: OrangeOptions) -> tuple[S
                 ready=mounted,
             ),
         )
-    core = ("pvfs2-client-core", "--logtype=syslog", "--acache-timeout=0", "--ncache-timeout=0")
+    core = ("pvfs2-client-core", "--logtype=file", "--logfile=/dev/stderr", "--acache-timeout=0", "--ncache-timeout=0")
     words = (*(("-o", ",".join(options.mount_options)) if options.mount_options else ()), source, MOUNT)
     return (
         Step(
@@ -266,8 +266,9 @@ def _mounting(clients: list[str], first: str, options: OrangeOptions) -> tuple[S
         ),
         Step(
             "mount",
-            {client: (directory, Command(("mount", "-t", "pvfs2", *words))) for client in clients},
+            dict.fromkeys(clients, (directory,)),
             requires=("client", "server"),
-            ready=mounted,
+            # At times its first question is never answered (Linux 6.1, OrangeFS 2.10): asked again, it is.
+            ready=dict.fromkeys(clients, Command(("timeout", "--signal=KILL", "8", "mount", "-t", "pvfs2", *words))),
         ),
     )
