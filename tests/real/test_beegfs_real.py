@@ -112,8 +112,8 @@ def test_what_is_mirrored_is_there_without_one_of_its_servers(machine):
 @here
 @pytest.mark.parametrize(
     "counts",
-    [COUNTS, COUNTS | {"metadata": 2, "storage": 1, "ranks": 2, "cores": 0.1, "ratios": "[1, 6]"}],
-    ids=["even", "odd-and-slow"],
+    [COUNTS, COUNTS | {"metadata": 2, "storage": 1, "ranks": 2, "ratios": "[1, 6]"}],
+    ids=["even", "odd"],
 )
 def test_a_whole_study(counts, tmp_path, machine):
     file = tmp_path / "bees.toml"
