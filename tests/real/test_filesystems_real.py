@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import support
 
+from pliant.campaign.brought import programs_brought
 from pliant.campaign.kernels import choose
 from pliant.campaign.preparation import figures_of
 from pliant.cluster.cluster import Cluster, Gate, OutOfMemory
@@ -71,10 +72,10 @@ def up(text: str) -> Iterator[tuple[Cluster, float]]:
     disk_bytes = checked.platform.host.disk_size
     hosts = tuple(checked.placements.values())
     kernels = choose(checked.composition, hosts, figures.memory_bytes, checked.platform.kernel, Here()).own
+    brought = programs_brought(checked.composition, Here())
+    own = {"disk_bytes": disk_bytes, "kernels": kernels, "brought": brought}
     began = time.monotonic()
-    with Cluster.deploy(
-        Emulated(), checked.composition, figures, checked.placements[1.0], disk_bytes=disk_bytes, kernels=kernels
-    ) as cluster:
+    with Cluster.deploy(Emulated(), checked.composition, figures, checked.placements[1.0], **own) as cluster:
         yield cluster, time.monotonic() - began
 
 

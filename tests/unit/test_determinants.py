@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "13ea0b3123681f63"
+DIGEST = "132292b87fb63773"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

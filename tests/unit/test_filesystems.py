@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import shlex
@@ -54,7 +53,9 @@ ALL = [
     ("nfs", {"server": 1, "client": 3}, {"server": "ganesha"}),
     ("nfs", {"server": 1, "client": 4}, {"version": "3"}),
     ("orangefs", {"server": 3, "client": 1}, {}),
+    ("orangefs", {"server": 1, "client": 5}, {"client": "kernel"}),
     ("beegfs", {"management": 1, "metadata": 1, "storage": 2, "client": 2}, {}),
+    ("beegfs", {"management": 1, "metadata": 3, "storage": 4, "client": 1}, {"release": "8", "mirror": True}),
     ("gfarm", {"metadata": 1, "storage": 1, "client": 1}, {}),
     ("gfarm", {"metadata": 1, "storage": 5, "client": 3}, {"replicas": 3}),
     ("seaweedfs", {"master": 1, "volume": 1, "filer": 1, "client": 1}, {}),
@@ -63,8 +64,8 @@ ALL = [
     ("custom", {"meta": 1, "storage": 3, "client": 3}, JUICEFS),
 ]
 NFS = {("nfsd", "nfs4"), ("nfs4",), ("nfsd", "nfs")}
-KERNEL = {"nfs": NFS, "orangefs": {("pvfs2",)}, "beegfs": {("beegfs",)}}
-BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat", "grep"}
+KERNEL = {"nfs": NFS, "orangefs": {("fuse",), ("pvfs2",)}, "beegfs": {("beegfs",)}}
+BASICS = {"mkdir", "mount", "test", "install", "mountpoint", "stat", "grep", "tee", "sync"}
 
 
 @pytest.fixture(params=ALL, ids=lambda each: f"{each[0]}-{sum(each[1].values())}")
@@ -101,6 +102,8 @@ def test_every_program_is_declared_and_only_the_users_own_commands_meet_a_shell(
     assert composition.packages
     assert composition.version
     assert composition.of_kernels in KERNEL.get(kind, {("fuse",)})
+    if composition.brought:
+        assert set(composition.brought.programs) <= set(composition.programs)
 
 
 def test_a_node_that_starts_again_keeps_what_it_has(each):
@@ -197,49 +200,6 @@ def test_nfs_of_version_3_has_its_locks_by_a_protocol_of_their_own(server):
     else:
         assert "Enable_NLM = true;" in composition.files["server1"][0].content
     assert composition.nixos is None
-
-
-def test_orangefs():
-    composition = compose("orangefs", {"server": 2, "client": 1}, sync_data=True)
-    assert [list(wave) for wave in plan.waves(composition.steps)] == [
-        ["prepare", "client"],
-        ["format"],
-        ["server"],
-        ["mount"],
-    ]
-    assert commands(composition, "format", "server2") == ["pvfs2-server -f /etc/orangefs/server.conf -a server2"]
-    assert commands(composition, "mount", "client1")[1] == "mount -t pvfs2 tcp://server1:3334/orangefs /mnt/dfs"
-    (config,) = composition.files["server2"]
-    assert "Alias server2 tcp://server2:3334\n" in config.content
-    assert "TroveSyncMeta yes\nTroveSyncData yes\n" in config.content
-    ranges = [tuple(map(int, found)) for found in re.findall(r"Range server\d (\d+)-(\d+)", config.content)]
-    assert len(ranges) == 4
-    assert ranges[0][0] == 3
-    assert all(one[1] + 1 == other[0] for one, other in itertools.pairwise(ranges))
-    assert ranges[-1][1] < 2**63
-    assert composition.one_per_kernel == ("client",)
-
-
-def test_beegfs():
-    composition = compose("beegfs", {"management": 1, "metadata": 2, "storage": 3, "client": 2})
-    assert [list(wave) for wave in plan.waves(composition.steps)] == [
-        ["prepare", "helper"],
-        ["management"],
-        ["metadata", "storage"],
-        ["mount"],
-        ["layout"],
-    ]
-    assert commands(composition, "storage", "storage3") == [
-        "beegfs-storage cfgFile=/etc/beegfs/beegfs-storage.conf runDaemonized=false"
-    ]
-    (layout,) = commands(composition, "layout", "client1")
-    assert "--numtargets=3 --chunksize=512k /mnt/dfs" in layout
-    files = {file.path: file for file in composition.files["storage2"]}
-    secret = files["/etc/beegfs/conn.auth"]
-    assert (secret.mode, secret.secret) == (0o600, True)
-    assert "sysMgmtdHost = management1\n" in files["/etc/beegfs/beegfs-storage.conf"].content
-    with pytest.raises(ValueError, match="not a power of two"):
-        compose("beegfs", {"management": 1, "metadata": 1, "storage": 1, "client": 1}, chunk_kib=100)
 
 
 # MooseFS

@@ -136,8 +136,8 @@ def test_a_kernel_without_the_file_systems_that_are_needed(machine, monkeypatch,
 def test_what_a_kernel_carries_once_is_refused_twice(machine):
     text = edited(
         'kind = "glusterfs" => kind = "orangefs"',
-        'volume = "distribute" => sync_data = true',
-        "client = 4 => client = 4",
+        'volume = "distribute" => client = "kernel"',
+        'kind = "emulated" => kind = "emulated"\nkernel = "shared"',
     )
     machine.kernel = ("pvfs2",)
     with pytest.raises(UserError, match="a kernel carries one client of orangefs, and all nodes share this machine's"):

@@ -7,6 +7,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from test_module_file import elf
 
 from pliant.campaign import kernels
 from pliant.composition.placement import Placement, nodes_for
@@ -46,6 +47,41 @@ def test_modules_are_found_by_the_file_systems_that_they_have(package):
     assert uml.modules() == package
     assert uml.modules_of(["nfsd", "nfs4"]) == ("nfsd", "nfs", "nfsv4")
     assert uml.lacking(["nfsd", "ext4", "beegfs"]) == ["beegfs"]
+
+
+def test_a_module_is_found_that_is_not_called_as_its_file_system(package):
+    assert uml.lacking(["pvfs2"]) == ["pvfs2"]
+    (package / "kernel/fs/orangefs").mkdir(parents=True)
+    (package / "kernel/fs/orangefs/orangefs.ko").touch()
+    assert uml.lacking(["pvfs2"]) == []
+    assert uml.modules_of(["pvfs2"]) == ("orangefs",)
+
+
+def test_what_a_module_is_to_be_built_for_is_read_in_those_of_the_package(package):
+    assert uml.vermagic() == ""
+    (package / "kernel/fs/overlayfs").mkdir(parents=True)
+    (package / "kernel/fs/overlayfs/overlay.ko").write_bytes(elf(b"name=overlay\0vermagic=6.1.9 mod_unload \0"))
+    assert uml.vermagic() == "6.1.9 mod_unload"
+    own = package / "own.ko"
+    own.write_bytes(elf())
+    assert uml.needed_by(str(own)) == ("sunrpc", "lockd")
+    assert uml.needed_by("") == ()
+    assert uml.module(str(own))["filesystems"] == ("beegfs",)
+    assert uml.module(str(package)) is None
+
+
+def test_a_module_of_the_users_is_loaded_before_there_is_a_new_root(monkeypatch):
+    done = []
+    about = {"modules": "/m", "load": ["nfs4"], "module": "/tmp/own.ko", "visible": ["/tmp/own.ko"]}
+    about |= {"name": "client1", "address": "10.77.1.1", "prefix": 16, "disk": []}
+    monkeypatch.setattr(guest, "load", lambda directory, names: done.append(names))
+    monkeypatch.setattr(guest, "_insert", done.append)
+    monkeypatch.setattr(guest, "_make_root", lambda: done.append("root"))
+    monkeypatch.setattr(guest, "_furnish", lambda modules, visible: done.append(visible))
+    monkeypatch.setattr(guest, "_wire", lambda address, prefix: done.append(address))
+    monkeypatch.setattr(guest.mounting.libc, "sethostname", lambda name, length: 0)
+    guest.become(about)
+    assert done == [("overlay", "nfs4"), "/tmp/own.ko", "root", ["/tmp/own.ko"], "10.77.1.1"]
 
 
 def test_without_the_package_all_is_lacking(package, monkeypatch):

@@ -33,6 +33,7 @@ def bring_up(
         title=study.name,
         programs=sorted(prepared.programs),
         kernels=prepared.kernels.own,
+        brought=prepared.brought,
         keep=keep,
         run="" if run is None else str(run.resolve()),
         logs=logs,

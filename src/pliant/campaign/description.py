@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pliant
+from pliant.campaign.brought import version_of
 from pliant.campaign.determinants import Determined
 from pliant.campaign.preparation import Prepared
 from pliant.results.run_info import RunInfo
@@ -116,8 +117,7 @@ def _versions(prepared: Sequence[Prepared]) -> Iterator[tuple[str, str]]:
     """What each file system, and its packages, say of their versions."""
     for each in prepared:
         what = "file system" if len(prepared) == 1 else f"file system {each.filesystem}"
-        version = each.study.composition.version
-        yield what, each.place.machines.version(version) if version else ""
+        yield what, version_of(each.study.composition, each.brought, each.place.machines)
         yield from ((f"package {name}", number) for name, number in each.versions.items())
 
 

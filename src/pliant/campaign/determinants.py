@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from pliant.campaign.brought import version_of
 from pliant.campaign.preparation import Prepared, programs_of
 from pliant.digest import canonical, key, sha256
 from pliant.machine.facts import Facts
@@ -50,9 +52,9 @@ class Determined:
                 "options": study.options.model_dump(mode="json"),
                 # Only its digest: files may hold secrets.
                 "composition": sha256(canonical([plain(getattr(study.composition, n)) for n in _OF_COMPOSITION])),
-                "version": machines.version(study.composition.version) if study.composition.version else "",
+                "version": version_of(study.composition, prepared.brought, machines),
                 "packages": dict(prepared.versions),
-                "programs": _programs(study.composition.programs, machines),
+                "programs": _programs(study.composition.programs, machines, prepared.brought),
             },
             **({"kernels of nodes": prepared.kernels.document(machines)} if prepared.kernels.own else {}),
             # A scheduler lends one time these and another time others that are like them.
@@ -127,9 +129,13 @@ def _machine(machine: Facts) -> dict[str, Any]:
     }
 
 
-def _programs(names: Sequence[str], machines: Machines) -> dict[str, str]:
-    """Program -> digest of its file; "" for what is not there."""
-    return machines.digests(list(dict.fromkeys(names))) if names else {}
+def _programs(
+    names: Sequence[str], machines: Machines, brought: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Program -> digest of its file, wherever it was `brought` from; "" for what is not there."""
+    where = {name: brought.get(name, name) for name in names}
+    found = machines.digests(list(dict.fromkeys(where.values()))) if names else {}
+    return {name: found[path] for name, path in where.items()}
 
 
 @cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
+from pliant.campaign.brought import packaged, programs_brought
 from pliant.campaign.kernels import Kernels, choose, requires
 from pliant.campaign.places import Place
 from pliant.cluster import mpi as mpi_
@@ -50,6 +51,8 @@ class Prepared:
     """The smallest ratio at which a metric broke in the last run of the study, if that is known."""
     kernels: Kernels = field(default_factory=lambda: Kernels({}))
     """Which nodes have one of their own."""
+    brought: Mapping[str, str] = field(default_factory=dict)
+    """The file system's programs that lie where the user says: name -> path."""
     place: Place = field(default_factory=Place)
     """Where it runs. `machine` has what each of its machines has at least."""
 
@@ -246,16 +249,18 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
         raise UserError(f"hosts cannot be emulated on {where}: {machine.cgroups_error}")
     kernels = Kernels({})
     if not study.deployment:
-        _need_kernel(study, machines)
         hosts = tuple(study.placements.values())
         kernels = choose(study.composition, hosts, figures.memory_bytes, study.platform.kernel, machines)
+        _need_kernel(study, kernels, machines)
     _need_programs(study, machines)
+    brought = {} if study.deployment else programs_brought(study.composition, machines)
     clients = tuple(node.name for node in study.composition.clients)
     tools = {workload.label: _tools(workload, clients, machines) for workload in study.workloads}
     versions = machines.package_versions(study.composition.packages)
     about_kernels = () if study.platform.real else tuple(kernels.warnings(study.composition))
     warnings = (*_warnings(study, figures, machine), *about_kernels, *_unlike(known))
     prepared = Prepared(study, figures, machine, tools, {}, warnings, scale, versions, kernels=kernels, place=place)
+    prepared = replace(prepared, brought=brought)
     for workload in study.workloads:
         _rehearse(workload, tools[workload.label], machines)
     mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
@@ -294,7 +299,8 @@ def try_programs(prepared: Sequence[Prepared]) -> None:
     nothing where there are none; needs root. Raises UserError, and what making a node does."""
     if any(each.place.machines.remote for each in prepared):  # what is brought along was tried there
         return
-    programs = elsewhere(tuple(dict.fromkeys(program for each in prepared for program in each.programs)))
+    every = dict.fromkeys(path for each in prepared for path in (*each.programs, *each.brought.values()))
+    programs = elsewhere(tuple(every))
     environment = {
         name: value for each in prepared for mpi in each.mpi.values() for name, value in mpi.environment.items()
     }
@@ -304,7 +310,7 @@ def try_programs(prepared: Sequence[Prepared]) -> None:
         raise UserError(f"in nodes, which see copies of this machine's disks, programs lack what they need: {said}")
 
 
-def _need_kernel(study: Study, machines: Machines) -> None:
+def _need_kernel(study: Study, kernels: Kernels, machines: Machines) -> None:
     """UserError if this machine's kernel cannot be what the file system's nodes need; they all share it."""
     composition = study.composition
     if unknown := machines.missing_filesystems(composition.kernel):
@@ -317,10 +323,10 @@ def _need_kernel(study: Study, machines: Machines) -> None:
                 f"{most} for all, and {used} are taken: sysctl -w {name}={used + 2 * wanted}"
             )
     for role in composition.one_per_kernel:
-        if study.filesystem.roles.get(role, 0) > 1:
+        if role not in kernels.own and study.filesystem.roles.get(role, 0) > 1:
             raise UserError(
                 f"a kernel carries one {role} of {study.filesystem.kind}, and all nodes share this machine's: "
-                f"take {role} = 1 in [filesystem.roles], or machines of their own (pliant export nixos-compose)"
+                f'take {role} = 1 in [filesystem.roles], or kernels of their own, kernel = "uml" in [platform]'
             )
 
 
@@ -328,7 +334,7 @@ def _need_programs(study: Study, machines: Machines) -> None:
     """UserError, with how to install them, if programs of the machine, the file system or a workload are not there."""
     absent, lacking = machines.missing(tuple(PROGRAMS)), dict[str, list[str]]()
     if not study.deployment:  # else it is there already
-        lacking = machines.missing(study.composition.programs)
+        lacking = machines.missing(packaged(study.composition))
     sources = {program: how for program, how in study.composition.sources.items() if program in lacking}
     packages = {PROGRAMS[program] for program in absent}
     packages |= set(study.composition.packages if lacking.keys() - sources.keys() else ())

@@ -49,6 +49,8 @@ def write_down(cluster: Cluster, study: Study) -> None:
     about = {
         "file": str(Path(study.file).absolute()),
         "programs": list(cluster.programs),
+        "kernels": dict(cluster.kernels),
+        "brought": dict(cluster.brought),
         "filesystem": study.alone.label,
     }
     cluster.deployment.keep(_STUDY, study.text)
@@ -67,8 +69,9 @@ def opened(journal: Journal) -> Workplace:
     except (OSError, StudyError, KeyError) as error:
         said = f"the study of the deployment {journal.id} cannot be read again; `pliant down {journal.id}` removes it"
         raise UserError(f"{said}: {error}") from error
-    disk_bytes, programs = study.platform.disk_size, known["programs"]
-    return Workplace(study, Cluster(deployment, study.composition, disk_bytes=disk_bytes, programs=programs))
+    disk_bytes, parts = study.platform.disk_size, {name: known.get(name, {}) for name in ("kernels", "brought")}
+    cluster = Cluster(deployment, study.composition, disk_bytes=disk_bytes, programs=known["programs"], **parts)
+    return Workplace(study, cluster)
 
 
 def nodes_of(deployment: Deployment) -> list[Node]:

@@ -107,6 +107,8 @@ def _document(prepared: Prepared) -> dict[str, Any]:
             for ratio, placement in study.placements.items()
         },
         "versions": dict(prepared.versions),
+        "brought": dict(prepared.brought),
+        "modules": dict(prepared.kernels.modules),
         **plan.document(study.composition),
         "workloads": [
             {
@@ -246,6 +248,7 @@ def _promised(prepared: Prepared) -> str:
 
 def _show_placements(prepared: Prepared, several: bool) -> None:
     """Where the nodes are at each ratio, and the versions of what deploys them."""
+    from pliant.campaign.brought import version_of
     from pliant.trial import UNFOLDED
 
     if several:
@@ -255,6 +258,12 @@ def _show_placements(prepared: Prepared, several: bool) -> None:
         how = [] if ratio == UNFOLDED else [prepared.study.fold.strategy]
         how += ["baseline"] if ratio == prepared.study.baseline else []
         _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({', '.join(how)})  {placement.describe()}")
+    if brought := prepared.study.composition.brought:
+        where = brought.directory or "on PATH"
+        version = version_of(prepared.study.composition, prepared.brought, prepared.place.machines)
+        _row("yours", f"{prepared.study.filesystem.kind} {version}, {where}")
+    for role, path in prepared.kernels.modules.items():
+        _row("module", f"{path}, for the kernel of each {role}: {prepared.place.machines.own_kernel}")
     if prepared.versions:
         _row("installed", ", ".join(f"{name} {version}" for name, version in prepared.versions.items()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pliant.composition.model import Filesystem
+from pliant.composition.model import Composition, Filesystem, Role
 from pliant.composition.placement import nodes_for
 from pliant.machine import facts
 from pliant.platforms.agents import Agent
@@ -92,7 +93,7 @@ def findings(ask: Ask, own: Sequence[Finding], seen: Sequence[str] = ()) -> list
         how = f"made, limited, used and removed in {tried['took_s']:.1f} s"
         how = f"{tried['failed']}: {tried['said']}" if tried["failed"] else how
         found.append(Finding("a node, tried", not tried["failed"], how, True))
-    found += [_usable(ask, name, registry.filesystem(name)) for name in registry.filesystem_names()]
+    found += [usable(ask, name, registry.filesystem(name)) for name in registry.filesystem_names()]
     return found
 
 
@@ -104,7 +105,7 @@ def _of_the_kernel(ask: Ask, what: str, there: bool, purpose: str, module: str) 
     return Finding(what, there, purpose if there else ask("having", modules=[module]), True)
 
 
-def _usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
+def usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
     """Whether a file system can be deployed there, and its version or what to do."""
     what = f"file system {name}"
     try:
@@ -113,14 +114,38 @@ def _usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
         return Finding(what, True, "what it needs follows from the study", False)
     counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
     composition = driver.compose(nodes_for(counts), options, 0)
-    if unknown := ask("missing_filesystems", names=composition.of_kernels):
-        remedy = ask("having", modules=[f"fs-{each}" for each in unknown])
+    if composition.brought and not all(ask("which", programs=composition.brought.programs).values()):
+        return Finding(what, False, composition.brought.source, False)
+    if unknown := ask("missing_filesystems", names=composition.kernel):
+        remedy = ask("having", modules=list(map(facts.module_of, unknown)))
         return Finding(what, False, f"the kernel has no {', '.join(unknown)}: {remedy}", False)
+    for role in composition.roles:
+        if why := _no_kernel(ask, role):
+            return Finding(what, False, why, False)
     if lacking := [program for program, where in ask("which", programs=composition.programs).items() if where is None]:
-        remedies = (
-            [f"apt-get install {' '.join(composition.packages)}"] if set(lacking) - set(composition.sources) else []
-        )
+        packaged = set(lacking) - set(composition.sources)
+        remedies = [f"apt-get install {' '.join(composition.packages)}"] if packaged else []
         remedies += [how for program, how in composition.sources.items() if program in lacking]
         return Finding(what, False, "; ".join(remedies), False)
-    version = ask("version", argv=composition.version) if composition.version else ""
-    return Finding(what, True, version, False)
+    return Finding(what, True, _version(ask, composition), False)
+
+
+def _no_kernel(ask: Ask, role: Role) -> str:
+    """Why no kernel is there for the nodes of a role, the machine's or one of their own; "" if one is."""
+    unknown = ask("missing_filesystems", names=role.kernel)
+    if role.module_source and role.own_kernel:
+        return f"its {role.name} needs a kernel module: {role.module_source}"
+    if unknown and ask("own_kernel_lacks", names=unknown):
+        remedy = ask("having", modules=list(map(facts.module_of, unknown)))
+        return f"the kernel has no {', '.join(unknown)}: {remedy}; or apt-get install user-mode-linux"
+    return ""
+
+
+def _version(ask: Ask, composition: Composition) -> str:
+    """What a file system says of its version, on a line."""
+    if not composition.version:
+        return ""
+    if composition.brought and composition.brought.release:
+        found = re.search(composition.brought.release, ask("said", argv=composition.version))
+        return found[1] if found else composition.brought.other
+    return str(ask("version", argv=composition.version))

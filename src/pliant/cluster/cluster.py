@@ -48,6 +48,8 @@ from pliant.workloads.model import OVER, READY, on_our_clock
 
 _Result = TypeVar("_Result")
 
+_BROUGHT = "/usr/local/sbin"
+"""Where nodes have programs that the user brings, by links: the first directory on their PATH."""
 TRIAL_MARK = "PLIANT_TRIAL"
 """Environment variable of the processes of a trial, by which what a failed one left can be found."""
 
@@ -104,8 +106,9 @@ class Cluster:
         disk_bytes: int = 0,
         programs: Sequence[str] = (),
         kernels: Mapping[str, int] = MappingProxyType({}),
+        brought: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.deployment, self.composition = deployment, composition
+        self.deployment, self.composition, self.brought = deployment, composition, brought
         self.disk_bytes, self.programs, self.kernels = disk_bytes, tuple(programs), kernels
         self._worked_in: set[str] = set()
 
@@ -121,6 +124,7 @@ class Cluster:
         title: str = "",
         programs: Sequence[str] = (),
         kernels: Mapping[str, int] = MappingProxyType({}),
+        brought: Mapping[str, str] = MappingProxyType({}),
         keep: bool = False,
         run: str = "",
         logs: Path | None = None,
@@ -129,8 +133,9 @@ class Cluster:
         """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
 
         `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `kernels`
-        are the roles whose nodes have kernels of their own, each with so many bytes of memory. `run` is the directory
-        of the run that it is for, if it is for one.
+        are the roles whose nodes have kernels of their own, each with so many bytes of memory. `brought` are the file
+        system's programs that lie elsewhere than on PATH: name -> path. `run` is the directory of the run that it is
+        for, if it is for one.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
         OutOfMemory, CommandFailed, OSError, or whatever interrupts it, with a note of what could not be removed; the
         daemons' logs are kept in `logs` then.
@@ -138,10 +143,12 @@ class Cluster:
         shared = (name for role in composition.roles if role.name not in kernels for name in role.kernel)
         modules = tuple(dict.fromkeys((*composition.kernel, *shared)))
         deployment = platform.new(figures, title=title or composition.filesystem, modules=modules, keep=keep, run=run)
-        cluster = cls(deployment, composition, disk_bytes=disk_bytes, programs=programs, kernels=kernels)
+        cluster = cls(
+            deployment, composition, disk_bytes=disk_bytes, programs=programs, kernels=kernels, brought=brought
+        )
         try:
             said("hosts and nodes")
-            deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), programs)
+            deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), cluster._visible)
             cluster._carry_out(said)
         except BaseException as error:
             if logs is not None:
@@ -154,6 +161,12 @@ class Cluster:
             raise
         return cluster
 
+    @property
+    def _visible(self) -> tuple[str, ...]:
+        """The paths of all that nodes must see, wherever it lies."""
+        modules = [role.module for role in self.composition.roles if role.name in self.kernels and role.module]
+        return (*self.programs, *self.brought.values(), *modules)
+
     def _requests(self) -> list[NodeRequest]:
         """What the nodes are to be before the first step."""
         requests = []
@@ -164,9 +177,12 @@ class Cluster:
                 NodeFile(file.path, file.content, file.mode, file.owner)
                 for file in self.composition.files.get(node.name, ())
             )
-            request = NodeRequest(node.name, node.address, role.disk, size, role.private, files)
+            links = tuple((f"{_BROUGHT}/{name}", path) for name, path in self.brought.items())
+            request = NodeRequest(node.name, node.address, role.disk, size, role.private, files, links=links)
+            request = replace(request, disk_options=role.disk_options if role.disk else ())
             if memory_bytes := self.kernels.get(role.name):
                 request = replace(request, kind="uml", memory_bytes=memory_bytes, modules=role.kernel)
+                request = replace(request, module=role.module)
             requests.append(request)
         return requests
 
@@ -216,7 +232,7 @@ class Cluster:
         self.deployment.limit(False)
         try:
             said("remove the nodes")
-            gone = self.deployment.renew(self._requests(), self.programs)
+            gone = self.deployment.renew(self._requests(), self._visible)
             self._carry_out(said)
         finally:
             self.deployment.limit(limits)

@@ -23,6 +23,8 @@ class Role:
     maximum: int | None = None
     client: bool = False
     disk: str | None = None
+    disk_options: tuple[str, ...] = ()
+    """Arguments of mkfs.ext4(8) for that disk, where it is to be another than such a disk is by itself."""
     private: tuple[str, ...] = ()
     """Directories that each node must have for itself and empty, whatever the machine has there."""
     logs: tuple[str, ...] = ()
@@ -30,6 +32,12 @@ class Role:
     kernel: tuple[str, ...] = ()
     """File systems that the kernel under its nodes must have: "nfsd". Where the machine's has not, they can have one of
     their own."""
+    own_kernel: str = ""
+    """Why no other kernel than one of each node's own will do; "" if one that all share does."""
+    module: str = ""
+    """File of a kernel module that has what is in `kernel`, where the user names one."""
+    module_source: str = ""
+    """Where such a file is to be had, as the rest of a sentence, of what no kernel's own modules have."""
     because: str = ""
     """Why its count is bounded, if options have a part in it: 'volume "replicate 3" is sets of 3 servers'."""
 
@@ -176,6 +184,22 @@ class NixOS:
 
 
 @dataclass(frozen=True)
+class Brought:
+    """Programs that no package brings: the user has them, in `directory` or in bin or sbin below it, or on PATH if that
+    is "".
+
+    `source` says, as the rest of a sentence, where they are to be had. What the composition's `version` says must
+    match `release`, a regular expression whose group is the version; `other` says what to do where it does not.
+    """
+
+    programs: tuple[str, ...]
+    directory: str
+    source: str
+    release: str = ""
+    other: str = ""
+
+
+@dataclass(frozen=True)
 class Composition:
     """A file system ready to be deployed on named nodes. `mount` is where the clients see it."""
 
@@ -190,6 +214,8 @@ class Composition:
     """Debian packages that provide them."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Program -> how to get it, of those that no Debian package has."""
+    brought: Brought | None = None
+    """Those of the programs that no package brings."""
     version: tuple[str, ...] = ()
     """Command that prints the file system's version on its first line."""
     warnings: tuple[str, ...] = ()

@@ -81,3 +81,14 @@ def named(pattern: str, example: str) -> AfterValidator:
         return name
 
     return AfterValidator(check)
+
+
+def _absolute(text: str) -> str:
+    """A path on the machines; "" is none."""
+    if text and (not text.startswith("/") or ".." in text.split("/")):
+        raise ValueError(f'"{text}" is not an absolute path; write e.g. "/opt/NAME"')
+    return text.rstrip("/") or text
+
+
+OwnPath = Annotated[str, AfterValidator(lambda text: text and _checked(text)), AfterValidator(_absolute)]
+"""A directory or a file on the machines that the user names, or ""."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from . import datadisk, facts, promised, trying
+from . import datadisk, facts, promised, trying, uml
 from .journal import STATE
 
 
@@ -30,7 +30,11 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "hello": _hello,
     "look": lambda: dataclasses.asdict(facts.look()),
     "which": lambda programs: {program: facts.which(program) for program in programs},
+    "located": lambda programs, directory: facts.located(programs, directory),
+    "module": lambda path: uml.module(path),
+    "own_kernel": lambda: uml.vermagic(),
     "missing_filesystems": lambda names: facts.missing_filesystems(tuple(names)),
+    "own_kernel_lacks": lambda names: uml.lacking(names),
     "having": lambda modules: facts.having(*modules),
     "kernel_limit": lambda name: facts.kernel_limit(name),
     "package_versions": lambda packages: facts.package_versions(tuple(packages)),

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from .cgroup import Cgroups
 from .journal import Journal
@@ -32,11 +33,17 @@ DIRTY_PART = 0.2
 """Part of a host's memory that may be written and not yet be on its disk: the default of vm.dirty_ratio."""
 
 
-def make(journal: Journal, sizes: dict[str, int], memory_bytes: int) -> dict[str, str]:
+def make(
+    journal: Journal,
+    sizes: dict[str, int],
+    memory_bytes: int,
+    options: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> dict[str, str]:
     """Make a disk per node (name -> bytes) and return the loop device of each (name -> "/dev/loop7").
 
     Images are sparse: they take what is written to them. `memory_bytes` is what the node's host has; a disk holds back
-    who writes more than such a machine would cache. Raises CommandFailed.
+    who writes more than such a machine would cache. `options` are arguments of mkfs.ext4, by node. Raises
+    CommandFailed.
     """
     directory = journal.directory / "disks"
     directory.mkdir(exist_ok=True)
@@ -47,7 +54,7 @@ def make(journal: Journal, sizes: dict[str, int], memory_bytes: int) -> dict[str
         with image.open("wb") as file:
             os.truncate(file.fileno(), sizes[node])
         env = environment(journal.id)
-        format_(image, env)
+        format_(image, env, options.get(node, ()))
         attached = run(["losetup", "--find", "--show", str(image)], timeout_s=60, env=env)
         if attached.exit_status and not _NODES[0].exists():
             raise CommandFailed(attached.argv, attached.exit_status, "", f"{attached.stderr.strip()}; {_MAKE_NODES}")
@@ -70,10 +77,10 @@ def root_image(journal: Journal, node: str, size_bytes: int) -> str:
     return str(image)
 
 
-def format_(image: Path, env: Mapping[str, str]) -> None:
+def format_(image: Path, env: Mapping[str, str], options: Sequence[str] = ()) -> None:
     """Make an empty file system in an image. Raises CommandFailed."""
     quick = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
-    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", quick, str(image)], timeout_s=120, env=env).check()
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", quick, *options, str(image)], timeout_s=120, env=env).check()
 
 
 def limit_dirty(device: str, size_bytes: int | None) -> None:

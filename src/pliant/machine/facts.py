@@ -25,6 +25,8 @@ PROGRAMS = {
 }
 """Programs that the machine layer runs, and the Debian packages that have them."""
 MODULES = Path("/lib/modules")
+UNNAMED = {"pvfs2": "orangefs"}
+"""Modules that are not known by the file system that they have (fs/orangefs/orangefs-mod.c of Linux 6.1: no alias)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ def which(program: str) -> str | None:
     return shutil.which(program, path=PATH)
 
 
+def located(programs: Sequence[str], directory: str) -> dict[str, str | None]:
+    """Where programs are that lie in a directory, or in bin or sbin below it; None for what does not."""
+    path = ":".join((directory, f"{directory}/bin", f"{directory}/sbin"))
+    return {program: shutil.which(program, path=path) for program in programs}
+
+
 def missing(programs: tuple[str, ...]) -> list[str]:
     """Those of the programs that are not there."""
     return [program for program in programs if which(program) is None]
@@ -60,7 +68,12 @@ def missing(programs: tuple[str, ...]) -> list[str]:
 def missing_filesystems(names: tuple[str, ...]) -> list[str]:
     """Those of the file systems that the kernel neither has nor would load a module for (alias fs-NAME)."""
     known = _read("/proc/filesystems").split()
-    return [name for name in names if name not in known and not _loadable(f"fs-{name}")]
+    return [name for name in names if name not in known and not _loadable(module_of(name))]
+
+
+def module_of(name: str) -> str:
+    """What modprobe(8) knows the module of a file system by."""
+    return UNNAMED.get(name, f"fs-{name}")
 
 
 def having(*modules: str) -> str:
@@ -72,7 +85,7 @@ def having(*modules: str) -> str:
 
 def loading(names: Sequence[str]) -> str:
     """The same for file systems."""
-    return having(*(f"fs-{name}" for name in names))
+    return having(*map(module_of, names))
 
 
 _TAKEN = {"fs.aio-max-nr": "fs.aio-nr"}
@@ -91,7 +104,7 @@ def load_filesystems(names: tuple[str, ...]) -> None:
     known = _read("/proc/filesystems").split()
     for name in names:
         if name not in known:
-            run(["modprobe", f"fs-{name}"], timeout_s=30).check()
+            run(["modprobe", module_of(name)], timeout_s=30).check()
 
 
 def _loadable(alias: str) -> bool:

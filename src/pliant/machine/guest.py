@@ -16,7 +16,7 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -153,8 +153,10 @@ def _calls_s() -> float:
 def become(about: Mapping[str, Any]) -> None:
     """Make the root, the link and the disks of a node. Raises OSError."""
     load(about["modules"], ("overlay", *about["load"]))
+    if about["module"]:
+        _insert(about["module"])  # before there is a new /tmp, in which it may be
     _make_root()
-    _furnish(about["modules"])
+    _furnish(about["modules"], about["visible"])
     mounting.libc.sethostname(about["name"].encode(), len(about["name"]))
     _wire(about["address"], about["prefix"])
     for target, kind in about["disk"]:
@@ -201,13 +203,14 @@ def _make_root() -> None:
     mounting.forget_machine()
 
 
-def _furnish(modules: str) -> None:
-    """What a node has beside files; see `launch`."""
+def _furnish(modules: str, visible: Sequence[str]) -> None:
+    """What a node has beside files; see `launch`. A directory in which it must see something is left as it is there."""
     mounting.mount("proc", "/proc", "proc")
     mounting.mount("sysfs", "/sys", "sysfs")
     for path, mode in (("/run", "755"), ("/tmp", "1777"), ("/dev/shm", "1777"), ("/sys/fs/cgroup", "755")):
         os.makedirs(path, exist_ok=True)
-        mounting.mount("tmpfs", path, "tmpfs", 0, f"mode={mode}")
+        if not any(each.startswith(f"{path}/") for each in visible):
+            mounting.mount("tmpfs", path, "tmpfs", 0, f"mode={mode}")
     os.mkdir(_BLKIO)
     mounting.mount("cgroup", _BLKIO, "cgroup", 0, "blkio")
     os.makedirs("/dev/pts", exist_ok=True)

@@ -48,7 +48,9 @@ class Instances(Running):
             spec = specs[name]
             disk = [[spec.disk["target"], spec.disk["kind"]]] if spec.disk else []
             guest = {"name": name, "address": spec.address, "prefix": spec.prefix, "disk": disk}
-            guest |= {"modules": str(uml.modules()), "load": uml.modules_of(request.modules)}
+            needed = (*uml.modules_of(request.modules), *uml.needed_by(request.module))
+            guest |= {"modules": str(uml.modules()), "load": needed, "module": request.module}
+            guest |= {"visible": spec.visible}
             python = uml.python(str(needing.PACKAGE), sys.executable)
             boot = uml.command(name, request.memory_bytes, spec.mac, python, bool(spec.disk))
             files = {what: str(self._doors(name, what)) for what in ("socket", "ready", "lost")}

@@ -63,7 +63,7 @@ class NodeSpec:
     "/" first. `hidden` are directories that the node sees empty, `private` those that it owns and finds empty,
     `visible` those that it must see, read-only, although a hidden one covers them. `disk` is {device, target, kind}.
     `link` is the fabric's end of its link, plugged into `bridge`; an `mtu` of 0 and a `mac` of "" are the kernel's own.
-    `files` are {path, content, mode, owner} to write before it starts.
+    `files` are {path, content, mode, owner} to write before it starts, `links` are (path, target).
 
     With a `root_image`, a file, the node is the place of an instance with a kernel of its own (see `uml`): that has the
     link, with the same MAC, and its disks, which the place has as devices.
@@ -85,6 +85,7 @@ class NodeSpec:
     visible: tuple[str, ...] = ()
     disk: dict[str, str] | None = None
     files: tuple[dict[str, Any], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     root_image: str = ""
 
 
@@ -244,6 +245,11 @@ def _write_files(spec: NodeSpec) -> None:
                 out.write(file["content"])
         except (OSError, LookupError) as error:
             raise OSError(f"cannot write {path}: {error}") from error
+    for path, target in spec.links:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.lexists(path):
+            os.unlink(path)
+        os.symlink(target, path)
 
 
 def _init() -> None:

@@ -64,7 +64,8 @@ class Making(Instances):
     ) -> None:
         """Make nodes and their disks, in control groups that are there."""
         sizes = {r.name: r.disk_bytes for r in requests if r.disk}
-        devices = disks.make(self.journal, sizes, self.figures.memory_bytes)
+        own = {r.name: r.disk_options for r in requests if r.disk}
+        devices = disks.make(self.journal, sizes, self.figures.memory_bytes, own)
         specs = self._specs(requests, placement, devices, visible)
         own_kernel = {each.name: each for each in requests if each.kind == uml.KIND}
         self._launch(specs, own_kernel)
@@ -189,6 +190,7 @@ class Making(Instances):
                 private=request.private,
                 visible=shown,
                 files=tuple(asdict(file) for file in request.files),
+                links=request.links,
                 disk={"device": device, "target": request.disk, "kind": disks.KIND}
                 if device and request.disk
                 else None,

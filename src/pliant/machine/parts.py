@@ -50,10 +50,12 @@ MACHINE = "machine"
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted; `private` as in `launch.NodeSpec`.
+    """One node to make. `disk` is where its own disk of `disk_bytes` is mounted, which is made with `disk_options`
+    (mkfs.ext4); `private` as in `launch.NodeSpec`.
 
-    Of the kind "uml" it has a kernel of its own (see `uml`), with `memory_bytes` and the file systems `modules`; of
-    "shared" it has the machine's.
+    Of the kind "uml" it has a kernel of its own (see `uml`), with `memory_bytes`, the file systems `modules`, and what
+    is in the file `module` of one, if that is not ""; of "shared" it has the machine's. `links` are symbolic links that
+    it has beside the machine's files: (path, target).
     """
 
     name: str
@@ -65,6 +67,9 @@ class NodeRequest:
     kind: str = "shared"
     memory_bytes: int = 0
     modules: tuple[str, ...] = ()
+    module: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    disk_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -357,7 +357,9 @@ _POWER: Mapping[str, Callable[[Deployment, str], None]] = {
 def _request(record: Mapping[str, Any]) -> NodeRequest:
     """A request for a node that came as plain values."""
     files = tuple(NodeFile(**file) for file in record["files"])
-    return NodeRequest(**{**record, "private": tuple(record["private"]), "files": files})
+    links = tuple((path, target) for path, target in record["links"])
+    lists = {name: tuple(record[name]) for name in ("private", "modules", "disk_options")}
+    return NodeRequest(**{**record, **lists, "files": files, "links": links})
 
 
 @contextlib.contextmanager

@@ -12,8 +12,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from . import module_file
+from .facts import UNNAMED
 from .launch import DISK_DEVICE, ROOT_DEVICE
 from .process import PATH
 
@@ -45,7 +49,8 @@ def modules_of(names: Sequence[str]) -> tuple[str, ...]:
     directory = modules()
     lines = (directory / "modules.alias").read_text().splitlines() if directory else []
     alias = {words[1]: words[2] for words in map(str.split, lines) if len(words) == 3}
-    return tuple(each for name in names for each in (alias.get(f"fs-{name}", name), *_BESIDE.get(name, ())))
+    named = {name: alias.get(f"fs-{name}", UNNAMED.get(name, name)) for name in names}
+    return tuple(each for name in names for each in (named[name], *_BESIDE.get(name, ())))
 
 
 def lacking(names: Sequence[str]) -> list[str]:
@@ -55,7 +60,29 @@ def lacking(names: Sequence[str]) -> list[str]:
         return list(names)
     known = (directory / "modules.alias").read_text().split()
     built = (directory / "modules.builtin").read_text().split()
-    return [name for name in names if f"fs-{name}" not in known and not _built(name, built)]
+    unnamed = [name for name in names if f"fs-{name}" not in known and not _built(name, built)]
+    modules_there = {path.stem for path in directory.glob("kernel/fs/**/*.ko")} if unnamed else set()
+    return [name for name in unnamed if UNNAMED.get(name) not in modules_there]
+
+
+def needed_by(file: str) -> tuple[str, ...]:
+    """The modules that one needs which the user names by its file; none for ""."""
+    known = module_file.read(file) if file else None
+    return known.depends if known else ()
+
+
+def vermagic() -> str:
+    """What a module must be built for, to be loaded by its kernel; "" if it or its modules are not there."""
+    directory = modules() if program() is not None else None
+    some = next(directory.glob("kernel/**/overlay.ko"), None) if directory else None
+    known = module_file.read(str(some)) if some else None
+    return known.vermagic if known else ""
+
+
+def module(path: str) -> dict[str, Any] | None:
+    """What the file of a module says of itself, as plain values; None if it is none."""
+    known = module_file.read(path)
+    return asdict(known) if known else None
 
 
 def _built(name: str, built: Sequence[str]) -> bool:

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from pliant.composition.nodeset import fold
-from pliant.machine import facts, uml
+from pliant.machine import facts, module_file, uml
 from pliant.machine.facts import Facts
+from pliant.machine.module_file import ModuleFile
 from pliant.machine.process import Completed, environment, run
 from pliant.platforms.agents import HostError
 from pliant.platforms.fleet import Fleet
@@ -49,6 +50,16 @@ class Machines(Protocol):
 
     def named(self, program: str) -> str | None:
         """Where a program is that the user names, or has."""
+
+    def located(self, programs: Sequence[str], directory: str) -> dict[str, str | None]:
+        """Where programs are that the user has in a directory, or in bin or sbin below it; None for what is not."""
+
+    def module(self, path: str) -> ModuleFile | None:
+        """What the file of a kernel module says of itself; None if it is none."""
+
+    @property
+    def own_kernel(self) -> str:
+        """What a module must be built for, to be loaded by a kernel of a node's own; "" where there is none."""
 
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """Those of the file systems that a kernel neither has nor would load a module for."""
@@ -108,6 +119,19 @@ class Here:
     def named(self, program: str) -> str | None:
         """See Machines. Here it is on the user's own path."""
         return shutil.which(program)
+
+    def located(self, programs: Sequence[str], directory: str) -> dict[str, str | None]:
+        """See Machines."""
+        return facts.located(programs, directory)
+
+    def module(self, path: str) -> ModuleFile | None:
+        """See Machines."""
+        return module_file.read(path)
+
+    @property
+    def own_kernel(self) -> str:
+        """See Machines."""
+        return uml.vermagic()
 
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """See Machines."""
@@ -195,6 +219,24 @@ class There:
         return path
 
     named = which
+
+    def located(self, programs: Sequence[str], directory: str) -> dict[str, str | None]:
+        """See Machines."""
+        found: dict[str, str | None] = self._agreed("located", programs=list(programs), directory=directory)
+        return found
+
+    def module(self, path: str) -> ModuleFile | None:
+        """See Machines."""
+        told = self._agreed("module", path=path)
+        if told is None:
+            return None
+        lists = {name: tuple(told[name]) for name in ("filesystems", "depends")}
+        return ModuleFile(told["name"], told["vermagic"], **lists)
+
+    @property
+    def own_kernel(self) -> str:
+        """See Machines. Only nodes of this machine have kernels of their own."""
+        return ""
 
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """See Machines."""
