@@ -88,6 +88,18 @@ def test_segregate_never_mixes_and_no_division_of_hosts_is_better(cluster):
     assert (max(loads(placement)), max(loads(placement)) - min(loads(placement))) == best
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_roles_that_are_not_folded_keep_a_host_each(strategy):
+    nodes = nodes_for({"server": 3, "client": 4})
+    found = place(nodes, 2, strategy, {"client"}, {"client"})
+    assert found.hosts[:3] == (("server1",), ("server2",), ("server3",))
+    assert sorted(map(len, found.hosts[3:])) == [2, 2]
+    assert sorted(found.nodes) == sorted(node.name for node in nodes)
+    assert place(nodes, 4, strategy, {"client"}, {"client"}) == place(nodes, 7, strategy, {"client"})
+    with pytest.raises(ValueError, match="4 nodes need from 1 to 4 hosts, not 5"):
+        place(nodes, 5, strategy, {"client"}, {"client"})
+
+
 def test_segregate_on_one_host_says_which_ratio_works():
     with pytest.raises(ValueError, match="at least 2 hosts; the largest ratio that works with 8 nodes is 4"):
         place(nodes_for({"server": 4, "client": 4}), 1, "segregate", CLIENTS)

@@ -58,6 +58,20 @@ def test_defaults():
     assert (small.power_model.idle_w, small.power_model.busy_w) == (DEFAULT_IDLE_W, DEFAULT_BUSY_W)
 
 
+def test_roles_may_be_folded_alone_to_every_number_of_hosts():
+    clients = study('[1, 2, 4] => "all" \\n roles = ["client"]')
+    assert clients.ratios == (1, 4 / 3, 2, 4)
+    assert [len(each.hosts) for each in clients.placements.values()] == [8, 7, 6, 5]
+    assert clients.placements[4].hosts[4:] == (("client1", "client2", "client3", "client4"),)
+    assert all(
+        each.hosts[:4] == (("server1",), ("server2",), ("server3",), ("server4",))
+        for each in (clients.placements[ratio] for ratio in clients.ratios)
+    )
+    assert [len(each.hosts) for each in study('[1, 2, 4] => "all"').placements.values()] == [8, 7, 6, 5, 4, 3, 2, 1]
+    above = study('[1, 2, 4] => "all" \\n baseline = 2')
+    assert above.ratios == (2, 8 / 3, 4, 8)
+
+
 def test_how_trials_are_chosen():
     grid = study("repetitions = 2 => search = 'grid'").about
     assert (grid.adaptive, grid.most, grid.fixed, grid.budget) == (False, 3, 3, None)

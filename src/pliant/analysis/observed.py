@@ -118,6 +118,8 @@ def records(store: Store, name: str) -> tuple[Record, ...]:
             raise UserError(f"{name}: it does not say what a host had, as runs of older versions; run the study again")
         if not (host["nic_bit_s"] and host["disk_byte_s"]):
             raise UserError(f"{name}: its hosts had no limits that a model could count with; lay some on them")
+        if info.folded:
+            raise UserError(f"{name}: it folds {' and '.join(info.folded)} alone, and a model is of all roles folded")
         promised = {"cpu": host["cores"], "nic_up": (host["nic_bit_s"] or 0) / 8, "disk_read": host["disk_byte_s"]}
         promised |= {"nic_down": promised["nic_up"], "disk_write": promised["disk_read"]}
         capacity = {resource: float(value) for resource, value in promised.items() if value}

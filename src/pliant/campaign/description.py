@@ -66,6 +66,7 @@ def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
         metrics={w.label: w.driver.metrics(w.options) for w in study.workloads},
         roles=dict(study.filesystem.roles),
         strategy=study.fold.strategy,
+        folded=study.fold.roles,
         host_cores=prepared.figures.cores,
         host_figures=prepared.host_figures,
         placements=placements,

@@ -39,19 +39,21 @@ def foreseen(prepared: Sequence[Prepared], runs: Sequence[Path]) -> dict[str, fl
         names = ", ".join(each.filesystem for each in prepared)
         raise UserError(
             f"{', '.join(str(run) for run in runs)}: no run of {names} with the options and roles of the study, whose "
-            "search begins at ratio 1"
+            "search begins at ratio 1 and folds all roles"
         )
     return found
 
 
 def _of(record: Record, prepared: Prepared) -> bool:
-    """Whether a run is of the study's file system, with the same options and roles, and the study begins unfolded."""
+    """Whether a run is of the study's file system, with the same options and roles, and the study folds all of them,
+    from ratio 1."""
     study, info = prepared.study, record.info
     return (
         info.filesystem == study.filesystem.kind
         and dict(info.filesystem_options) == study.options.model_dump(mode="json")
         and set(info.roles) == set(study.filesystem.roles)
         and study.baseline == UNFOLDED
+        and not study.fold.roles
     )
 
 

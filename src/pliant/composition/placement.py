@@ -86,25 +86,31 @@ def hosts_for(nodes: int, ratio: float) -> int:
     return max(1, math.ceil(nodes / ratio * (1 - 1e-12)))
 
 
-def place(nodes: Sequence[Node], hosts: int, strategy: str, clients: Collection[str]) -> Placement:
+def place(
+    nodes: Sequence[Node], hosts: int, strategy: str, clients: Collection[str], folded: Collection[str] = ()
+) -> Placement:
     """Place `nodes` on `hosts` hosts.
 
     Args:
         nodes: the nodes of the cluster.
-        hosts: how many hosts to use, from 1 to the number of nodes.
+        hosts: how many hosts to use, from 1 to the number of nodes that are folded.
         strategy: a key of `STRATEGIES`.
         clients: the names of the roles whose nodes are clients.
+        folded: the names of the roles whose nodes share hosts, all if there are none; each node of the others has one
+            to itself, beside those.
 
     Raises:
         ValueError: the strategy cannot work with so many hosts, or there is no such strategy; one sentence.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f'"{strategy}" is not a strategy; write one of {", ".join(STRATEGIES)}')
-    if not 1 <= hosts <= len(nodes):
-        raise ValueError(f"{len(nodes)} nodes need from 1 to {len(nodes)} hosts, not {hosts}")
-    if hosts == len(nodes):
+    shared = [node for node in nodes if not folded or node.role in folded]
+    if not 1 <= hosts <= len(shared):
+        raise ValueError(f"{len(shared)} nodes need from 1 to {len(shared)} hosts, not {hosts}")
+    if hosts == len(shared):
         return Placement(tuple((node.name,) for node in nodes))
-    return _named(STRATEGIES[strategy](_by_role(nodes), hosts, clients))
+    alone = [[node] for node in nodes if node not in shared]
+    return _named(alone + STRATEGIES[strategy](_by_role(shared), hosts, clients))
 
 
 def explicit(nodes: Sequence[Node], hosts: Sequence[Sequence[str]]) -> Placement:

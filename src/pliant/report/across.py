@@ -208,7 +208,7 @@ def _planned(run: Judged) -> Iterator[tuple[str, str]]:
     yield "nodes", join([f"{count} {role}" for role, count in info.roles.items()])
     yield "platform", info.platform
     yield "host", _host(run)
-    yield "strategy", info.strategy
+    yield "strategy", info.placing
     yield "ratios", ", ".join(f"{ratio:.3g}" for ratio in sorted(info.hosts))
     yield "baseline", f"ratio {info.baseline:.3g}"
     yield "workflow", info.workflow

@@ -191,7 +191,7 @@ def _conforms(analysis: Analysis) -> Table:
 def _how(analysis: Analysis) -> Iterator[str]:
     info = analysis.info
     roles = join([plural(count, role) for role, count in info.roles.items()])
-    yield f"Nodes: {roles}, placed by strategy {info.strategy}, on platform {info.platform}."
+    yield f"Nodes: {roles}, placed by strategy {info.placing}, on platform {info.platform}."
     if not info.unfolded:
         yield f"Baseline: {analysis.base}, which is itself folded."
     if info.host_figures:

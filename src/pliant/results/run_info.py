@@ -56,6 +56,13 @@ class RunInfo:
     """Workload through faults -> `plain`, the same workload without, and `faults`, a sentence for each."""
     baseline: float = UNFOLDED
     """The ratio that losses are against, and the smallest of `hosts`."""
+    folded: Sequence[str] = ()
+    """The roles whose nodes share hosts, which ratios count; all where there are none."""
+
+    @property
+    def placing(self) -> str:
+        """How nodes are placed, in words: "spread", or "spread of client" where nodes of that role alone are folded."""
+        return self.strategy + (f" of {' and '.join(self.folded)}" if self.folded else "")
 
     @property
     def one_ratio(self) -> bool:
@@ -101,6 +108,7 @@ class RunInfo:
             "power": asdict(self.power),
             "filesystem_options": dict(self.filesystem_options),
             "asked": list(self.asked),
+            "folded": list(self.folded),
             "faults": {label: dict(about) for label, about in self.faults.items()},
         }
 
@@ -114,6 +122,7 @@ class RunInfo:
                 "hosts": {float(ratio): count for ratio, count in document["hosts"].items()},
                 "metrics": metrics,
                 "asked": tuple(document.get("asked", ())),
+                "folded": tuple(document.get("folded", ())),
                 "placements": {
                     float(ratio): {host: tuple(nodes) for host, nodes in placement.items()}
                     for ratio, placement in document["placements"].items()

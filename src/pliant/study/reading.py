@@ -6,7 +6,7 @@ All that is wrong is found in one go, and raised as one `StudyError`. docs/study
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,8 +23,20 @@ from pliant.study import registry
 from pliant.study.faults import FaultTable, grouped, wrong
 from pliant.study.model import LabelledFilesystem, LabelledWorkload, Study
 from pliant.study.platform_table import PlatformTable
-from pliant.study.problems import KeyPath, Problem, StudyError, dotted, explain, near, read_toml, show, unknown_key
+from pliant.study.problems import (
+    KeyPath,
+    Problem,
+    StudyError,
+    dotted,
+    explain,
+    near,
+    read_toml,
+    show,
+    unknown_key,
+    unknown_name,
+)
 from pliant.study.tables import (
+    MOST_RATIOS,
     FilesystemTable,
     FoldTable,
     MpiTable,
@@ -62,7 +74,7 @@ def parse(text: str, file: str) -> Study:
     about = _table(StudyTable, raw, "study", found)
     platform = _table(PlatformTable, raw, "platform", found)
     of_fold = _Findings(file)
-    fold = _table(FoldTable, raw, "fold", of_fold)
+    fold = _table(FoldTable, _with_ratios(raw, of_fold), "fold", of_fold)
     common = _Common(about.seed if about else 0, platform.disk_size if platform else 0, fold)
     filesystems = _filesystems(raw, common, found)
     found.problems += of_fold.problems
@@ -306,10 +318,12 @@ def _role_problems(roles: Sequence[Role], table: FilesystemTable) -> Iterable[tu
 
 def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> Mapping[float, Placement]:
     """The placement at each ratio at which the strategy works."""
-    total = len(composition.nodes)
+    folded = _folded(fold, composition, found)
+    total = sum(node.role in folded for node in composition.nodes)
     too_large = [ratio for ratio in fold.ratios if ratio > total]
     if too_large:
-        found.add(("fold", "ratios"), f"{too_large[0]:g} is more than the study's {total} nodes; write {total} at most")
+        those = f"the {total} nodes to fold" if fold.roles else f"the study's {total} nodes"
+        found.add(("fold", "ratios"), f"{too_large[0]:g} is more than {those}; write {total} at most")
         return {}
     if fold.baseline != UNFOLDED and hosts_for(total, fold.baseline) == total:
         same = f"{fold.baseline:g} puts each of the {total} nodes on a host of its own, as ratio 1 does"
@@ -328,7 +342,7 @@ def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> 
         try:
             if ratio == UNFOLDED or fold.strategy != "explicit":
                 strategy = "spread" if fold.strategy == "explicit" else fold.strategy
-                placements[ratio] = place(composition.nodes, hosts, strategy, clients)
+                placements[ratio] = place(composition.nodes, hosts, strategy, clients, folded)
             elif ratio in written:
                 placements[ratio] = _explicit(composition.nodes, written[ratio], ratio)
         except ValueError as error:
@@ -343,6 +357,43 @@ def _placements(fold: FoldTable, composition: Composition, found: _Findings) -> 
                     f"is missing; write a list of nodes for each of its {_hosts(hosts)}",
                 )
     return placements
+
+
+def _folded(fold: FoldTable, composition: Composition, found: _Findings) -> Collection[str]:
+    """The roles whose nodes are folded."""
+    names = [role.name for role in composition.roles]
+    for name in fold.roles:
+        if name not in names:
+            found.add(("fold", "roles"), unknown_name(name, f"a role of {composition.filesystem}", names))
+    if fold.roles and fold.strategy == "explicit":
+        found.add(("fold", "roles"), 'is told by the placements of strategy "explicit"; remove it')
+    return [name for name in fold.roles if name in names] or names
+
+
+def _with_ratios(raw: Mapping[str, Any], found: _Findings) -> Mapping[str, Any]:
+    """A study file whose `ratios = "all"` are written out: of as many hosts as there are nodes to fold, down to one."""
+    fold = raw.get("fold")
+    if not isinstance(fold, dict) or fold.get("ratios") != "all":
+        return raw
+    counts = set(_counts(raw.get("filesystem"), fold.get("roles")))
+    if len(counts) > 1 or any(not 1 <= count <= MOST_RATIOS for count in counts):
+        those = "file systems with as many nodes each" if len(counts) > 1 else f"1 to {MOST_RATIOS} nodes to fold"
+        found.add(("fold", "ratios"), f'"all" is for {those}; write the ratios, e.g. [1, 2, 4]')
+        counts = set()
+    least = fold.get("baseline", UNFOLDED)
+    every = [count / hosts for count in counts for hosts in range(count, 0, -1)]
+    if isinstance(least, int | float):
+        every = [ratio for ratio in every if ratio >= least]
+    return {**raw, "fold": {**fold, "ratios": every or [least]}}
+
+
+def _counts(written: object, roles: object) -> Iterator[int]:
+    """How many nodes of these roles, all if there are none, each file system has; of one that says so."""
+    for table in written if isinstance(written, list) else [written]:
+        counts = table.get("roles") if isinstance(table, dict) else None
+        if isinstance(counts, dict):
+            folded = roles if isinstance(roles, list) and roles else list(counts)
+            yield sum(count for name, count in counts.items() if isinstance(count, int) and name in folded)
 
 
 def _written_placements(fold: FoldTable, found: _Findings) -> Mapping[float, list[list[str]]]:

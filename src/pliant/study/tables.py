@@ -312,6 +312,13 @@ class FilesystemTable(Table):
 
 
 INDIFFERENCE = 0.05
+MOST_RATIOS = 64
+_RATIOS = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "number", "minimum": 1}, "minItems": 1, "maxItems": MOST_RATIOS},
+        {"const": "all"},
+    ]
+}
 
 
 class FoldTable(Table):
@@ -326,11 +333,16 @@ class FoldTable(Table):
         examples=[2],
         description="the smallest ratio, which losses are against, where one cannot have so many hosts as nodes",
     )
-    ratios: tuple[Annotated[float, Field(ge=1)], ...] = Field(
+    ratios: Annotated[tuple[Annotated[float, Field(ge=1)], ...], WithJsonSchema(_RATIOS)] = Field(
         min_length=1,
-        max_length=64,
+        max_length=MOST_RATIOS,
         examples=[[1, 2, 4]],
-        description="the folding ratios, nodes per host; the baseline (1) among them",
+        description='the folding ratios, nodes per host, the baseline (1) among them; "all": every number of hosts',
+    )
+    roles: tuple[str, ...] = Field(
+        (),
+        examples=[["client"]],
+        description="the roles whose nodes are folded, and counted by ratios; of others each keeps a host; all if none",
     )
     strategy: str = Field("spread", examples=["spread"], description="how nodes are placed")
     max_loss: Annotated[Fraction, AfterValidator(_below_all)] = Field(
