@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "132292b87fb63773"
+DIGEST = "2d9c5241dcf25e80"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

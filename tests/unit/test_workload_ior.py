@@ -45,6 +45,13 @@ def test_the_kernel_writes_and_reads_in_one_job_and_drops_the_caches_itself():
     assert not phase.drop_caches
 
 
+@pytest.mark.parametrize("tools", [KERNEL, REAL])
+def test_caches_can_be_kept(tools):
+    for phase, kept in zip(phases(tools), phases(tools, caches="kept"), strict=True):
+        assert not kept.drop_caches
+        assert kept.argv == tuple(word for word in phase.argv if word != "--drop-caches")
+
+
 def test_real_ior_needs_two_jobs_with_dropped_caches_between():
     write, read = phases(REAL)
     common = "/opt/ior -a POSIX -t 1m -b 16m -s 1 -o /mnt/x/testFile -O summaryFormat=JSON -e -C -F"

@@ -46,6 +46,13 @@ def test_real_mdtest_runs_a_job_for_each_phase_with_caches_dropped_between():
     assert [job.drop_caches for job in jobs] == [False, True, True, True]
 
 
+@pytest.mark.parametrize("tools", [KERNEL, REAL])
+def test_caches_can_be_kept(tools):
+    for phase, kept in zip(phases(tools), phases(tools, caches="kept"), strict=True):
+        assert not kept.drop_caches
+        assert kept.argv == tuple(word for word in phase.argv if word != "--drop-caches")
+
+
 @pytest.mark.parametrize(
     ("keys", "present", "absent"),
     [

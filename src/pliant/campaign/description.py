@@ -32,8 +32,14 @@ def document_of(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
         del document["platform"]["kernel"]
     if study.baseline == UNFOLDED:  # as in the documents of runs from before there was another
         del document["fold"]["baseline"]
+    if not study.fold.roles:
+        del document["fold"]["roles"]
     filesystems = [
-        {**each.table.model_dump(mode="json"), "name": each.label, "options": each.options.model_dump(mode="json")}
+        {
+            **each.table.model_dump(mode="json", exclude={"optional"}),
+            "name": each.label,
+            "options": each.options.model_dump(mode="json"),
+        }
         for each in study.filesystems
     ]
     workloads = [

@@ -17,7 +17,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pliant.units import Duration, Size
 from pliant.workloads._parsing import absolute_path, positive
 from pliant.workloads.jobfile import JobSection, sections, without
-from pliant.workloads.model import Metric, Phase, Rehearsal, Running, SoFar, Toolbox, in_one_job, of_clients
+from pliant.workloads.model import (
+    CACHES,
+    Caches,
+    Metric,
+    Phase,
+    Rehearsal,
+    Running,
+    SoFar,
+    Toolbox,
+    in_one_job,
+    of_clients,
+)
 
 Direction = Literal["read", "write"]
 Pattern = Literal["read", "write", "randread", "randwrite", "rw", "readwrite", "randrw"]
@@ -84,6 +95,7 @@ class FioOptions(BaseModel):
     job_file: str | None = Field(None, min_length=1, description="path of a job file, from the study file's directory")
     jobs: str | None = Field(None, min_length=1, description="a job file's text, in its place")
     reorder: bool = Field(True, description="each client reads what was laid out by the next one")
+    caches: Caches = CACHES
     program: Annotated[str | None, AfterValidator(absolute_path)] = Field(
         None, description="absolute path of fio; the same in every node"
     )
@@ -194,8 +206,9 @@ class Fio:
         phases = [Phase("prepare", each={tools.clients[0]: ("mkdir", "--", *own.values())})]
         if lays_out:
             phases.append(Phase("layout", each=run(own, "--create_only=1"), stdin=text))
+        drops = lays_out and options.caches == "dropped"
         used = following if lays_out and options.reorder else own
-        return (*phases, Phase("run", each=run(used), stdin=text, drop_caches=lays_out))
+        return (*phases, Phase("run", each=run(used), stdin=text, drop_caches=drops))
 
     @staticmethod
     def parse(options: FioOptions, outputs: Mapping[str, str]) -> dict[str, float]:

@@ -15,7 +15,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pliant.units import Duration, Size, format_size
 from pliant.workloads._parsing import absolute_path, positive, program_size, went_wrong
 from pliant.workloads.kernels.common import WAIT
-from pliant.workloads.model import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
+from pliant.workloads.model import (
+    CACHES,
+    Caches,
+    Metric,
+    Phase,
+    Running,
+    SoFar,
+    Toolbox,
+    in_one_job,
+    results,
+    under_way,
+)
 
 Operation = Literal["write", "read"]
 
@@ -49,6 +60,7 @@ class IorOptions(BaseModel):
         None,
         description="stop writing after this time, once all ranks wrote as much as the fastest (-D); whole seconds",
     )
+    caches: Caches = CACHES
     program: Annotated[str | None, AfterValidator(absolute_path)] = Field(
         None, description="absolute path of a real ior to run; the same in every node"
     )
@@ -100,18 +112,19 @@ class Ior:
         read = ("-r", *check_read)
         # IOR takes a status file only with -k: it may be read again, so that removing is left to the caller.
         status = ("-k", "-O", f"stoneWallingStatusFile={directory}/stonewall") if options.stonewall else ()
+        drops = options.caches == "dropped"
         if "read" not in options.operations:
             jobs = {"write": write}
         elif program or options.stonewall:
             jobs = {"write": (*write, *(status or ("-k",))), "read": (*read, *status)}
         else:
-            jobs = {"write+read": (*write, *read, "--drop-caches")}
+            jobs = {"write+read": (*write, *read, *(("--drop-caches",) if drops else ()))}
         return tuple(
             Phase(
                 name,
                 (*start, *common, *arguments),
                 options.ranks_per_client,
-                drop_caches=name == "read",
+                drop_caches=drops and name == "read",
                 waits=not program,
             )
             for name, arguments in jobs.items()

@@ -15,7 +15,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pliant.units import Size, format_size
 from pliant.workloads._parsing import absolute_path, positive, program_size, went_wrong
 from pliant.workloads.kernels.common import WAIT
-from pliant.workloads.model import Metric, Phase, Running, SoFar, Toolbox, in_one_job, results, under_way
+from pliant.workloads.model import (
+    CACHES,
+    Caches,
+    Metric,
+    Phase,
+    Running,
+    SoFar,
+    Toolbox,
+    in_one_job,
+    results,
+    under_way,
+)
 
 _FILE_ROWS = {
     "file_create": "File creation",
@@ -48,6 +59,7 @@ class MdtestOptions(BaseModel):
     depth: int = Field(0, ge=0, description="levels of directories below the top one (-z)")
     branch: int = Field(1, ge=1, description="directories in each directory that has some (-b)")
     ranks_per_client: int = Field(1, ge=1, description="MPI ranks in each client")
+    caches: Caches = CACHES
     program: Annotated[str | None, AfterValidator(absolute_path)] = Field(
         None, description="absolute path of a real mdtest to run; the same in every node"
     )
@@ -87,10 +99,13 @@ class Mdtest:
         common = _arguments(options, directory)
         flags = {name: flag for name, flag in _PHASES.items() if options.files or name != "read"}
         ranks = options.ranks_per_client
+        drops = options.caches == "dropped"
         if not program:
-            return (Phase("+".join(flags), (*start, *common, *flags.values(), "--drop-caches"), ranks, waits=True),)
+            own = (*common, *flags.values(), *(("--drop-caches",) if drops else ()))
+            return (Phase("+".join(flags), (*start, *own), ranks, waits=True),)
         return tuple(
-            Phase(name, (*start, *common, flag), ranks, drop_caches=name != "create") for name, flag in flags.items()
+            Phase(name, (*start, *common, flag), ranks, drop_caches=drops and name != "create")
+            for name, flag in flags.items()
         )
 
     @staticmethod

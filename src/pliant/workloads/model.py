@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,13 @@ class Metric:
         """
         own = [name for name in lengths_s if self.is_of(name)]
         return min(own, key=lambda name: (name.count("+"), -lengths_s[name]), default=None)
+
+
+Caches = Literal["dropped", "kept"]
+"""What becomes of page caches between what is written, or made, and what is read."""
+CACHES: Any = Field(
+    "dropped", description="page caches before what is read: emptied, or kept, which measures what they serve"
+)
 
 
 def asked_for(patterns: Sequence[str], workload: str, metric: str) -> bool:
