@@ -15,6 +15,7 @@ from pliant.cli.common import study_argument
 
 if TYPE_CHECKING:
     from pliant.campaign.preparation import Prepared
+    from pliant.study.matrix import Cell
     from pliant.study.model import Study
     from pliant.workloads.model import Phase
 
@@ -34,10 +35,13 @@ def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> 
     """
     from pliant.campaign import places
     from pliant.campaign.preparation import prepare, try_programs
-    from pliant.study.reading import load
+    from pliant.study.reading import load, load_cells
 
     if deployment is not None:
         _compare(load(study), deployment)
+        return
+    if len(cells := load_cells(study)) > 1:
+        _each(study, cells, as_json)
         return
     checked = load(study)
     if checked.platform.scheduled and checked.platform.job is None:
@@ -48,6 +52,26 @@ def command(study: Path, plan: bool, as_json: bool, deployment: Path | None) -> 
         if os.geteuid() == 0:
             try_programs(prepared)
         _tell(prepared, plan, as_json)
+
+
+def _each(study: Path, cells: Sequence[Cell], as_json: bool) -> None:
+    """Look at each cell of a matrix, and say how many trials it is of."""
+    from pliant.campaign import places
+    from pliant.campaign.preparation import prepare
+    from pliant.study.reading import parse
+
+    told = []
+    for cell in cells:
+        checked = parse(cell.text, str(study))
+        with places.opened(checked) as place:
+            prepare(checked, place)
+        told.append({"cell": cell.name, "values": dict(cell.values), "trials": checked.total_trials})
+    if as_json:
+        print(json.dumps({"study": checked.name, "cells": told}, indent=2))
+        return
+    print(f"{study}: {checked.name} is a good study of {len(cells)} cells")
+    for each in told:
+        print(f"  {each['cell']}: {each['trials']} trials at most")
 
 
 def _of_lending(study: Study, as_json: bool) -> None:

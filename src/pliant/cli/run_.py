@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,9 @@ import click
 from pliant.cli.common import need_root, study_argument
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pliant.study.matrix import Cell
     from pliant.study.model import Study
     from pliant.trial import Workflow
 
@@ -66,8 +70,11 @@ def command(
     Ctrl-C removes the cluster and keeps what was measured; the same command goes on from there, also after a crash, and
     `pliant report` judges what there is. Trials that were measured before are taken from the store.
     """
-    from pliant.study.reading import load
+    from pliant.study.reading import load, load_cells
 
+    if (cells := load_cells(study)) and deployment is None and workflow != "both":
+        _cells(study, cells, output, workflow, fresh, quiet, as_json, priors)
+        return
     checked = load(study) if deployment is None else _on(load(study), deployment, workflow)
     if not checked.platform.real:
         need_root("running a study")
@@ -81,6 +88,32 @@ def command(
     else:
         directory = _run(checked, output, workflow or checked.about.workflow, fresh, quiet, as_json, priors)
         show(directory, quiet=quiet, events=as_json)
+
+
+def _cells(
+    study: Path,
+    cells: Sequence[Cell],
+    output: Path | None,
+    workflow: Workflow | None,
+    fresh: bool,
+    quiet: bool,
+    events: bool,
+    priors: tuple[Path, ...],
+) -> None:
+    """Run each cell of a matrix in a directory of its own, and say what they say together. All are looked at first."""
+    from pliant.cli import matrix
+    from pliant.study.reading import parse
+
+    studies = [parse(cell.text, str(study)) for cell in cells]
+    first = studies[0]
+    if not first.platform.real:
+        need_root("running a study")
+    directory = output or matrix.place(first.name) or _default(f"{first.name}-matrix")
+    for number, (cell, checked) in enumerate(zip(cells, studies, strict=True), 1):
+        if not quiet and not events:
+            print(f"cell {number} of {len(cells)}: {cell.name}", file=sys.stderr)
+        _run(checked, directory / cell.name, workflow or checked.about.workflow, fresh, quiet, events, priors)
+    matrix.show(directory, first.name, cells, events)
 
 
 def _on(study: Study, deployment: Path, workflow: WorkflowChoice | None) -> Study:

@@ -21,6 +21,7 @@ from pliant.errors import UserError
 from pliant.power_model import PowerModel
 from pliant.study import registry
 from pliant.study.faults import FaultTable, grouped, wrong
+from pliant.study.matrix import Cell, cells, put
 from pliant.study.model import LabelledFilesystem, LabelledWorkload, Study
 from pliant.study.platform_table import PlatformTable
 from pliant.study.problems import (
@@ -64,9 +65,16 @@ def load(path: Path) -> Study:
     return parse(_read(path), str(path))
 
 
+def load_cells(path: Path) -> tuple[Cell, ...]:
+    """The cells of a study file's matrix; none where it has no matrix. Raises StudyError."""
+    return cells(_read(path), str(path))
+
+
 def parse(text: str, file: str) -> Study:
     """Check the text of a study file; `file` is what it is called in problems. Raises StudyError."""
     raw = read_toml(text, file)
+    if "matrix" in raw:
+        raw = put(raw, file)
     found = _Findings(file)
     for key in raw:
         if key not in _KEYS:

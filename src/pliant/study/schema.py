@@ -52,6 +52,10 @@ def document() -> Schema:
             **tables,
             "filesystem": _filesystem(),
             "workload": {"type": "array", "minItems": 1, "items": _workload()},
+            "matrix": {
+                "type": "object",
+                "description": "values for keys, each combination a study: filesystem.roles.server = [1, 2]",
+            },
             "fault": {"type": "array", "items": _plain(_schema(FaultTable))},
         },
     }
