@@ -31,10 +31,11 @@ def test_the_one_beside_the_studies_is_this_one():
     assert written == json.loads(json.dumps(DOCUMENT)), "pliant schema -o studies/study.schema.json"
 
 
-@pytest.mark.parametrize("study", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("study", sorted(STUDIES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_every_study_names_it_and_is_valid(study):
     text = study.read_text()
-    assert text.startswith("#:schema study.schema.json\n")
+    above = "../" * (len(study.relative_to(STUDIES).parts) - 1)
+    assert text.startswith(f"#:schema {above}study.schema.json\n")
     assert problems(text) == []
 
 

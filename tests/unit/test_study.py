@@ -164,7 +164,7 @@ def test_glusterfs_volumes(volume):
     assert study(f'volume = "distribute" => volume = "{volume}"').options.model_dump()["volume"] == volume
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("studies/*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("studies/**/*.toml")), ids=lambda path: path.stem)
 def test_the_studies_that_come_with_pliant_are_good(path):
     assert load(path).total_trials > 0
 
