@@ -176,7 +176,7 @@ def test_what_a_kernel_sleeps_over_is_counted(two, what):
             os.kill(pid, signal.SIGCONT)
         support.until(lambda: asleep_s(two, "uml1") >= before + 2, "it is counted", 5)
         assert asleep_s(two, "uml1") < before + 6
-    assert shell(two, "uml1", "echo here").strip() == "here"
+    assert shell(two, "uml1", f"rm -f {DISK}/file; echo here").strip() == "here"
 
 
 def test_a_refold_moves_all_of_it(two):

@@ -169,8 +169,9 @@ def test_every_trial_is_on_a_cluster_of_its_own_and_says_what_was_proved(tmp_pat
 PLANT = """
 import os, sys, time
 directory, mark = sys.argv[1:]
+os.nice(-20)  # it has to be there within the milliseconds between the removal and the look
 while os.path.exists(directory):
-    time.sleep(0.002)
+    time.sleep(0.0003)
 os.execvpe("sleep", ["sleep", "120"], {**os.environ, "PLIANT_ID": mark})
 """
 
