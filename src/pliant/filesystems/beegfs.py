@@ -109,7 +109,11 @@ class BeeGFS:
             nodes=nodes,
             steps=_steps(names, options, release),
             mount=MOUNT,
-            programs=(*release.programs, *(("pkill", "flock") if release.end else ())),
+            programs=(
+                *release.programs,
+                *(("pkill", "flock") if release.end else ()),
+                *(("timeout", "dd", "rm") if options.mirror else ()),
+            ),
             packages=("libblkid1", "libnl-route-3-200", "procps", "util-linux"),
             brought=Brought(release.programs, options.programs, _SOURCE, release.version, _other(options)),
             version=("beegfs-mgmtd", "--version"),
@@ -224,6 +228,24 @@ def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Re
             after=("founded",),
             ready={client: Command(("mountpoint", "-q", MOUNT)) for client in clients},
         ),
+        *(_mirrored(clients[0]) if options.mirror else ()),
+    )
+
+
+def _mirrored(client: str) -> tuple[Step, ...]:
+    """Wait until what is written is mirrored: storage servers learn only after some seconds that the other of a pair is
+    there, and a client whose first write comes before that waits for long, and may fail."""
+    file = f"{MOUNT}/.mirrored"
+    write = ("dd", "if=/dev/zero", f"of={file}", "bs=64k", "count=1", "conv=fsync", "status=none")
+    return (
+        Step(
+            "mirrored",
+            {},
+            requires=("mount",),
+            once=True,
+            ready={client: Command(("timeout", "-s", "KILL", "4", *write))},
+        ),
+        Step("tidied", {client: (Command(("rm", "-f", file)),)}, requires=("mirrored",), once=True),
     )
 
 
