@@ -59,6 +59,12 @@ def test_of_tables_that_all_lack_it_it_is_all_of_them():
     assert {each.options.ranks_per_client for each in parse(text, "a.toml").workloads} == {2}
 
 
+def test_a_key_may_have_points_in_its_name():
+    text = GOOD + '[matrix]\nfilesystem.options.volume_options."cluster.x" = ["on", "off"]\n'
+    found = [parse(each.text, "a.toml").options.volume_options for each in cells(text, "a.toml")]
+    assert found == [{"cluster.x": "on"}, {"cluster.x": "off"}]
+
+
 @pytest.mark.parametrize(
     ("table", "key", "message"),
     [

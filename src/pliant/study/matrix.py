@@ -23,6 +23,7 @@ from pliant.study.problems import Problem, StudyError, read_toml
 MOST_CELLS = 256
 _HEADER = re.compile(r"^\s*\[\[?\s*([A-Za-z0-9_-]+)")
 _OURS = re.compile(r"^\s*\[\s*matrix\s*[\].]")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_IN_NAMES = re.compile(r"[^0-9A-Za-z.+-]+")
 _KEYS = ("platform", "filesystem", "fold", "workload", "mpi")
 """What a trial depends on: of all else, as a seed or a budget, there is one for all cells."""
@@ -46,7 +47,7 @@ def cells(text: str, file: str) -> tuple[Cell, ...]:
     raw = read_toml(text, file)
     if "matrix" not in raw:
         return ()
-    lists = dict(keyed(raw["matrix"], file))
+    lists = {key: values for _, key, values in keyed(raw["matrix"], file)}
     count = 1
     for each in lists.values():
         count *= len(each)
@@ -64,12 +65,13 @@ def cells(text: str, file: str) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def keyed(matrix: object, file: str) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Each key of a matrix with its values. StudyError for what is not one."""
+def keyed(matrix: object, file: str) -> Iterator[tuple[tuple[str, ...], str, Sequence[Any]]]:
+    """The names on the way to each key of a matrix, the key as TOML writes it, and its values. StudyError for what is
+    not one."""
     if not isinstance(matrix, dict) or not matrix:
         raise _wrong(file, "matrix", "has no key; write e.g. filesystem.roles.server = [1, 2, 4] below [matrix]")
     for path, values in _leaves(matrix):
-        key = ".".join(path)
+        key = ".".join(part if _BARE.fullmatch(part) else json.dumps(part) for part in path)
         if path[0] not in _KEYS or len(path) < 2:
             begin = _listed(_KEYS)
             raise _wrong(file, f"matrix.{key}", f"is no key that cells can differ in; these begin with {begin}")
@@ -79,7 +81,7 @@ def keyed(matrix: object, file: str) -> Iterator[tuple[str, Sequence[Any]]]:
             raise _wrong(file, f"matrix.{key}", "has a value twice; write each once")
         if any(isinstance(value, dict) for value in values):
             raise _wrong(file, f"matrix.{key}", "has a table among its values; write numbers, texts or lists")
-        yield key, values
+        yield path, key, values
 
 
 def put(raw: Mapping[str, Any], file: str) -> dict[str, Any]:
@@ -89,10 +91,10 @@ def put(raw: Mapping[str, Any], file: str) -> dict[str, Any]:
     StudyError for several cells.
     """
     found = deepcopy({key: value for key, value in raw.items() if key != "matrix"})
-    for key, values in keyed(raw["matrix"], file):
+    for path, key, values in keyed(raw["matrix"], file):
         if len(values) > 1:
             raise _wrong(file, "matrix", "has several cells: `pliant run` runs them, and `pliant check` looks at each")
-        _put(found, key.split("."), values[0], f"matrix.{key}", file)
+        _put(found, path, values[0], f"matrix.{key}", file)
     return found
 
 
