@@ -7,7 +7,7 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,27 @@ def digest(cluster: Cluster, client: str, name: str) -> str:
     return out(cluster, client, f"sha256sum < {cluster.composition.mount}/{name}").split()[0]
 
 
+def through_a_crash(cluster: Cluster, victim: str, survives: bool, before: str, write: Callable[..., str]) -> None:
+    """A server's power is cut and comes back, and then a client's: data that were there before stay as they were, and
+    if the cluster `survives` they can be used meanwhile. `before` is the digest of the file of that name."""
+    crash(cluster, victim)
+    support.until(lambda: not cluster.health()[victim].good, f"{victim} is known to be down", 30)
+    if survives:
+        # What was written before can be read, and what is written now is there later.
+        assert digest(cluster, "client2", "before") == before
+        during = write(cluster, "client1", "during")
+    cluster.start(victim)
+    healthy(cluster)
+    cluster.drop_caches()
+    assert digest(cluster, "client1", "before") == before
+    if survives:
+        assert digest(cluster, "client2", "during") == during
+    cluster.crash("client2")
+    cluster.start("client2")
+    assert digest(cluster, "client2", "before") == before
+    healthy(cluster)
+
+
 CASES = {
     "glusterfs-arbiter": (
         study("glusterfs", {"server": 3, "client": 2}, 'volume = "replicate 3 arbiter 1"\nping_timeout_s = 2'),
@@ -148,22 +169,7 @@ def test_data_survive_the_crash_of_a_server(text, victim, survives):
         healthy(cluster)
         before = write(cluster, "client1", "before")
         assert digest(cluster, "client2", "before") == before
-        crash(cluster, victim)
-        support.until(lambda: not cluster.health()[victim].good, f"{victim} is known to be down", 30)
-        if survives:
-            # What was written before can be read, and what is written now is there later.
-            assert digest(cluster, "client2", "before") == before
-            during = write(cluster, "client1", "during")
-        cluster.start(victim)
-        healthy(cluster)
-        cluster.drop_caches()
-        assert digest(cluster, "client1", "before") == before
-        if survives:
-            assert digest(cluster, "client2", "during") == during
-        cluster.crash("client2")
-        cluster.start("client2")
-        assert digest(cluster, "client2", "before") == before
-        healthy(cluster)
+        through_a_crash(cluster, victim, survives, before, write)
         cluster.empty(f"{cluster.composition.mount}/pliant-ior")
         cluster.unmount()
         assert sh(cluster, "client1", f"mountpoint -q {cluster.composition.mount}").exit_status != 0

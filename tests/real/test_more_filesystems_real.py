@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import support
-from test_filesystems_real import ROOT, crash, digest, healthy, out, sh, study, up
+from test_filesystems_real import ROOT, crash, digest, healthy, out, sh, study, through_a_crash, up
 
 from pliant.results.store import Store
 
@@ -58,21 +58,7 @@ def test_data_survive_the_crash_of_a_server(text, victim, survives, machine):
         before = write(cluster, "client1", "before")
         copied(cluster, "before")
         assert digest(cluster, "client2", "before") == before
-        crash(cluster, victim)
-        support.until(lambda: not cluster.health()[victim].good, f"{victim} is known to be down", 30)
-        if survives:
-            assert digest(cluster, "client2", "before") == before
-            during = write(cluster, "client1", "during")
-        cluster.start(victim)
-        healthy(cluster)
-        cluster.drop_caches()
-        assert digest(cluster, "client1", "before") == before
-        if survives:
-            assert digest(cluster, "client2", "during") == during
-        cluster.crash("client2")
-        cluster.start("client2")
-        assert digest(cluster, "client2", "before") == before
-        healthy(cluster)
+        through_a_crash(cluster, victim, survives, before, write)
         cluster.unmount()
         assert sh(cluster, "client1", f"mountpoint -q {cluster.composition.mount}").exit_status != 0
     support.nothing_left(machine)

@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "2d9c5241dcf25e80"
+DIGEST = "316cfe6e4aa6ef19"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -120,14 +120,20 @@ def records(store: Store, name: str) -> tuple[Record, ...]:
             raise UserError(f"{name}: its hosts had no limits that a model could count with; lay some on them")
         if info.folded:
             raise UserError(f"{name}: it folds {' and '.join(info.folded)} alone, and a model is of all roles folded")
-        promised = {"cpu": host["cores"], "nic_up": (host["nic_bit_s"] or 0) / 8, "disk_read": host["disk_byte_s"]}
-        promised |= {"nic_down": promised["nic_up"], "disk_write": promised["disk_read"]}
-        capacity = {resource: float(value) for resource, value in promised.items() if value}
+        capacity = capacity_of(host["cores"], host["nic_bit_s"], host["disk_byte_s"])
         ranks = {each["name"]: int(each.get("ranks_per_client") or 1) for each in study.get("workload", [])}
         timed = tuple(each["name"] for each in study.get("workload", []) if each.get("stonewall"))
         mine = tuple(trial for trial in trials if info.has(trial))
         found.append(Record(name, info, capacity, _clients(info, by_name.get(info.name, {})), ranks, mine, timed))
     return tuple(found)
+
+
+def capacity_of(cores: float, nic_bit_s: float | None, disk_byte_s: float | None) -> dict[str, float]:
+    """Resource -> what a host with such limits has of it: CPUs, and bytes/s each way; without those that have none."""
+    nic_byte_s = (nic_bit_s or 0.0) / 8
+    promised = {"cpu": cores, "nic_up": nic_byte_s, "nic_down": nic_byte_s}
+    promised |= {"disk_read": disk_byte_s or 0.0, "disk_write": disk_byte_s or 0.0}
+    return {resource: float(value) for resource, value in promised.items() if value}
 
 
 def known_records(store: Store) -> tuple[Record, ...]:

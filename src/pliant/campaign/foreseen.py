@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pliant.analysis.modelled import Target
-from pliant.analysis.observed import Record, records
+from pliant.analysis.observed import Record, capacity_of, records
 from pliant.analysis.predicting import predict
 from pliant.campaign.preparation import Prepared
 from pliant.errors import UserError
@@ -59,9 +59,7 @@ def _of(record: Record, prepared: Prepared) -> bool:
 
 def _break(prepared: Prepared, known: Sequence[Record]) -> float:
     study, figures = prepared.study, prepared.figures
-    promised = {"cpu": figures.cores, "nic_up": figures.nic_bit_s / 8, "disk_read": figures.disk_byte_s}
-    promised |= {"nic_down": promised["nic_up"], "disk_write": promised["disk_read"]}
-    capacity = {name: value for name, value in promised.items() if value}
+    capacity = capacity_of(figures.cores, figures.nic_bit_s, figures.disk_byte_s)
     strategy, ratios = study.fold.strategy, tuple(sorted(study.ratios))
     target = Target(dict(study.filesystem.roles), strategy, capacity, ratios, study.fold.max_loss)
     decide = [

@@ -39,9 +39,8 @@ class Kernels:
 
     def document(self, machines: Machines) -> dict[str, Any]:
         """What of them determines a trial."""
-        files = [PROGRAM, *filter(None, self.modules.values())]
-        digests = machines.digests(files)
-        modules = {role: digests[path] for role, path in self.modules.items() if path}
+        digests = machines.digests([PROGRAM, *self.modules.values()])
+        modules = {role: digests[path] for role, path in self.modules.items()}
         found = {"memory": dict(self.own), "kernel": digests[PROGRAM]}
         return {**found, "modules": modules} if modules else found
 

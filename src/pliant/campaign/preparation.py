@@ -259,8 +259,9 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
     versions = machines.package_versions(study.composition.packages)
     about_kernels = () if study.platform.real else tuple(kernels.warnings(study.composition))
     warnings = (*_warnings(study, figures, machine), *about_kernels, *_unlike(known))
-    prepared = Prepared(study, figures, machine, tools, {}, warnings, scale, versions, kernels=kernels, place=place)
-    prepared = replace(prepared, brought=brought)
+    prepared = Prepared(
+        study, figures, machine, tools, {}, warnings, scale, versions, kernels=kernels, brought=brought, place=place
+    )
     for workload in study.workloads:
         _rehearse(workload, tools[workload.label], machines)
     mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}

@@ -178,11 +178,15 @@ class Cluster:
                 for file in self.composition.files.get(node.name, ())
             )
             links = tuple((f"{_BROUGHT}/{name}", path) for name, path in self.brought.items())
-            request = NodeRequest(node.name, node.address, role.disk, size, role.private, files, links=links)
-            request = replace(request, disk_options=role.disk_options if role.disk else ())
+            request = NodeRequest(
+                *(node.name, node.address, role.disk, size, role.private, files),
+                links=links,
+                disk_options=role.disk_options if role.disk else (),
+            )
             if memory_bytes := self.kernels.get(role.name):
-                request = replace(request, kind="uml", memory_bytes=memory_bytes, modules=role.kernel)
-                request = replace(request, module=role.module)
+                request = replace(
+                    request, kind="uml", memory_bytes=memory_bytes, modules=role.kernel, module=role.module
+                )
             requests.append(request)
         return requests
 
