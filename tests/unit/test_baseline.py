@@ -331,7 +331,28 @@ def test_so_are_hosts_that_are_what_they_are(monkeypatch):
     assert list(asked[0][0]) == ["server1", "server2", "client3"]
     assert [list(each[0]) for each in asked[-2:]] == [["server1", "client2"]] * 2
     assert [list(each.hosts) for each in found[:1]] == [["host1", "host2", "host3"]]
-    assert set(found[1].hosts) == {"host1 to host2", "host2 to host1", "host3 to host1", "host1 to host3"}
+    assert set(found[1].hosts) == {"host1 to host2", "host2 to host3", "host3 to host1"}
+
+
+@pytest.mark.parametrize("hosts", [2, 3, 4, 5, 8])
+def test_every_host_sends_and_receives_once_and_never_both_at_a_time(hosts, monkeypatch):
+    names = [f"n{number}" for number in range(hosts)]
+    deployment = folded_hosts()
+    deployment.nodes = {name: SimpleNamespace(address=name) for name in names}
+    deployment.placed = {name: number for number, name in enumerate(names, 1)}
+    rounds = []
+
+    def together(deployment, programs, beside, length_s):
+        assert len(programs) == len(beside) > 0 and not set(programs) & set(beside)
+        assert {rest[0] for _, *rest in beside.values()} == set(programs)
+        rounds.append((list(programs), list(beside)))
+        return dict.fromkeys(programs, 7.0)
+
+    monkeypatch.setattr(calibration, "_together", together)
+    assert len(calibration._streams(deployment, names, 1.0)) == hosts
+    assert len(rounds) == 2 + hosts % 2
+    for way in (0, 1):
+        assert sorted(name for each in rounds for name in each[way]) == names
 
 
 def test_check_says_what_a_loss_is_against(machine, tmp_path):

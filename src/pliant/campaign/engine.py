@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from pliant.campaign import recently, rundir, wattmetres
+from pliant.campaign import calibrating, rundir, wattmetres
 from pliant.campaign.calm import Calm
 from pliant.campaign.deploying import bring_up
 from pliant.campaign.determinants import Determined
@@ -26,8 +26,6 @@ from pliant.cluster.cluster import Cluster, NotIntact, numbers
 from pliant.cluster.proof import Proof
 from pliant.cluster.steps import StepFailed
 from pliant.errors import FatalError, PliantError, TrialError
-from pliant.platforms import fairness
-from pliant.platforms.calibration import TOLERANCE, calibrate_hosts, survey_hosts
 from pliant.platforms.interface import CommandFailed, TeardownError
 from pliant.results.artefacts import Artefacts
 from pliant.results.store import Store
@@ -43,7 +41,6 @@ _INVALID = 4
 """How often it may be invalid, which is no fault of what is measured, before the machine is taken to be unfit."""
 _LOST = 4
 """How often hosts may be lost during one trial, which is no fault of it either, before the run ends."""
-_TOLERANCE = f"{TOLERANCE * 100:g} %"
 _FIRST = 4
 """After so many trials it is told what the machine's neighbours take."""
 
@@ -265,46 +262,24 @@ class _Runner:
     def calibrate(self) -> None:
         """Measure what hosts really deliver; FatalError if that is not what they were promised."""
         assert self.cluster is not None
-        composition, started = self.study.composition, time.monotonic()
-        disks = {n.name: disk for n in self.study.nodes if (disk := composition.role(n.role).disk) is not None}
         if self.study.platform.host is None:
-            self.survey(disks)
+            self.survey()
             return
         here = self.prepared.place.platform.refolds_live
-        anew = self.workflow == "verified" or bool(self.store.document(rundir.FRESH))
-        known = None if anew or not here else recently.known(self.prepared)
-        if known is not None:
-            self.store.set_fact(self.fact("calibration"), "; ".join([*known.delivered, *known.fair, f"so {known.ago}"]))
-            self.listener.note(
-                f"hosts with this promise delivered it within {_TOLERANCE} {known.ago}; `pliant run --fresh` measures "
-                "anew"
-            )
-            return
-        with self.cluster.undisturbed():
-            said = [each.sentence for each in calibrate_hosts(self.cluster.deployment, disks, self.listener.doing)]
-            fair = self.fair() if self.fits(max(self.study.placements)) else []
-        self.calibrated |= {f"{self.prepared.filesystem}, folded"} if fair else set()
-        self.store.set_fact(self.fact("calibration"), "; ".join([*said, *fair]))
-        if here:
-            recently.keep(self.prepared, said, fair)
-        self.listener.note(
-            f"every host delivers what it was promised within {_TOLERANCE}, all at once"
-            f"{', and its nodes share it fairly' if fair else ''}, as measured in "
-            f"{time.monotonic() - started:.1f} s"
+        kept = calibrating.keeps_promises(
+            self.prepared,
+            self.cluster,
+            self.listener.doing,
+            anew=self.workflow == "verified" or bool(self.store.document(rundir.FRESH)) or not here,
+            folds=self.fits(max(self.study.placements)),
         )
+        self.calibrated |= {f"{self.prepared.filesystem}, folded"} if kept.fair else set()
+        self.store.set_fact(self.fact("calibration"), kept.fact)
+        self.listener.note(kept.sentence)
 
     def fact(self, name: str) -> str:
         """What a fact of the file system whose turn it is is called."""
         return f"{name} of {self.prepared.filesystem}" if self.several else name
-
-    def fair(self) -> list[str]:
-        """Measure how a host's nodes share its CPU at the largest ratio, in a sentence, if any host has several."""
-        assert self.cluster is not None
-        folded = self.study.placements[max(self.study.placements)]
-        if len(folded.hosts) == len(self.study.nodes):
-            return []
-        self.listener.doing("calibrate: how nodes share a CPU")
-        return [fairness.measure(self.cluster.deployment, numbers(folded)).sentence]
 
     def calibrate_folded(self, todo: Todo) -> None:
         """The same where it could not be measured at the baseline, as nodes do not move: when they are first there."""
@@ -314,16 +289,14 @@ class _Runner:
         if self.study.platform.host is None or todo.ratio != max(self.study.placements):
             return
         assert self.cluster is not None
-        with self.cluster.undisturbed():
-            fair = self.fair()
+        fair = calibrating.fair(self.prepared, self.cluster, self.listener.doing)
         self.calibrated.add(name)
         self.store.set_fact(self.fact("fairness"), "; ".join(fair))
 
-    def survey(self, disks: Mapping[str, str]) -> None:
+    def survey(self) -> None:
         """Measure what real hosts deliver, of which nobody has promised anything, and say where they are unlike."""
         assert self.cluster is not None
-        with self.cluster.undisturbed():
-            found = survey_hosts(self.cluster.deployment, disks, self.listener.doing)
+        found = calibrating.survey(self.prepared, self.cluster, self.listener.doing)
         self.store.set_fact(self.fact("hosts deliver"), "; ".join(each.range for each in found))
         for each in found:
             if each.off:

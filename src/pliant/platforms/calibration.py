@@ -197,23 +197,21 @@ def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
 
 
 def _nic(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
-    """Streams between pairs of hosts, in one direction and then in the other; every host sends and receives.
-
-    Not all at once: acknowledgements would take their part of what hosts send. What arrives is payload; the promise is
-    the wire's rate.
-    """
+    """Streams from each host to the next, so that every host sends and receives; not at the same moment, as
+    acknowledgements would take their part of what it sends. What arrives is payload; the promise is the wire's rate."""
     length_s = min(5.0, max(_LENGTH_S, _NIC_BITS / deployment.figures.nic_bit_s))
     return Delivered("nic", deployment.figures.nic_bit_s, _streams(deployment, nodes, length_s))
 
 
 def _streams(deployment: Deployment, nodes: Sequence[str], length_s: float) -> dict[str, float]:
-    """What streams between pairs of hosts carry, in bit/s of the wire."""
-    pairs = list(zip(nodes[::2], nodes[1::2], strict=False))
-    rounds = [pairs, [(receiver, sender) for sender, receiver in pairs]]
-    if len(nodes) % 2:
-        rounds += [[(nodes[-1], nodes[0])], [(nodes[0], nodes[-1])]]
+    """What streams from each of the hosts to the next one carry, in bit/s of the wire: those of every second host at a
+    time, and that of an odd last one by itself."""
+    ring = [*zip(nodes, [*nodes[1:], nodes[0]], strict=True)]
+    even = len(ring) // 2 * 2
     streams = {}
-    for each in rounds:
+    for each in (ring[:even:2], ring[1:even:2], ring[even:]):
+        if not each:
+            continue
         sending = {sender: ["send", deployment.nodes[receiver].address] for sender, receiver in each}
         got = _together(deployment, {receiver: ["receive"] for _, receiver in each}, sending, length_s)
         for sender, receiver in each:
