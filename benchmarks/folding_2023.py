@@ -1,17 +1,20 @@
 """The founding experiment of 2023, read anew: what rates fitted on its 8 clients say of its 16.
 
-    python -m benchmarks.folding_2023 [--figure FILE.svg]
+    python -m benchmarks.folding_2023 [--run DIR] [--figure FILE.svg]
 
-Its points are studies/folding-2023/points.csv, read off public slides (see the README there).
+Its points are studies/folding-2023/points.csv, read off public slides (see the README there). DIR is a run of a study
+that is there, which is held against them.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import click
 import numpy as np
@@ -111,39 +114,120 @@ def _end(value: float | None) -> str:
     return "?" if value is None else f"{value:.1f}"
 
 
-def draw(known: Sequence[Measured], file: Path) -> None:
-    """The curves of 1 GiB a client: points, the model from 8 clients, and where the rule of thumb says it breaks."""
+@dataclass(frozen=True)
+class Run:
+    """What a run of the experiment came to: operation -> its rows by ratio, as verdict.json has them."""
+
+    name: str
+    max_loss: float
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @staticmethod
+    def at(directory: Path) -> Run:
+        """The run in a directory, whose report has been written."""
+        verdict = json.loads((directory / "verdict.json").read_text())
+        rows = {
+            each["metric"].removesuffix("_bandwidth"): [row for row in each["ratios"] if row["loss"] is not None]
+            for each in verdict["verdicts"]
+            if each["workload"] == "ior"
+        }
+        return Run(verdict["study"], verdict["verdicts"][0]["max_loss"], rows)
+
+    def tell(self) -> list[str]:
+        """Line by line, what holds and what breaks."""
+        return [
+            f"{self.name}, {operation}, {row['ratio']:.3g} clients a host: {_times(row['loss']):.2f} times as long as "
+            f"unfolded ({_spread(row)}), {row['state']}"
+            for operation, rows in self.rows.items()
+            for row in rows
+        ]
+
+
+def _times(loss: float) -> float:
+    """How many times as long something takes whose rate is less by a part."""
+    return 1 / (1 - loss)
+
+
+def _spread(row: Mapping[str, Any]) -> str:
+    if row["loss_low"] is None:
+        return "no interval"
+    return f"{_times(row['loss_low']):.2f} to {_times(row['loss_high']):.2f}"
+
+
+COLOURS = {1: "#1b6ca8", 2: "#c7681f", 4: "#3a7d44"}
+STATES = {"holds": "#3a7d44", "breaks": "#b3261e", "undecided": "#777777"}
+OPERATIONS = ("read", "write")
+
+
+def draw(known: Sequence[Measured], file: Path, run: Run | None = None) -> None:
+    """The curves of 16 clients of 1 GiB each: points, the model from 8 clients, and where the rule of thumb says it
+    breaks; below them a run beside the experiment's 8 clients, if there is one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for number, operation in enumerate(("read", "write"), 1):
-        model = calibrate([each.point for each in of(known, operation, 8)])
-        axes = figure.add_subplot(1, 2, number)
-        for servers, colour in ((1, "#1b6ca8"), (2, "#c7681f"), (4, "#3a7d44")):
-            ratios, seconds = curve(of(known, operation, 16), servers, "1G")
-            axes.plot(
-                ratios, seconds, "o", color=colour, markersize=4, label=f"{servers} I/O node{'s' * (servers > 1)}"
-            )
-            told = [model.seconds(Shape(16, servers, hosts, float(1 << 30))) for hosts in range(16, 0, -1)]
-            axes.plot([16 / hosts for hosts in range(16, 0, -1)], told, "-", color=colour, linewidth=1.2)
-            axes.axvline(rule_of_thumb(16, servers), color=colour, linestyle=":", linewidth=1)
-        axes.set(xscale="log", yscale="log", xlabel="folding ratio (clients to a host)", ylabel="seconds")
-        axes.set_xticks([1, 2, 4, 8, 16], labels=["1", "2", "4", "8", "16"])
-        axes.set_yticks([2, 3, 4, 6, 8], labels=["2", "3", "4", "6", "8"])
-        axes.minorticks_off()
-        axes.set_title(f"{operation}: 16 clients of 1 GiB", fontsize=10)
-        axes.legend(fontsize=8)
+    figure = Figure(figsize=(9, 3.6 if run is None else 7), layout="constrained")
+    for number, operation in enumerate(OPERATIONS, 1):
+        _draw_experiment(figure.add_subplot(1 if run is None else 2, 2, number), known, operation)
+        if run is not None:
+            _draw_run(figure.add_subplot(2, 2, 2 + number), known, operation, run)
     figure.savefig(file)
+
+
+def _draw_experiment(axes: Any, known: Sequence[Measured], operation: str) -> None:
+    model = calibrate([each.point for each in of(known, operation, 8)])
+    for servers, colour in COLOURS.items():
+        ratios, seconds = curve(of(known, operation, 16), servers, "1G")
+        axes.plot(ratios, seconds, "o", color=colour, markersize=4, label=f"{servers} I/O node{'s' * (servers > 1)}")
+        told = [model.seconds(Shape(16, servers, hosts, float(1 << 30))) for hosts in range(16, 0, -1)]
+        axes.plot([16 / hosts for hosts in range(16, 0, -1)], told, "-", color=colour, linewidth=1.2)
+        axes.axvline(rule_of_thumb(16, servers), color=colour, linestyle=":", linewidth=1)
+    axes.plot([], [], "-", color="black", linewidth=1.2, label="model, from 8 clients")
+    axes.plot([], [], ":", color="black", linewidth=1, label="rule of thumb: breaks here")
+    axes.set(xscale="log", yscale="log", xlabel="clients on the fullest machine", ylabel="seconds")
+    axes.set_xticks([1, 2, 4, 8, 16], labels=["1", "2", "4", "8", "16"])
+    axes.set_yticks([2, 3, 4, 6, 8], labels=["2", "3", "4", "6", "8"])
+    axes.minorticks_off()
+    axes.set_title(f"2023, OrangeFS on gros: {operation} of 16 clients, 1 GiB each", fontsize=9)
+    axes.legend(fontsize=7, loc="upper left")
+
+
+def _draw_run(axes: Any, known: Sequence[Measured], operation: str, run: Run) -> None:
+    """Times against those of the unfolded cluster, of hosts and file systems that are not the same."""
+    ratios, seconds = curve(of(known, operation, 8), 4, "1G")
+    axes.plot(ratios, [each / seconds[0] for each in seconds], "o-", color="#999999", markersize=4, linewidth=0.8)
+    axes.plot([], [], "o-", color="#999999", markersize=4, linewidth=0.8, label="2023: OrangeFS, 4 I/O nodes")
+    shown: set[str] = set()
+    for row in run.rows[operation]:
+        middle, state = _times(row["loss"]), row["state"]
+        low, high = (row["loss_low"], row["loss_high"]) if row["loss_low"] is not None else (row["loss"], row["loss"])
+        axes.errorbar(
+            [row["ratio"]],
+            [middle],
+            yerr=[[max(0.0, middle - _times(low))], [max(0.0, _times(high) - middle)]],
+            fmt={"holds": "o", "breaks": "X", "undecided": "D"}[state],
+            color=STATES[state],
+            capsize=3,
+            label=f"pliant, {run.name}: {state}" if state not in shown else None,
+        )
+        shown.add(state)
+    axes.axhline(_times(run.max_loss), color="black", linestyle="--", linewidth=0.8, label="what is tolerated")
+    axes.axvline(rule_of_thumb(8, 4), color="black", linestyle=":", linewidth=1, label="rule of thumb: breaks here")
+    axes.set(xscale="log", yscale="log", xlabel="clients on the fullest host", ylabel="times as long as unfolded")
+    axes.set_xticks([1, 2, 4, 8], labels=["1", "2", "4", "8"])
+    axes.set_yticks([0.5, 1, 2, 4], labels=["0.5", "1", "2", "4"])
+    axes.minorticks_off()
+    axes.set_title(f"{operation} of 8 clients, folded on fewer hosts", fontsize=9)
+    axes.legend(fontsize=7, loc="upper left")
 
 
 @click.command(help=__doc__)
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw the curves into this file, SVG or PNG.")
-def main(figure: Path | None) -> None:
+@click.option("--run", "directory", type=click.Path(exists=True, path_type=Path), help="A run to hold against them.")
+def main(figure: Path | None, directory: Path | None) -> None:
     """See the top of this file."""
-    known = points()
-    print("\n".join(tell(known)))
+    known, run = points(), Run.at(directory) if directory is not None else None
+    print("\n".join([*tell(known), *(run.tell() if run else [])]))
     if figure is not None:
-        draw(known, figure)
+        draw(known, figure, run)
 
 
 if __name__ == "__main__":

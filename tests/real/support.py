@@ -183,9 +183,9 @@ def _named(mount: str) -> bool:
 
 
 def _others() -> set[str]:
-    """Deployments of somebody else on this machine: their makers live and do not come from this process, or they were
-    there before the tests were."""
-    found = set(BEFORE)
+    """Deployments of somebody else on this machine: they have a state directory beside this one, their makers live and
+    do not come from this process, or they were there before the tests were."""
+    found = BEFORE | {each.name for each in STATE.parent.glob("pliant*/*") if each.parent != STATE}
     for journal in deployments():
         owner = journal.owner()
         if owner is not None and owner.alive and os.getpid() not in _ancestors(owner.pid):

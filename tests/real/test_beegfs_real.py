@@ -65,6 +65,7 @@ def put(cluster, name: str) -> str:
     ).split()[0]
 
 
+@pytest.mark.together
 @here
 def test_data_are_there_after_the_crash_of_each_kind_of_server(machine):
     roles = {"management": 1, "metadata": 2, "storage": 2, "client": 2}
@@ -94,6 +95,7 @@ def test_data_are_there_after_the_crash_of_each_kind_of_server(machine):
     support.nothing_left(machine, timeout_s=20)
 
 
+@pytest.mark.together
 @here
 def test_what_is_mirrored_is_there_without_one_of_its_servers(machine):
     roles = {"management": 1, "metadata": 1, "storage": 2, "client": 1}

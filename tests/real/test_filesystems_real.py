@@ -163,6 +163,7 @@ CASES = {
 }
 
 
+@pytest.mark.together
 @pytest.mark.parametrize(("text", "victim", "survives"), CASES.values(), ids=CASES)
 def test_data_survive_the_crash_of_a_server(text, victim, survives):
     with up(text) as (cluster, _):
@@ -175,6 +176,7 @@ def test_data_survive_the_crash_of_a_server(text, victim, survives):
         assert sh(cluster, "client1", f"mountpoint -q {cluster.composition.mount}").exit_status != 0
 
 
+@pytest.mark.together
 def test_a_metadata_server_that_stands_by_takes_over():
     roles = {"monitor": 1, "metadata": 2, "osd": 2, "client": 2}
     options = 'pool = "replicate 2"\npg_num = 8\nsettings = { mds_beacon_grace = "3" }'
@@ -221,6 +223,7 @@ def test_the_disk_limit_of_a_host_holds_for_its_osd():
         assert 0.9 * 3.1 < spent_s < 15
 
 
+@pytest.mark.together
 def test_keys_are_secret_in_the_nodes_and_written_nowhere_else():
     text = study("cephfs", {"monitor": 1, "osd": 1, "client": 1}, 'pool = "replicate 1"')
     with up(text) as (cluster, _):
@@ -240,6 +243,7 @@ def test_keys_are_secret_in_the_nodes_and_written_nowhere_else():
         assert not [key for key in keys if key in said]
 
 
+@pytest.mark.together
 def test_files_of_a_role_are_there_before_its_first_step():
     step = '[[filesystem.options.step]]\nname = "look"\non = ["a", "c"]\nonce = true\n'
     run = "run = [\"stat -c '%a %U:%G' /etc/its | tee /srv/d/seen\", 'mkdir -p /mnt/dfs']\n"
@@ -261,6 +265,7 @@ def test_files_of_a_role_are_there_before_its_first_step():
         assert not Path("/etc/its").exists()
 
 
+@pytest.mark.together
 def test_a_file_with_an_owner_that_is_nobody_is_said_and_leaves_nothing():
     files = '[[filesystem.options.file]]\non = "c"\npath = "/etc/its"\nowner = "no-such-user"\ncontent = ""\n'
     roles = "[filesystem.options.role.c]\nclient = true\n"

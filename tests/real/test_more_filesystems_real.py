@@ -50,6 +50,7 @@ def copied(cluster, name: str) -> None:
         out(cluster, "client1", f"gfncopy -w -t 30 /{name}")
 
 
+@pytest.mark.together
 @pytest.mark.parametrize(("text", "victim", "survives"), CASES.values(), ids=CASES)
 def test_data_survive_the_crash_of_a_server(text, victim, survives, machine):
     with up(text) as (cluster, took_s):
@@ -72,6 +73,7 @@ NAMES = {
 }
 
 
+@pytest.mark.together
 @pytest.mark.parametrize(("text", "victim"), NAMES.values(), ids=NAMES)
 def test_names_and_data_are_there_after_the_server_that_knows_them_has_crashed(text, victim):
     with up(text) as (cluster, _):
@@ -109,6 +111,7 @@ DAEMONS = [
 ]
 
 
+@pytest.mark.together
 @pytest.mark.parametrize("kind", CASES)
 def test_a_daemon_that_was_killed_is_missed(kind):
     """One after the other; what is reached by another's word is asked first."""
@@ -120,6 +123,7 @@ def test_a_daemon_that_was_killed_is_missed(kind):
             support.until(lambda: not cluster.health()[node].good, f"{program} of {node} is missed", 20)  # noqa: B023
 
 
+@pytest.mark.together
 @pytest.mark.parametrize("kind", CASES)
 def test_what_is_written_lies_on_the_disks_of_the_servers_and_leaves_them(kind):
     with up(CASES[kind][0]) as (cluster, _):
@@ -154,6 +158,7 @@ def shared(cluster) -> int:
     return sum(path.lstat().st_blocks * 512 for path in written)
 
 
+@pytest.mark.together
 def test_keys_of_gfarm_are_secret_in_the_nodes_and_written_nowhere_else():
     with up(study("gfarm", {"metadata": 1, "storage": 1, "client": 1})) as (cluster, _):
         keys = {i.value for named in cluster.composition.identities.values() for i in named.values() if i.secret}
@@ -176,6 +181,7 @@ def test_keys_of_gfarm_are_secret_in_the_nodes_and_written_nowhere_else():
             assert not [key for key in keys if key in path.read_text(errors="replace")], path
 
 
+@pytest.mark.together
 def test_seaweedfs_of_three_masters_goes_on_without_the_one_that_led():
     roles = {"master": 3, "volume": 2, "filer": 1, "client": 2}
     with up(study("seaweedfs", roles, 'replication = "010"')) as (cluster, _):

@@ -62,11 +62,13 @@ def test_nfs_by_the_kernel_is_refused_or_deployed(tmp_path, machine):
     assert "nfs requires nfsd and nfs4 of the kernel, which this machine's has not: " in done.stderr
 
 
+@pytest.mark.together
 def test_nfs_by_kernels_of_its_own(machine):
     deployed(NFS.replace('kind = "emulated"', 'kind = "emulated"\nkernel = "uml"'))
     support.nothing_left(machine, timeout_s=20)
 
 
+@pytest.mark.together
 @pytest.mark.parametrize(
     ("options", "version"),
     [('version = "3"', "3"), ('server = "ganesha"', "4.2"), ('server = "ganesha"\nversion = "3"', "3")],

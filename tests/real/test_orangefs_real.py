@@ -52,6 +52,7 @@ ranks_per_client = {ranks}
 """
 
 
+@pytest.mark.together
 @here
 def test_several_clients_by_fuse_and_metadata_on_a_chosen_server(machine):
     with up(study("orangefs", {"server": 3, "client": 3}, f'{OPTIONS}metadata = "server2"')) as (cluster, took):
@@ -83,6 +84,7 @@ def test_several_clients_by_fuse_and_metadata_on_a_chosen_server(machine):
 SERVERS = ("server1", "server2", "server3")
 
 
+@pytest.mark.together
 @here
 def test_clients_by_kernels_of_their_own(machine):
     with up(study("orangefs", {"server": 1, "client": 2}, f'{OPTIONS}client = "kernel"')) as (cluster, _):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -101,3 +102,24 @@ def test_the_command_says_all_of_it(known):
     text = "\n".join(folding_2023.tell(known))
     assert "read: fitted on 8 clients: 2.60 GiB/s a server, 2.35 a client host, 11 ms" in text
     assert text.count("by the rule of thumb") == 18
+
+
+def test_a_run_is_held_against_it(known, tmp_path):
+    row = {"ratio": 1.0, "loss": 0.0, "loss_low": 0.0, "loss_high": 0.0, "state": "holds"}
+    broken = {"ratio": 4.0, "loss": 0.5, "loss_low": 0.2, "loss_high": 0.6, "state": "breaks"}
+    once = {"ratio": 8.0, "loss": -1.0, "loss_low": None, "loss_high": None, "state": "undecided"}
+    unknown = {"ratio": 2.0, "loss": None, "loss_low": None, "loss_high": None, "state": "undecided"}
+    verdicts = [
+        {"workload": "ior", "metric": f"{each}_bandwidth", "max_loss": 0.1, "ratios": [row, unknown, broken, once]}
+        for each in ("write", "read")
+    ]
+    (tmp_path / "verdict.json").write_text(json.dumps({"study": "anew", "verdicts": verdicts}))
+    run = folding_2023.Run.at(tmp_path)
+    assert run.tell()[3:] == [
+        "anew, read, 1 clients a host: 1.00 times as long as unfolded (1.00 to 1.00), holds",
+        "anew, read, 4 clients a host: 2.00 times as long as unfolded (1.25 to 2.50), breaks",
+        "anew, read, 8 clients a host: 0.50 times as long as unfolded (no interval), undecided",
+    ]
+    folding_2023.draw(known, tmp_path / "figure.svg", run)
+    drawn = (tmp_path / "figure.svg").read_text()
+    assert "anew: breaks" in drawn and "anew: undecided" in drawn
