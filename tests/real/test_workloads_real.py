@@ -241,6 +241,41 @@ def test_file_systems_are_compared(run):
     assert 'id="comparison"' in (out / "report.html").read_text()
 
 
+# IO500
+
+IO500 = """\
+[[workload]]
+kind = "io500"
+stonewall = "1 s"
+ranks_per_client = 2
+easy_block = "4 MiB"
+easy_files = 60
+hard_segments = 20
+hard_files = 110
+"""
+
+
+def test_io500_is_measured_with_two_ranks_a_client_on_a_host_each_and_on_one_for_all(tmp_path):
+    file = study(tmp_path, servers=1, clients=2, ratios=[1, 3], repetitions=1, cores=0.5, workloads=IO500)
+    done = pliant("run", file, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out/verdict.json").read_text())
+    found = {verdict["metric"]: verdict for verdict in document["verdicts"]}
+    assert len(found) == 15 and all(row["median"] > 0 for each in found.values() for row in each["ratios"])
+    for row in range(2):
+        bandwidth, metadata, score = (
+            found[name]["ratios"][row]["median"] for name in ("bandwidth_score", "metadata_score", "score")
+        )
+        assert score == pytest.approx((bandwidth * metadata) ** 0.5)
+    assert {row["limited_by"]["phase"] for row in found["score"]["ratios"]} == {"io500"}
+    assert any("not valid for the list of IO500: a stonewall of 1 s" in note for note in document["notes"])
+    for trial in json.loads(pliant("trials", tmp_path / "out", "--format", "json").stdout):
+        assert "not valid for the list of IO500: a stonewall of 1 s is less than 300 s" in trial["remarks"]
+        printed = (tmp_path / "out" / trial["directory"] / "io500.out").read_text()
+        (files,) = re.findall(r"^total-files += (\d+)$", printed, re.MULTILINE)
+        assert 4 * 3 + 1 <= int(files) <= 4 * (1 + 60 + 110) + 1, "all that four ranks made, up to the stonewall"
+
+
 # Refused before anything is deployed
 
 
