@@ -39,7 +39,7 @@ def main(name: str, *launchers: str) -> None:
 def launch(deployment: Deployment, launcher: str) -> None:
     """Two ranks in each node, by one launcher."""
     found = mpi._described(launcher, Here())
-    argv = found.launch(deployment.remote_shell, list(NODES), 2, ["/bin/sh", "-c", f'echo "rank $({SAID})"'])
+    argv = found.launch(deployment.remote_shell, dict.fromkeys(NODES, 2), ["/bin/sh", "-c", f'echo "rank $({SAID})"'])
     env = environment(deployment.id, found.environment)
     done = subprocess.run(deployment.in_fabric(argv), env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{launcher}: {done.stderr or done.stdout}"

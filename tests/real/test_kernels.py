@@ -301,7 +301,8 @@ def result(output):
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_all_of_io500_and_what_it_leaves(tmp_path, ranks):
-    found = result(ok("io500", IO500.format(tmp_path), ranks=ranks))
+    fewer = " -f 2" if ranks == 3 else ""
+    found = result(ok("io500", IO500.format(tmp_path) + fewer, ranks=ranks))
     assert list(found) == ["run", *PHASES]
     assert all(float(found[name]["score"]) > 0 for name in PHASES)
     assert int(found["find"]["total-files"]) == ranks * (1 + 400 + 300) + 1

@@ -88,7 +88,15 @@ def test_the_real_one_has_its_configuration_from_a_file_and_leaves_its_results_i
     assert job.argv == ("/opt/io500", "/mnt/x/io500.ini") and not job.waits
     assert results.each["client1"][-1] == "/mnt/x/results/result.txt"
     assert "stonewall-time = 2\n" in config.stdin and "drop-caches = TRUE\n" in config.stdin
+    assert "[find]\nnproc = 2\n" in configuration(Io500Options(find_ranks=2), "/mnt/x")
     assert "drop-caches = FALSE\n" in configuration(Io500Options(caches="kept"), "/mnt/x")
+
+
+def test_find_can_have_fewer_ranks_and_not_more():
+    (job,) = Io500.phases(Io500Options(find_ranks=1), "/mnt/x", KERNEL)
+    assert kernel.Settings(list(job.argv[4:])).find_ranks == 1
+    assert Io500.unfit(Io500Options(find_ranks=4, ranks_per_client=2), REAL) == ""
+    assert "find_ranks = 3 is more than the 2 ranks" in Io500.unfit(Io500Options(find_ranks=3), REAL)
 
 
 # What it came to
@@ -224,6 +232,7 @@ def test_the_real_one_shows_what_it_has_printed():
         ({"easy_transfer": "12 B", "easy_block": "24 B"}, "multiple of 8 bytes"),
         ({"hard_segments": 0}, "greater than or equal to 1"),
         ({"program": "io500"}, "absolute path"),
+        ({"find_ranks": 0}, "greater than or equal to 1"),
         ({"find": False}, "Extra inputs"),
     ],
 )

@@ -384,7 +384,7 @@ class Measurement:
         job = cluster.mpi(
             self.prepared.mpi[trial.workload],
             phase.argv,
-            phase.ranks_per_client,
+            self.prepared.study.ranks(trial.ratio, phase.ranks_per_client),
             mark=mark,
             timeout_s=timeout_s,
             watch=watch,

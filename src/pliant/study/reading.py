@@ -375,6 +375,14 @@ def _folded(fold: FoldTable, composition: Composition, found: _Findings) -> Coll
             found.add(("fold", "roles"), unknown_name(name, f"a role of {composition.filesystem}", names))
     if fold.roles and fold.strategy == "explicit":
         found.add(("fold", "roles"), 'is told by the placements of strategy "explicit"; remove it')
+    if fold.of == "ranks":
+        clients = [role.name for role in composition.roles if role.client]
+        write = f"roles = {json.dumps(clients)}"
+        if not fold.roles:
+            found.add(("fold", "of"), f'"ranks" are those of clients; say that these are folded, {write}')
+        elif others := [name for name in fold.roles if name in names and name not in clients]:
+            why = f'{show(others[0])} has no ranks, which of = "ranks" folds'
+            found.add(("fold", "roles"), f'{why}; write {write}, or of = "nodes"')
     return [name for name in fold.roles if name in names] or names
 
 

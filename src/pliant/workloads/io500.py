@@ -61,6 +61,7 @@ class Io500Options(BaseModel):
     )
     hard_files: int = Field(1_000_000, ge=1, description="files that each rank makes in mdtest-hard at most")
     ranks_per_client: int = Field(1, ge=1, description="MPI ranks in each client")
+    find_ranks: int | None = Field(None, ge=1, description="how many of all ranks find has, if not all ([find] nproc)")
     caches: Caches = CACHES
     program: Annotated[str | None, AfterValidator(absolute_path)] = Field(
         None, description="absolute path of a real io500 to run; the same in every node"
@@ -111,6 +112,14 @@ class Io500:
             Phase(WHOLE, (program, config), ranks),
             Phase("results", each=dict.fromkeys(first, read)),
         )
+
+    @staticmethod
+    def unfit(options: Io500Options, tools: Toolbox) -> str:
+        """Why a real io500 cannot do this; "" if it can: it ends where it has fewer ranks than its find wants."""
+        ranks = len(tools.clients) * options.ranks_per_client
+        if options.find_ranks and options.find_ranks > ranks:
+            return f"find_ranks = {options.find_ranks} is more than the {ranks} ranks that there are; leave it out"
+        return ""
 
     @staticmethod
     def notes(options: Io500Options) -> tuple[str, ...]:
@@ -190,6 +199,7 @@ def configuration(options: Io500Options, directory: str) -> str:
         "mdtest-easy": {"n": options.easy_files},
         "ior-hard": {"segmentCount": options.hard_segments},
         "mdtest-hard": {"n": options.hard_files},
+        **({"find": {"nproc": options.find_ranks}} if options.find_ranks else {}),
     }
     return "\n".join(
         "\n".join((f"[{name}]", *(f"{key} = {value}" for key, value in keys.items()), ""))
@@ -207,6 +217,7 @@ def _arguments(options: Io500Options, directory: str) -> tuple[str, ...]:
         "-s": str(options.hard_segments),
         "-n": str(options.easy_files),
         "-m": str(options.hard_files),
+        **({"-f": str(options.find_ranks)} if options.find_ranks else {}),
     }
     valued = (word for pair in values.items() for word in pair)
     return (*valued, *(("--drop-caches",) if options.caches == "dropped" else ()))

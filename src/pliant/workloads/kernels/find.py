@@ -24,12 +24,14 @@ _DIRECTORY, _FILE = b"d", b"f"
 class Find:
     """What is looked for below `top`; `files` counts those that were seen, by this rank, and `found` what matches."""
 
-    def __init__(self, job: common.Job, top: str, part: bytes, size: int, since_s: int) -> None:
+    def __init__(self, job: common.Job, top: str, part: bytes, size: int, since_s: int, ranks: int = 0) -> None:
+        """Of the first `ranks` ranks; 0 is all."""
         self.job = job
         self.top = os.fsencode(top)
         self.part = part
         self.size = size
         self.since_s = since_s
+        self.ranks = min(ranks or job.size, job.size)
         self.files = 0
         self.found = 0
 
@@ -44,7 +46,7 @@ class Find:
 
     def dealt(self, paths: list[bytes]) -> list[bytes]:
         """This rank's share."""
-        return paths[self.job.rank :: self.job.size]
+        return paths[self.job.rank :: self.ranks] if self.job.rank < self.ranks else []
 
     def listed(self, directory: bytes) -> Iterator[bytes]:
         """What has to be looked at further in a directory, with its kind before it; others are only counted."""

@@ -10,7 +10,8 @@ Lines tell of each phase as soon as it is known (`begin`, `window`, `result`, as
 of the whole as `window io500`. Then the results are printed as io500 has them in result.txt.
 
 Options: `-d` directory, `-D` stonewall in seconds, `-t` and `-b` transfer and block of ior-easy, `-s` segments of
-ior-hard, `-n` and `-m` files of each rank in mdtest-easy and mdtest-hard; `--drop-caches` before each phase.
+ior-hard, `-n` and `-m` files of each rank in mdtest-easy and mdtest-hard, `-f` how many of the ranks
+find has; `--drop-caches` before each phase.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Settings:
     """What the command line asks for."""
 
     def __init__(self, argv: list[str]) -> None:
-        options = common.parse_options(argv, "", "dDtbsnm", ("--drop-caches",))
+        options = common.parse_options(argv, "", "dDtbsnmf", ("--drop-caches",))
         self.directory = options.get("d", "./io500")
         self.stonewall_s = common.number(options.get("D", "300"))
         self.transfer = options.get("t", "2m")
@@ -52,6 +53,7 @@ class Settings:
         self.segments = options.get("s", "10000000")
         self.easy_files = options.get("n", "1000000")
         self.hard_files = options.get("m", "1000000")
+        self.find_ranks = common.number(options.get("f", "0"))
         self.drop_caches = "--drop-caches" in options
         if not self.stonewall_s:
             raise common.UsageError("-D must be above zero: every phase that writes has a stonewall")
@@ -196,7 +198,7 @@ class Io500:
         job, since_s = self.job, 0
         if job.rank == 0:
             since_s = int(os.stat(self.timestamp).st_ctime)  # noqa: PTH116
-        search = find.Find(job, self.data, FOUND, HARD_BYTES, job.first(since_s))
+        search = find.Find(job, self.data, FOUND, HARD_BYTES, job.first(since_s), self.settings.find_ranks)
         job.begins("find")
         job.barrier()
         start = monotonic()
