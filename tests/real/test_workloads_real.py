@@ -318,7 +318,10 @@ def test_ranks_of_folded_clients_run_on_one_mount_of_each_host(tmp_path):
         3: ["client1"] * 6,
     }
     assert len(values(trials(tmp_path / "out")["ior"], "read_bandwidth")) == 3
-    assert "with all ranks on the first one of each host" in pliant("report", tmp_path / "out", "--format", "markdown").stdout
+    assert (
+        "with all ranks on the first one of each host"
+        in pliant("report", tmp_path / "out", "--format", "markdown").stdout
+    )
 
 
 # Refused before anything is deployed
