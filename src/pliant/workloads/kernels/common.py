@@ -222,24 +222,16 @@ def ranks_to_next_node(hosts: list[str]) -> int:
     return hosts.count(hosts[0]) if len(hosts) > 1 and hosts[1] == hosts[0] else 1
 
 
-def syncing() -> Callable[[str], None]:
-    """What writes back all that this node's mount holds of the file system that a path is on (syncfs).
+def sync_filesystem(path: str) -> None:
+    """Write back all that this node's mount holds of the file system that a path is on, by `sync -f`.
 
-    `sync` would do so of every file system of the kernel, which nodes of one machine share: also of others' disks.
+    mdtest runs `sync`, which would do so of every file system of the kernel: nodes of one machine share that, so that
+    it would wait for others' disks.
     """
-    import ctypes  # not for what does not sync, and before anything is timed
-
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def sync(path: str) -> None:
-        directory = os.open(path, os.O_RDONLY)
-        try:
-            if libc.syncfs(directory):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
-        finally:
-            os.close(directory)
-
-    return sync
+    process = os.posix_spawnp("sync", ["sync", "-f", path], os.environ)
+    _, status = os.waitpid(process, 0)
+    if status:
+        raise KernelError(f"sync -f {path} ended with status {os.waitstatus_to_exitcode(status)}")
 
 
 def _kernel_id() -> str:

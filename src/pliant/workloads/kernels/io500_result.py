@@ -12,7 +12,7 @@ import sys
 import time
 
 _PHASE = re.compile(r"^\[([a-z0-9-]+)\]\n((?:(?!\[).*\n)*)", re.MULTILINE)
-_START = re.compile(r"^t_start\s*= (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)$", re.MULTILINE)
+_START = re.compile(r"^t_start\s*= (\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)$", re.MULTILINE)
 _LASTED = re.compile(r"^t_delta\s*= (\d+\.\d+)$", re.MULTILINE)
 
 
@@ -22,7 +22,8 @@ def windows(text: str, ahead_s: float) -> dict[str, tuple[float, float]]:
     for name, body in _PHASE.findall(text):
         start, lasted = _START.search(body), _LASTED.search(body)
         if start and lasted:
-            began_s = time.mktime(time.strptime(start[1], "%Y-%m-%d %H:%M:%S")) + ahead_s
+            year, month, day, hour, minute, second = map(int, start.groups())
+            began_s = time.mktime((year, month, day, hour, minute, second, 0, 0, -1)) + ahead_s
             begin_s, end_s = began_s + 1, began_s + float(lasted[1])
             if end_s > begin_s:
                 found[name] = begin_s, end_s

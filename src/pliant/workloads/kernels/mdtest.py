@@ -130,7 +130,6 @@ class Mdtest:
         self.unit = unit
         self.count = settings.items_per_directory
         """How many items there are in each directory of this rank's: fewer than asked for, after a stonewall."""
-        self.sync = common.syncing() if settings.sync else _nothing
         self.stride = settings.stride
         hosts = job.hosts() if settings.stride else []
         if len(set(hosts)) > 1:
@@ -182,8 +181,8 @@ class Mdtest:
             self.up_to_the_stonewall(iter(paths), work)
         else:
             work(paths)
-        if phase == "C":
-            self.sync(self.top)
+        if self.settings.sync and phase == "C":
+            common.sync_filesystem(self.top)
         self.job.barrier()
         stop = monotonic()
         longest = self.job.maxima([stop - start])[0]
@@ -243,10 +242,6 @@ class Mdtest:
         if not self.settings.unique and self.job.rank:
             return []
         return [f"{self.top}/{path}" for path in self.tree(self.job.rank).paths]
-
-
-def _nothing(path: str) -> None:
-    pass
 
 
 def _make(path: str) -> bool:
