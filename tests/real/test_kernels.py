@@ -350,13 +350,13 @@ def test_wrong_data_end_io500(tmp_path):
 def test_a_find_that_misses_a_file_ends_io500(tmp_path):
     """As one would whose listing of a directory is old."""
     program = (
-        "import os, sys; sys.argv = ['io500', *sys.argv[2:]]; sys.path.insert(0, {!r});"
+        f"import os, sys; sys.argv = ['io500', *sys.argv[2:]]; sys.path.insert(0, {str(KERNELS)!r});"
         "import common, io500, find;"
         "listed = find.Find.listed;"
         "find.Find.listed = lambda self, path: (os.path.exists(gone := path + b'/file.mdtest.0.3')"
         " and os.unlink(gone), listed(self, path))[1];"
         "common.run(io500.Settings, io500.main)"
-    ).format(str(KERNELS))
+    )
     argv = [str(BIN / "mpiexec"), "-n", "2", sys.executable, "-c", program, "x", *IO500.format(tmp_path).split()]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
