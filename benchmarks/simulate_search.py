@@ -1,6 +1,6 @@
 """Simulates the search on folding curves whose truth is known: how often is a verdict wrong, and what does it cost?
 
-    python -m benchmarks.simulate_search [--curves 400] [--noise 5,10,15] [--shapes smooth,stairs] [--blind]
+    python -m benchmarks.simulate_search [--curves 400] [--noise 5,10,15] [--shapes smooth,stairs] [--blind] [--prior]
 
 prints the table of docs/statistics.md. Each cell draws many curves of one shape; the search runs on each as it would on
 a machine, trial by trial, until it says that nothing is left. Then the same curves are measured by full grids, judged
@@ -294,9 +294,10 @@ def verdict_on(trials: Sequence[Trial], most: int | None) -> Verdict:
     return judge(Series("x", "w", METRIC, MAX_LOSS, hosts, values, numbers, ZONE, most, bounds, disturbance))
 
 
-def searched(machine: Machine, seed: int, stays: bool = False) -> Outcome:
-    """The search, to its end; `stays` as in `Question`."""
-    search = Adaptive(Question({"w": (METRIC,)}, RATIOS, ("",), MAX_LOSS, ZONE, MOST, seed, stays=stays))
+def searched(machine: Machine, seed: int, stays: bool = False, prior: int | None = None) -> Outcome:
+    """The search, to its end; `stays` as in `Question`; with a `prior` it begins so many ratios from the break."""
+    start = {} if prior is None else {"": told_to_break(machine.losses, prior)}
+    search = Adaptive(Question({"w": (METRIC,)}, RATIOS, ("",), MAX_LOSS, ZONE, MOST, seed, start=start, stays=stays))
     over: list[Trial] = []
     ever_off = False
     while (todo := search.next(over)) is not None:
@@ -305,6 +306,13 @@ def searched(machine: Machine, seed: int, stays: bool = False) -> Outcome:
     last = verdict_on(over, MOST)
     found = outcome(last, machine.losses)
     return replace(found, off=ever_off or off(last, machine.losses), deployments=machine.deployments)
+
+
+def told_to_break(losses: Mapping[float, float], off: int) -> float:
+    """The ratio at which it is said to break, `off` ratios from where it does; the last one if it does not."""
+    folded = RATIOS[1:]
+    at = next((place for place, ratio in enumerate(folded) if losses[ratio] > MAX_LOSS), len(folded) - 1)
+    return folded[min(max(at + off, 0), len(folded) - 1)]
 
 
 def grid(machine: Machine, repetitions: int, seed: int) -> Outcome:
@@ -369,6 +377,19 @@ def apart(asked: tuple[int, float, int, bool]) -> str:
     return f"| {shape.__name__} | {noise:.0%} | {how} | {figures} |".replace("%", " %")
 
 
+PRIORS = {None: "none", 0: "right", -1: "a ratio too early", 1: "a ratio too late", 3: "three too late"}
+
+
+def foretold(asked: tuple[int, float, int, int | None]) -> str:
+    """One row of the table of what a prior costs or saves."""
+    shape, noise, curves, prior = SHAPES[asked[0]], *asked[1:]
+    found = [searched(m, number, prior=prior) for number, m in enumerate(machines(shape, noise, curves))]
+    shares = [share([getattr(each, name) for each in found]) for name in ("wrong", "off", "right")]
+    trials = float(np.mean([each.trials for each in found]))
+    figures = f"{shares[0]:.1%} | {shares[1]:.1%} | {shares[2]:.0%} | {trials:.1f}"
+    return f"| {shape.__name__.replace('_', ' ')} | {noise:.0%} | {PRIORS[prior]} | {figures} |".replace("%", " %")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -377,6 +398,7 @@ def main() -> None:
     parser.add_argument("--shapes", default=",".join(shape.__name__ for shape in SHAPES))
     parser.add_argument("--blind", action="store_true", help="as if nobody knew what disturbed trials")
     parser.add_argument("--apart", action="store_true", help="what it costs that each ratio needs a deployment")
+    parser.add_argument("--prior", action="store_true", help="what a prior costs or saves, right and wrong")
     asked = parser.parse_args()
     names = [shape.__name__ for shape in SHAPES]
     cells = [
@@ -386,6 +408,14 @@ def main() -> None:
         for told in ([False, True] if asked.apart else [not asked.blind])
     ]
     began = time.monotonic()
+    if asked.prior:
+        print("| curve | noise | prior | wrong | ever off | right | trials |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
+        known = [(shape, noise, curves, prior) for shape, noise, curves, _ in cells for prior in PRIORS]
+        with multiprocessing.Pool() as pool:
+            for row in pool.imap(foretold, known):
+                print(row, flush=True)
+        return
     if asked.apart:
         print("| curve | noise | blocks | wrong | ever off | right | trials | deployments |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")

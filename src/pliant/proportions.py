@@ -111,14 +111,14 @@ def largest_scale(real: Host) -> float:
 def rescaled(value: float, unit: str, scale: float) -> float | None:
     """What `value`, measured on hosts of that scale, stands for on the real ones; None for what does not scale.
 
-    A rate (its unit ends in "/s") is `scale` times as much there, a time (s, ms, us) `scale` times less; anything else
-    has no such meaning. It is an estimate, and it assumes that CPU, NIC or disk limits the workload: then the same work
-    meets `scale` times the means. What is not divided does not scale: the latency of links and of disks, a program's
-    waiting, memory and caches. A workload that mostly waits is thus rescaled to more than a real cluster gives. And a
-    core of this machine stands for a core of theirs, whatever their speeds. Losses need none of this: they are
-    quotients of two values at one scale.
+    A rate (its unit ends in "/s" or "IOPS", or is IO500's score, which is made of such) is `scale` times as much there,
+    a time (s, ms, us) `scale` times less; anything else has no such meaning. It is an estimate, and it assumes that
+    CPU, NIC or disk limits the workload: then the same work meets `scale` times the means. What is not divided does
+    not scale: the latency of links and of disks, a program's waiting, memory and caches. A workload that mostly
+    waits is thus rescaled to more than a real cluster gives. And a core of this machine stands for a core of
+    theirs, whatever their speeds. Losses need none of this: they are quotients of two values at one scale.
     """
-    if unit.endswith("/s"):
+    if unit.endswith(("/s", "IOPS")) or unit == "IO500":
         return value * scale
     if unit in ("s", "ms", "us"):
         return value / scale

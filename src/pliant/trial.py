@@ -66,6 +66,9 @@ class Trial:
     disturbance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the machine did to each metric of which that is known: see `disturbance.Disturbance.to_json`. Why one does
     not count, although the trial may, is in "refused"."""
+    remarks: tuple[str, ...] = ()
+    """What its workload says of what it measured, a sentence each without a full stop: that it is not valid for a list
+    that others keep, for instance. A verdict does not heed it."""
 
     @property
     def counted(self) -> bool:
@@ -90,10 +93,11 @@ class Trial:
         """Plain JSON values; a metric that is no number becomes null."""
         metrics = {name: value + 0.0 if math.isfinite(value) else None for name, value in self.metrics.items()}
         exact = {"ratio": float(self.ratio), "duration_s": float(self.duration_s)}
-        return {**asdict(self), **exact, "metrics": metrics, "proved": list(self.proved)}
+        return {**asdict(self), **exact, "metrics": metrics, "proved": list(self.proved), "remarks": list(self.remarks)}
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Trial:
         """The inverse of `to_json`; TypeError, KeyError or ValueError for what is not one."""
         metrics = {name: math.nan if value is None else float(value) for name, value in document["metrics"].items()}
-        return Trial(**{**document, "metrics": metrics, "proved": tuple(document["proved"])})
+        lists = {"proved": tuple(document["proved"]), "remarks": tuple(document.get("remarks", ()))}
+        return Trial(**{**document, "metrics": metrics, **lists})

@@ -20,11 +20,12 @@ from pliant.platforms.interface import Deployment
 from pliant.platforms.machines import Here
 
 NODES = {"client1": 1, "client2": 1, "client3": 2}
+RANKS = {"client1": 3, "client2": 1, "client3": 2}
 SAID = "hostname; cut -d: -f3 /proc/self/cgroup | sort -u | tr '\\n' ' '"
 
 
 def main(name: str, *launchers: str) -> None:
-    """Call the machine NAME, deploy bare nodes, and start two ranks in each of them by each launcher."""
+    """Call the machine NAME, deploy bare nodes, and start ranks in each of them by each launcher."""
     Path("/proc/sys/kernel/hostname").write_text(name)
     with tempfile.NamedTemporaryFile("w") as hosts:
         hosts.write(f"127.0.0.1 localhost\n127.0.1.1 {name}\n127.0.1.1 client2\n")
@@ -37,9 +38,9 @@ def main(name: str, *launchers: str) -> None:
 
 
 def launch(deployment: Deployment, launcher: str) -> None:
-    """Two ranks in each node, by one launcher."""
+    """Different numbers of ranks in each node, by one launcher."""
     found = mpi._described(launcher, Here())
-    argv = found.launch(deployment.remote_shell, list(NODES), 2, ["/bin/sh", "-c", f'echo "rank $({SAID})"'])
+    argv = found.launch(deployment.remote_shell, RANKS, ["/bin/sh", "-c", f'echo "rank $({SAID})"'])
     env = environment(deployment.id, found.environment)
     done = subprocess.run(deployment.in_fabric(argv), env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{launcher}: {done.stderr or done.stdout}"

@@ -296,7 +296,9 @@ def test_a_kernel_starts_without_limits_and_measures_with_them():
 
         # What is over a quarter of a second before the end is seen; this is less.
         gate = Gate(lambda: limit(True), lambda: None)
-        done = cluster.mpi(find(None, None, Here()), argv, 1, mark="t", timeout_s=60, watch=look, gate=gate)
+        done = cluster.mpi(
+            find(None, None, Here()), argv, {"client1": 1}, mark="t", timeout_s=60, watch=look, gate=gate
+        )
     assert limited == {"ready": True, "begin write": True, "begin read": True}
     assert "bwMaxMIB" in done.stdout
 

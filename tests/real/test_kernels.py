@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pliant.workloads.io500 import PHASES
 from pliant.workloads.kernels import common
 
 MIB = 1 << 20
@@ -282,3 +283,81 @@ def test_all_phases_in_one_job_with_dropped_caches(tmp_path):
     table = ok("mdtest", f"-n 5 -u -N 1 -C -T -E -r --drop-caches -d {tmp_path}/md", wrap=nodes("pa", "pb"))
     assert len(re.findall(r"^   \w+ \w+ +[1-9][\d.]+ ", table, re.MULTILINE)) == 9
     assert listing(tmp_path) == []
+
+
+# IO500
+
+IO500 = "-d {} -D 1 -b 4m -s 20 -n 400 -m 300"
+
+
+def result(output):
+    """Phase -> what the kernel says of it."""
+    sections = re.split(r"^\[(.+)\]$", output, flags=re.MULTILINE)
+    return {
+        name: dict(re.findall(r"^(\S+) += (\S+)$", body, re.MULTILINE))
+        for name, body in zip(sections[1::2], sections[2::2], strict=True)
+    }
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_all_of_io500_and_what_it_leaves(tmp_path, ranks):
+    fewer = " -f 2" if ranks == 3 else ""
+    found = result(ok("io500", IO500.format(tmp_path) + fewer, ranks=ranks))
+    assert list(found) == ["run", *PHASES]
+    assert all(float(found[name]["score"]) > 0 for name in PHASES)
+    assert int(found["find"]["total-files"]) == ranks * (1 + 400 + 300) + 1
+    names = [f"{rank}.{item}" for rank in range(ranks) for item in range(300)]
+    assert int(found["find"]["found"]) == sum("01" in name for name in names)
+    easy = [f"data/ior-easy/ior_file_easy.0000000{rank}" for rank in range(ranks)]
+    left = [path for path in listing(tmp_path) if (tmp_path / path).is_file()]
+    assert left == [*easy, "data/ior-hard/file", "results/timestampfile"]
+    assert {(tmp_path / path).stat().st_size for path in easy} == {4 * MIB}
+    assert (tmp_path / "data/ior-hard/file").stat().st_size == ranks * 20 * 47008
+
+
+def test_a_stonewall_of_mdtest_leaves_every_rank_as_many_files(tmp_path):
+    """Read, examined and removed is what was made: nothing is left, and nothing was missed."""
+    line = f"-F -u -N 1 -W 1 -n 10000000 -d {tmp_path}/md"
+    ok("mdtest", f"-C {line}", ranks=3)
+    made = {len(list(each.iterdir())) for each in tmp_path.glob("md/test-dir.0-0/*")}
+    assert len(made) == 1 and 1000 < made.pop() < 10_000_000
+
+
+@pytest.mark.real
+@ROOT
+def test_io500_reads_what_other_nodes_wrote_and_notices_other_data(tmp_path):
+    two = nodes("pa", "pb")
+    done = ok("io500", f"{IO500.format(tmp_path)} --drop-caches", wrap=two)
+    assert all(float(each["score"]) > 0 for name, each in result(done).items() if name != "run")
+
+
+def test_wrong_data_end_io500(tmp_path):
+    """One byte of what a phase wrote is changed before it is read, by a find that is not one."""
+    program = (
+        f"import sys; sys.argv = ['io500', *sys.argv[2:]]; sys.path.insert(0, {str(KERNELS)!r});"
+        "import common, io500, find;"
+        "run = find.Find.run;"
+        "path = sys.argv[2] + '/data/mdtest-hard/test-dir.0-0/mdtest_tree.0/file.mdtest.1.17';"
+        "find.Find.run = lambda self: (run(self), open(path, 'r+b').write(b'?') if self.job.rank == 0 else 0);"
+        "common.run(io500.Settings, io500.main)"
+    )
+    argv = [str(BIN / "mpiexec"), "-n", "2", sys.executable, "-c", program, "x", *IO500.format(tmp_path).split()]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "file.mdtest.1.17: incorrect data on read" in done.stderr
+
+
+def test_a_find_that_misses_a_file_ends_io500(tmp_path):
+    """As one would whose listing of a directory is old."""
+    program = (
+        f"import os, sys; sys.argv = ['io500', *sys.argv[2:]]; sys.path.insert(0, {str(KERNELS)!r});"
+        "import common, io500, find;"
+        "listed = find.Find.listed;"
+        "find.Find.listed = lambda self, path: (os.path.exists(gone := path + b'/file.mdtest.0.3')"
+        " and os.unlink(gone), listed(self, path))[1];"
+        "common.run(io500.Settings, io500.main)"
+    )
+    argv = [str(BIN / "mpiexec"), "-n", "2", sys.executable, "-c", program, "x", *IO500.format(tmp_path).split()]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert re.search(r"find saw 14\d\d files in .*/data, where 1403 were made", done.stderr)

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from ranks_of_a_namesake import RANKS
 
 pytestmark = pytest.mark.real
 
@@ -24,7 +25,7 @@ def test_every_rank_is_in_its_node(name):
     assert done.returncode == 0, done.stderr
     ranks = [line.split() for line in done.stdout.splitlines()]
     found = Counter((launcher, node) for launcher, node, *_ in ranks)
-    assert found == {(launcher, f"client{n}"): 2 for launcher in launchers for n in (1, 2, 3)}
+    assert found == {(launcher, node): count for launcher in launchers for node, count in RANKS.items()}
     for _, node, *groups in ranks:
         host = 2 if node == "client3" else 1
         assert any(group.endswith(f"/host-{host}/{node}") for group in groups), f"{node} runs in {groups}"

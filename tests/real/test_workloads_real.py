@@ -241,6 +241,89 @@ def test_file_systems_are_compared(run):
     assert 'id="comparison"' in (out / "report.html").read_text()
 
 
+# IO500
+
+IO500 = """\
+[[workload]]
+kind = "io500"
+stonewall = "1 s"
+ranks_per_client = 2
+easy_block = "4 MiB"
+easy_files = 40
+hard_segments = 20
+hard_files = 30
+"""
+
+
+def test_io500_is_measured_with_two_ranks_a_client_on_a_host_each_and_on_one_for_all(tmp_path):
+    file = study(tmp_path, servers=1, clients=2, ratios=[1, 3], repetitions=1, cores=0.5, workloads=IO500)
+    done = pliant("run", file, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out/verdict.json").read_text())
+    found = {verdict["metric"]: verdict for verdict in document["verdicts"]}
+    assert len(found) == 15 and all(row["median"] > 0 for each in found.values() for row in each["ratios"])
+    for row in range(2):
+        bandwidth, metadata, score = (
+            found[name]["ratios"][row]["median"] for name in ("bandwidth_score", "metadata_score", "score")
+        )
+        assert score == pytest.approx((bandwidth * metadata) ** 0.5)
+    assert {row["limited_by"]["phase"] for row in found["score"]["ratios"]} == {"io500"}
+    assert any("not valid for the list of IO500: a stonewall of 1 s" in note for note in document["notes"])
+    for trial in json.loads(pliant("trials", tmp_path / "out", "--format", "json").stdout):
+        assert "not valid for the list of IO500: a stonewall of 1 s is less than 300 s" in trial["remarks"]
+        printed = (tmp_path / "out" / trial["directory"] / "io500.out").read_text()
+        (files,) = re.findall(r"^total-files += (\d+)$", printed, re.MULTILINE)
+        assert 4 * 3 + 1 <= int(files) <= 4 * (1 + 40 + 30) + 1, "all that four ranks made, up to the stonewall"
+
+
+# Ranks that are folded
+
+RANKS = """\
+[[workload]]
+kind = "command"
+name = "where"
+[[workload.phase]]
+name = "ranks"
+on = "mpi"
+ranks_per_client = 2
+argv = ["{{ python }}", "-c", "from mpi4py import MPI; print('rank', MPI.COMM_WORLD.rank, MPI.Get_processor_name())"]
+[[workload.metric]]
+name = "last"
+unit = "1"
+better = "higher"
+regex = "rank ([1-9][0-9]*)"
+
+[[workload]]
+kind = "ior"
+block = "2 MiB"
+ranks_per_client = 2
+"""
+
+
+def test_ranks_of_folded_clients_run_on_one_mount_of_each_host(tmp_path):
+    ratios = '[1, 2, 3]\nroles = ["client"]\nof = "ranks"'
+    file = study(tmp_path, servers=1, clients=3, ratios=ratios, repetitions=1, workloads=RANKS)
+    checked = pliant("check", file).stdout
+    assert "ranks of as many clients on one mount: client1 2, client2 1; the other clients stand idle" in checked
+    done = pliant("run", file, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for row in trials(tmp_path / "out")["where"]:
+        printed = (tmp_path / "out" / row["directory"] / "ranks.out").read_text()
+        ranks = dict(re.findall(r"^rank (\d+) (\w+)$", printed, re.MULTILINE))
+        found[float(row["ratio"])] = [ranks[str(rank)] for rank in range(6)]
+    assert found == {
+        1: ["client1", "client1", "client2", "client2", "client3", "client3"],
+        2: ["client1"] * 4 + ["client2"] * 2,
+        3: ["client1"] * 6,
+    }
+    assert len(values(trials(tmp_path / "out")["ior"], "read_bandwidth")) == 3
+    assert (
+        "with all ranks on the first one of each host"
+        in pliant("report", tmp_path / "out", "--format", "markdown").stdout
+    )
+
+
 # Refused before anything is deployed
 
 

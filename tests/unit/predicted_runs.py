@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import runs
 
-from pliant.composition.placement import hosts_for, nodes_for, place
+from pliant.composition.placement import Placement, hosts_for, nodes_for, place
 from pliant.model.calibration import Draws, Loads
 from pliant.results.store import Store
 from pliant.telemetry.usage import HostUsage, PhaseUsage, ResourceUse, Usage
@@ -28,9 +28,10 @@ ALONE_S = {"file_create": 1.5e-3, "read_bandwidth": 5e-3}
 GROWTH = 0.2
 
 
-def true_rate(metric: str, roles: dict[str, int], hosts: int) -> float:
-    """Units per second of such a cluster on so many hosts."""
-    placed = place(nodes_for(roles), hosts, "spread", {"client"}).hosts
+def true_rate(metric: str, roles: dict[str, int], hosts: int, folded: tuple[str, ...] = ()) -> float:
+    """Units per second of such a cluster on so many hosts, of which nodes of the roles that are not folded have one
+    each."""
+    placed = placement(roles, hosts, folded).hosts
     cpu, nic, nodes, local = [], [], [], []
     for names in placed:
         many = {role: sum(name.startswith(role) for name in names) for role in roles}
@@ -46,16 +47,21 @@ def true_rate(metric: str, roles: dict[str, int], hosts: int) -> float:
     return 1 / float(draws.seconds(loads)[0])
 
 
+def placement(roles: dict[str, int], hosts: int, folded: tuple[str, ...]) -> Placement:
+    """Where the nodes are on so many hosts in all."""
+    alone = sum(count for role, count in roles.items() if folded and role not in folded)
+    return place(nodes_for(roles), hosts - alone, "spread", {"client"}, folded)
+
+
 def _local(many: dict[str, int], roles: dict[str, int]) -> float:
     """Which part of the traffic of a host's nodes stays between them."""
     whole = many["server"] / roles["server"] + many["client"] / roles["client"]
     return 2 * many["server"] / roles["server"] * many["client"] / roles["client"] / whole
 
 
-def usage_of(metric: Metric, roles: dict[str, int], hosts: int, rate: float, job: bool = False) -> Usage:
+def usage_of(metric: Metric, roles: dict[str, int], placed: Placement, rate: float, job: bool = False) -> Usage:
     """What telemetry would see of it."""
     found = {}
-    placed = place(nodes_for(roles), hosts, "spread", {"client"})
     for host, names in zip(placed.host_names, placed.hosts, strict=True):
         many = {role: sum(name.startswith(role) for name in names) for role in roles}
         each = {role: many[role] * CPU_S[metric.name][role] / roles[role] for role in roles}
@@ -88,17 +94,26 @@ def make_run(
     telemetry=True,
     conditions=True,
     limits=1,
+    folded=(),
     **changes,
 ) -> Path:
     """A run directory of that cluster, three trials of each workload at each ratio."""
     total, chance = sum(roles.values()), np.random.default_rng(5)
     placements, hosts = {}, {}
     for ratio in ratios:
-        hosts[ratio] = hosts_for(total, ratio)
-        placed = place(nodes_for(roles), hosts[ratio], "spread", {"client"})
+        alone = sum(count for role, count in roles.items() if folded and role not in folded)
+        hosts[ratio] = alone + hosts_for(total - alone, ratio)
+        placed = placement(roles, hosts[ratio], folded)
         placements[ratio] = dict(zip(placed.host_names, placed.hosts, strict=True))
-    fields = {"hosts": hosts, "metrics": METRICS, "roles": roles, "placements": placements, "max_loss": 0.15}
-    about = runs.info(**(fields | {"label": "glusterfs", "platform": "emulated"} | changes))
+    fields = {
+        "folded": folded,
+        "hosts": hosts,
+        "metrics": METRICS,
+        "roles": roles,
+        "placements": placements,
+        "max_loss": 0.15,
+    }
+    about = runs.info(**(fields | {"folded": folded, "label": "glusterfs", "platform": "emulated"} | changes))
     workloads = [{"name": name, "ranks_per_client": 1} for name in METRICS]
     host = {"cores": CORES, "nic_bit_s": NIC_BYTE_S * 8 * limits, "disk_byte_s": DISK_BYTE_S * limits}
     document = {"study": {"name": "synthetic"}, "filesystem": {"name": "glusterfs"}, "workload": workloads}
@@ -108,8 +123,11 @@ def make_run(
         number = 0
         for workload, (metric,) in METRICS.items():
             for ratio in ratios:
-                rate = true_rate(metric.name, roles, hosts[ratio])
-                seen = usage_of(metric, roles, hosts[ratio], rate).to_json() if telemetry else {}
+                rate, placed = (
+                    true_rate(metric.name, roles, hosts[ratio], folded),
+                    placement(roles, hosts[ratio], folded),
+                )
+                seen = usage_of(metric, roles, placed, rate).to_json() if telemetry else {}
                 for repetition in (1, 2, 3):
                     number += 1
                     value = float(rate * np.exp(scatter * chance.standard_normal()))

@@ -33,7 +33,7 @@ class Launched:
 
     environment: ClassVar[dict[str, str]] = {}
 
-    def launch(self, shell: RemoteShell, hosts: list[str], ranks_per_client: int, argv: list[str]) -> list[str]:
+    def launch(self, shell: RemoteShell, ranks: dict[str, int], argv: list[str]) -> list[str]:
         return ["sh", "-c", *argv]
 
 
@@ -48,7 +48,7 @@ class Ahead(Unmade):
 
 def launched(words: str, **keys: object) -> str:
     cluster = Cluster(Ahead(), study().composition)
-    return cluster.mpi(Launched(), [words], 1, mark="m", timeout_s=20, **keys).stdout
+    return cluster.mpi(Launched(), [words], {"client1": 1}, mark="m", timeout_s=20, **keys).stdout
 
 
 def test_times_that_mpi_s_first_rank_prints_are_on_this_machine_s_clock():

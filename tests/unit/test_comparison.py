@@ -365,7 +365,7 @@ def second_version(directory: Path) -> None:
     info = runs.info().to_json()
     del info["label"]
     with sqlite3.connect(directory / DATABASE) as connection:
-        for added in ("filesystem", "fault", "key", "reused", "proved", "digest", "bounds", "disturbance"):
+        for added in ("filesystem", "fault", "key", "reused", "proved", "digest", "bounds", "disturbance", "remarks"):
             connection.execute(f"ALTER TABLE trial DROP COLUMN {added}")
         connection.execute("UPDATE document SET body = ? WHERE name = 'run'", (json.dumps(info),))
         connection.execute("PRAGMA user_version = 2")

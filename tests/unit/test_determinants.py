@@ -67,6 +67,13 @@ def test_what_a_number_could_depend_on_is_part_of_it(edit):
     assert key(edit) != key()
 
 
+def test_where_ranks_are_folded_trials_differ_where_ranks_do():
+    nodes = 'ratios = [1, 2, 4] => ratios = [1, 2, 4] \\n roles = ["client"]'
+    ranks = f'{nodes} \\n of = "ranks"'
+    assert key(ranks, todo=TODO._replace(ratio=1.0)) == key(nodes, todo=TODO._replace(ratio=1.0))
+    assert key(ranks, todo=TODO._replace(ratio=2.0)) != key(nodes, todo=TODO._replace(ratio=2.0))
+
+
 def test_what_else_it_depends_on(monkeypatch):
     known = {key()}
     for made in (
@@ -153,7 +160,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "316cfe6e4aa6ef19"
+DIGEST = "f0c902e8acd873f2"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -263,6 +263,15 @@ def test_a_study_with_a_fault_that_cannot_be_is_refused(extra, line):
     assert any(each.startswith(line) for each in found), found
 
 
+def test_where_ranks_are_folded_faults_do_not_strike_clients_that_stand_idle():
+    ranks = 'strategy = "spread" => strategy = "spread" \\n roles = ["client"] \\n of = "ranks"'
+    for target, key in (('role = "client"', "role"), ('node = "client3"', "node")):
+        [line] = refusal(FAULT.replace('role = "server"', target), ranks)
+        assert line.startswith(f"a.toml: fault[1].{key}: ") and 'write node = "client1", which never does' in line
+    for target in ('node = "client1"', 'role = "server"'):
+        parse(edited(ranks) + FAULT.replace('role = "server"', target), "a.toml")
+
+
 def test_the_only_client_of_a_study_cannot_crash():
     [line] = refusal(FAULT.replace("server", "client"), "client = 4 => client = 1")
     assert line.startswith("a.toml: fault[1].role: client1 is the only client")

@@ -28,6 +28,17 @@ def test_a_search_begins_where_a_smaller_run_says_that_it_breaks(machine, tmp_pa
     assert {todo.ratio for todo in first} >= {1.0, 2.0}
 
 
+def test_what_is_folded_is_to_be_the_same(machine, tmp_path):
+    clients = 'ratios = [1, 2, 4] => ratios = [1, 2, 4] \\n roles = ["client"]'
+    prepared = prepare(study(clients))
+    small = run(tmp_path / "clients", prepared, folded=("client",))
+    assert set(foreseen([prepared], [small])) == {"glusterfs"}
+    with pytest.raises(UserError, match="which folds nodes of the same roles"):
+        foreseen([prepared], [run(tmp_path / "whole", prepared)])
+    with pytest.raises(UserError, match="which folds nodes of the same roles"):
+        foreseen([prepare(study(f'{clients} \\n of = "ranks"'))], [small])
+
+
 def test_runs_of_something_else_are_refused(machine, tmp_path):
     prepared = prepare(study())
     for name, changes in {

@@ -29,6 +29,22 @@ def test_they_are_those_of_the_placement(roles, strategy, data):
     assert mixes(roles, hosts, strategy, {"client"}) == counted(placed.hosts, role_of, list(roles))
 
 
+@given(roles=ROLES, strategy=st.sampled_from(STRATEGIES), data=st.data())
+def test_nodes_of_roles_that_are_not_folded_have_a_host_each(roles, strategy, data):
+    folded = data.draw(st.sets(st.sampled_from(sorted(roles)), min_size=1))
+    hosts = data.draw(st.integers(1, sum(roles[role] for role in folded)))
+    nodes = nodes_for(roles)
+    try:
+        placed = place(nodes, hosts, strategy, {"client"}, folded)
+    except ValueError:
+        with pytest.raises(ValueError, match="segregate"):
+            mixes(roles, hosts, strategy, {"client"}, folded)
+        return
+    role_of = {node.name: node.role for node in nodes}
+    found = mixes(roles, hosts, strategy, {"client"}, folded)
+    assert found == counted(placed.hosts, role_of, list(roles))
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_hundred_thousand_nodes_take_no_time(strategy):
     roles = {"server": 20_000, "client": 80_000}

@@ -56,6 +56,33 @@ def test_other_ratios_of_the_same_cluster(run):
         assert value == pytest.approx(right, rel=0.12), (metric, ratio)
 
 
+def test_clients_that_are_folded_alone(tmp_path):
+    """Whose servers keep a host each, at other ratios, and in a larger cluster."""
+    record = known(predicted_runs.make_run(tmp_path / "clients", ROLES, folded=("client",)))
+    for roles in (ROLES, {"server": 8, "client": 16}):
+        ratios = (1.0, 2.0, 4.0, float(roles["client"]))
+        asked = target(record, roles=roles, ratios=tuple(sorted(set(ratios))), folded=("client",))
+        for (metric, ratio), value in told(record, asked).items():
+            hosts = roles["server"] + hosts_for(roles["client"], ratio)
+            right = predicted_runs.true_rate(metric, roles, hosts, ("client",))
+            assert value == pytest.approx(right, rel=0.2), (roles, metric, ratio)
+
+
+def test_what_is_folded_is_what_was(run, tmp_path):
+    clients = predicted_runs.make_run(tmp_path / "clients", ROLES, folded=("client",))
+    document = json.loads(invoke(clients, "--json").output)
+    assert document["target"]["folded"] == ["client"]
+    assert {row["ratio"]: row["hosts"] for row in document["curves"][0]["ratios"]} == {1: 8, 1.5: 7, 2: 6, 4: 5}
+    assert "of client, whose nodes alone are folded" in invoke(clients).output
+    with pytest.raises(UserError, match="ratio 8: 4 nodes fold to ratios from 1 to 4"):
+        invoke(clients, "--ratios", "8")
+    with pytest.raises(UserError, match="folds nodes of all roles and nodes of client alone are asked about"):
+        invoke(clients, run)
+    ranks = predicted_runs.make_run(tmp_path / "ranks", ROLES, folded=("client",), folds="ranks")
+    with pytest.raises(UserError, match=r'folds ranks.*of = "nodes"'):
+        invoke(ranks)
+
+
 def test_a_larger_cluster(run):
     record, roles = known(run), {"server": 16, "client": 32}
     for (metric, ratio), value in told(record, target(record, roles=roles, ratios=(1.0, 2.0, 4.0))).items():

@@ -314,6 +314,16 @@ def any_program(on: str):
     return parse(edited() + COMMAND.format(on=on), "a.toml")
 
 
+def test_ranks_are_folded_of_workloads_that_have_some(machine, monkeypatch):
+    monkeypatch.setattr(preparation, "_rehearse", lambda workload, tools, machines: None)
+    ranks = 'strategy = "spread" => strategy = "spread" \\n roles = ["client"] \\n of = "ranks"'
+    assert set(prepare(study(ranks)).mpi) == {"ior", "mdtest"}
+    assert "any" in prepare(parse(edited(ranks) + COMMAND.format(on="first"), "a.toml")).tools
+    for refused in (lambda: study(ranks, *FIO), lambda: parse(edited(ranks) + COMMAND.format(on="each"), "a.toml")):
+        with pytest.raises(StudyError, match=r'fold.of: "ranks" are those of MPI jobs, and .*; write of = "nodes"'):
+            prepare(refused())
+
+
 def test_a_workload_without_mpi_jobs_needs_no_mpi(machine, monkeypatch):
     monkeypatch.setattr(preparation, "_rehearse", lambda workload, tools, machines: None)
     prepared = prepare(study(*FIO))

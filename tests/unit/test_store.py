@@ -168,16 +168,19 @@ def test_a_trial_added_to_a_run_of_the_first_version_keeps_what_was_used(first_v
     assert stored(first_version) == [*runs.trials(), added]
 
 
+_NEWER = ("bounds", "disturbance", "remarks")
+
+
 def test_a_trial_from_before_any_was_stopped_is_read_and_was_not_changed(tmp_path, store):
     """Its record has no bounds, and its digest knows of none."""
     trial = runs.trials()[0]
-    old = {name: value for name, value in trial.to_json().items() if name not in ("bounds", "disturbance")}
+    old = {name: value for name, value in trial.to_json().items() if name not in _NEWER}
     assert Trial.from_json(old) == trial
     store.end(trial)
     digest = sha256(json.dumps(old, sort_keys=True).encode())
     with sqlite3.connect(tmp_path / DATABASE) as connection:
         assert connection.execute("SELECT digest FROM trial").fetchone()[0] == digest
-        for column in ("bounds", "disturbance"):
+        for column in _NEWER:
             connection.execute(f"ALTER TABLE trial DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 5")
     connection.close()

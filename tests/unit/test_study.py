@@ -72,6 +72,19 @@ def test_roles_may_be_folded_alone_to_every_number_of_hosts():
     assert above.ratios == (2, 8 / 3, 4, 8)
 
 
+def test_ranks_of_folded_clients_run_on_the_first_of_each_host():
+    ranks = study('[1, 2, 4] => "all" \\n roles = ["client"] \\n of = "ranks"')
+    nodes = study('[1, 2, 4] => "all" \\n roles = ["client"]')
+    assert ranks.placements == nodes.placements
+    assert [ranks.ranks(ratio, 3) for ratio in ranks.ratios] == [
+        {"client1": 3, "client2": 3, "client3": 3, "client4": 3},
+        {"client1": 6, "client2": 3, "client3": 3},
+        {"client1": 6, "client2": 6},
+        {"client1": 12},
+    ]
+    assert {tuple(nodes.ranks(ratio, 3).values()) for ratio in nodes.ratios} == {(3, 3, 3, 3)}
+
+
 def test_how_trials_are_chosen():
     grid = study("repetitions = 2 => search = 'grid'").about
     assert (grid.adaptive, grid.most, grid.fixed, grid.budget) == (False, 3, 3, None)

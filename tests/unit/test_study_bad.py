@@ -206,6 +206,13 @@ FOLD = [
     ("[1, 2, 4] => [2, 4]", "fold.ratios", "1 is missing, the baseline", "write [1, 2, 4]"),
     ('[1, 2, 4] => "any"', "fold.ratios", "", ""),
     ("[1, 2, 4] => [1, 2, 8] \\n roles = ['client']", "fold.ratios", "8 is more than the 4 nodes to fold", "write 4"),
+    ("[1, 2, 4] => [1, 2] \\n of = 'ranks'", "fold.of", '"ranks" are those of clients', 'roles = ["client"]'),
+    ("[1, 2, 4] => [1, 2] \\n of = 'rank'", "fold.of", 'did you mean "ranks"? write one of "nodes", "ranks"'),
+    (
+        "[1, 2, 4] => [1, 2] \\n of = 'ranks' \\n roles = ['server', 'client']",
+        "fold.roles",
+        '"server" has no ranks, which of = "ranks" folds; write roles = ["client"], or of = "nodes"',
+    ),
     ("[1, 2, 4] => [1, 2] \\n roles = ['clients']", "fold.roles", '"clients" is not a role of glusterfs', "client"),
     ("[1, 2, 4] => [1, 2, 2.0]", "fold.ratios", "2 is there twice; write each ratio once"),
     ("[1, 2, 4] => [1, 0.5]", "fold.ratios[2]", "0.5 is too small; write 1 or more"),
@@ -285,7 +292,7 @@ PLACEMENTS = [
 ]
 
 WORKLOADS = [
-    ('kind = "ior" =>', "workload[1].kind", 'is missing; add kind = one of "command", "fio", "ior", "mdtest"'),
+    ('kind = "ior" =>', "workload[1].kind", 'is missing; add kind = one of "command", "fio", "io500", "ior", "mdtest"'),
     (
         'kind = "ior" => kind = "iorr"',
         "workload[1].kind",

@@ -417,6 +417,10 @@ def _notes(info: RunInfo, trials: Sequence[Trial], verdicts: Sequence[Verdict]) 
     if short:
         yield f"Fewer counted trials than the {info.repetitions} planned: {join(short)}."
     yield from _unusable(trials)
+    counted_remarks = Counter((t.workload, remark) for t in trials if t.counted for remark in t.remarks)
+    for (workload, remark), count in counted_remarks.items():
+        of = plural(sum(t.counted and t.workload == workload for t in trials), "counted trial")
+        yield f"{workload}, {count} of {of}: {remark}."
     alone = [metric_title(v.metric) for v in verdicts if max((r.trials for r in v.ratios), default=0) == 1]
     if alone:
         yield f"One repetition shows no noise, so there is no interval and no claim for {join(alone)}."

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pliant.analysis.modelled import Calibrated, Target
 from pliant.analysis.words import join, percent
-from pliant.composition.placement import hosts_for
 
 _FAR = 2.0
 """A number of nodes, a ratio or a host that is more than so many times what was measured is far from it."""
@@ -100,6 +99,6 @@ def _limits(model: Calibrated, target: Target) -> set[str]:
     """What limits a metric at the ratios of the target, most likely."""
     found = set()
     for ratio in target.ratios:
-        _, parts = model.draws.parts(model.loads(target, hosts_for(target.nodes, ratio)))
+        _, parts = model.draws.parts(model.loads(target, target.hosts(ratio)))
         found.add(max(parts, key=lambda name: float(parts[name] @ model.draws.weight)))
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from pliant.analysis import observed
 from pliant.analysis.observed import Observed, Record
 from pliant.composition.mixes import mixes
-from pliant.composition.placement import nodes_for, place
+from pliant.composition.placement import hosts_for, nodes_for, place
 from pliant.model import folding
 from pliant.model.calibration import Draws, Level, Loads, Priors, calibrate
 from pliant.model.demand import RESOURCES, Demand
@@ -41,11 +41,27 @@ class Target:
     """Of intervals."""
     work: float = 1.0
     """What each rank does, in times of what was measured."""
+    folded: tuple[str, ...] = ()
+    """The roles whose nodes share hosts, which ratios count; all where there are none."""
 
     @property
     def nodes(self) -> int:
         """How many there are."""
         return sum(self.roles.values())
+
+    @property
+    def shared(self) -> int:
+        """How many of them are folded; each of the others has a host to itself at every ratio."""
+        return sum(count for role, count in self.roles.items() if not self.folded or role in self.folded)
+
+    @property
+    def alone(self) -> int:
+        """How many are not."""
+        return self.nodes - self.shared
+
+    def hosts(self, ratio: float) -> int:
+        """How many hosts there are at a ratio, all together."""
+        return self.alone + hosts_for(self.shared, ratio)
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,8 @@ class Calibrated:
     def same(self, target: Target) -> bool:
         """Whether the target has the very nodes that were measured."""
         few = target.nodes <= _KNOWN_NODES or target.strategy == "explicit"
-        return few and dict(target.roles) == dict(self.record.info.roles)
+        info = self.record.info
+        return few and dict(target.roles) == dict(info.roles) and set(target.folded) == set(info.folded)
 
     def loads(self, target: Target, hosts: int) -> Loads:
         """What a unit loads the target's hosts with, on so many of them."""
@@ -101,7 +118,7 @@ class Calibrated:
 
     def _mixes(self, target: Target, hosts: int) -> tuple[Floats, Floats]:
         nodes = tuple((name, target.roles[name]) for name in self.roles.names)
-        return _mixed(nodes, hosts, target.strategy, tuple(self.record.clients))
+        return _mixed(nodes, hosts - target.alone, target.strategy, tuple(self.record.clients), target.folded)
 
     def crowded(self, target: Target, hosts: int) -> float:
         """By which part, as a logarithm, it is slower at most as chance gives some server more than its part."""
@@ -131,10 +148,10 @@ class Calibrated:
 
 @lru_cache(maxsize=256)
 def _mixed(
-    nodes: tuple[tuple[str, int], ...], hosts: int, strategy: str, clients: tuple[str, ...]
+    nodes: tuple[tuple[str, int], ...], hosts: int, strategy: str, clients: tuple[str, ...], folded: tuple[str, ...]
 ) -> tuple[Floats, Floats]:
     """What hosts carry (hosts that differ x roles), and how many carry it: the same for every metric."""
-    found = mixes(dict(nodes), hosts, strategy, clients)
+    found = mixes(dict(nodes), hosts, strategy, clients, folded)
     return np.array(list(found), dtype=np.float64), np.array(list(found.values()), dtype=np.float64)
 
 
@@ -147,7 +164,8 @@ def _matrix(nodes: Sequence[str], hosts: Sequence[Sequence[str]]) -> Floats:
 
 
 def _placed(target: Target, hosts: int, record: Record) -> list[tuple[str, ...]]:
-    return list(place(nodes_for(target.roles), hosts, target.strategy, record.clients).hosts)
+    nodes, shared = nodes_for(target.roles), hosts - target.alone
+    return list(place(nodes, shared, target.strategy, record.clients, target.folded).hosts)
 
 
 def calibrated(record: Record, workload: str, metric: Metric, noise: float) -> Calibrated | str:

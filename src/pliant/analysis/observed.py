@@ -118,8 +118,10 @@ def records(store: Store, name: str) -> tuple[Record, ...]:
             raise UserError(f"{name}: it does not say what a host had, as runs of older versions; run the study again")
         if not (host["nic_bit_s"] and host["disk_byte_s"]):
             raise UserError(f"{name}: its hosts had no limits that a model could count with; lay some on them")
-        if info.folded:
-            raise UserError(f"{name}: it folds {' and '.join(info.folded)} alone, and a model is of all roles folded")
+        if info.of_ranks:
+            raise UserError(
+                f'{name}: it folds ranks, which share a mount then, and a model is of nodes; run it with of = "nodes"'
+            )
         capacity = capacity_of(host["cores"], host["nic_bit_s"], host["disk_byte_s"])
         ranks = {each["name"]: int(each.get("ranks_per_client") or 1) for each in study.get("workload", [])}
         timed = tuple(each["name"] for each in study.get("workload", []) if each.get("stonewall"))

@@ -108,6 +108,7 @@ class Prediction:
             "target": {
                 "roles": dict(self.target.roles),
                 "strategy": self.target.strategy,
+                "folded": list(self.target.folded),
                 "work": self.target.work,
                 "host": self.target.host,
                 "capacity": dict(self.target.capacity),
@@ -202,7 +203,8 @@ def predict(records: Sequence[Record], target: Target, on: Sequence[float] = ())
 def foretold(record: Record) -> Prediction | None:
     """What a run's two smallest ratios predict of all that it planned; None where they say too little."""
     info = record.info
-    target = Target(info.roles, info.strategy, record.capacity, tuple(sorted(info.hosts)), info.max_loss)
+    ratios, folded = tuple(sorted(info.hosts)), tuple(info.folded)
+    target = Target(info.roles, info.strategy, record.capacity, ratios, info.max_loss, folded=folded)
     try:
         return predict([record], target, on=record.measured[:2])
     except (UserError, ValueError):
@@ -231,13 +233,23 @@ def _check(records: Sequence[Record], target: Target) -> None:
                 f"{record.name} and {records[0].name} have other options ({differ}), which may change all that an "
                 "operation uses; name runs of the same"
             )
+    for record in records:
+        if set(record.info.folded) != set(target.folded):
+            raise UserError(
+                f"{record.name} folds {_folds(record.info.folded)} and {_folds(target.folded)} are asked about: what "
+                "nodes cost each other is known of those that shared hosts; name a run that folds the same"
+            )
     known = records[0].info.roles
     if unknown := [role for role in target.roles if role not in known]:
         raise UserError(f'"{unknown[0]}" is not a role of these runs; they have {", ".join(known)}')
     if target.nodes > MOST_NODES:
         raise UserError(f"{target.nodes} nodes are more than can be predicted; ask for {MOST_NODES} at most")
-    if bad := [ratio for ratio in target.ratios if not 1 <= ratio <= target.nodes]:
-        raise UserError(f"ratio {bad[0]:g}: {target.nodes} nodes fold to ratios from 1 to {target.nodes}")
+    if bad := [ratio for ratio in target.ratios if not 1 <= ratio <= target.shared]:
+        raise UserError(f"ratio {bad[0]:g}: {target.shared} nodes fold to ratios from 1 to {target.shared}")
+
+
+def _folds(roles: Sequence[str]) -> str:
+    return f"nodes of {' and '.join(roles)} alone" if roles else "nodes of all roles"
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -287,7 +299,7 @@ def _curve(models: Sequence[Calibrated], target: Target, measured: Mapping[float
         baseline = -np.log(model.draws.seconds(alone, target.work)) + math.log(factor)
     rows = []
     for place, ratio in enumerate(target.ratios):
-        hosts = hosts_for(target.nodes, ratio)
+        hosts = target.hosts(ratio)
         further = PRIORS.further * max(0.0, math.log2(ratio / model.last))
         deviation = math.hypot(PRIORS.misfit, further, scatter, _CHANCE * model.crowded(target, hosts))
         timed = factor * model.timed(target, hosts) / base
@@ -334,7 +346,7 @@ def _trend(models: Sequence[Calibrated], target: Target) -> tuple[float, float]:
         )
         off = []
         for level in other.levels:
-            at = first.loads(there, hosts_for(there.nodes, level.ratio))
+            at = first.loads(there, there.hosts(level.ratio))
             told = float(np.average(np.log(first.draws.seconds(at)), weights=first.draws.weight))
             off.append(float(np.mean(np.log(level.rates))) + told)
         slopes.append(float(np.mean(off)) / apart)

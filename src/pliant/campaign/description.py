@@ -34,6 +34,8 @@ def document_of(study: Study, workflow: Workflow = "dev") -> dict[str, Any]:
         del document["fold"]["baseline"]
     if not study.fold.roles:
         del document["fold"]["roles"]
+    if study.fold.of == "nodes":
+        del document["fold"]["of"]
     filesystems = [
         {
             **each.table.model_dump(mode="json", exclude={"optional"}),
@@ -73,6 +75,7 @@ def info_of(prepared: Prepared, workflow: Workflow = "dev") -> RunInfo:
         roles=dict(study.filesystem.roles),
         strategy=study.fold.strategy,
         folded=study.fold.roles,
+        folds=study.fold.of,
         host_cores=prepared.figures.cores,
         host_figures=prepared.host_figures,
         placements=placements,

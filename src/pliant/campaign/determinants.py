@@ -65,10 +65,13 @@ class Determined:
 
     def document(self, todo: Todo) -> dict[str, Any]:
         """All that determines a trial."""
-        placement = self._prepared.study.placements[todo.ratio]
+        study = self._prepared.study
+        placement, ranks = study.placements[todo.ratio], study.ranks(todo.ratio, 1)
         return {
             **self.common,
             "placement": dict(zip(placement.host_names, map(list, placement.hosts), strict=True)),
+            # Where each client has its own, it is as if nodes were folded.
+            **({"ranks": ranks} if max(ranks.values()) > 1 else {}),
             "workload": self._workload(self._prepared.study.workload(todo.workload)),
             "repetition": todo.repetition,
         }

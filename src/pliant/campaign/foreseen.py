@@ -39,21 +39,22 @@ def foreseen(prepared: Sequence[Prepared], runs: Sequence[Path]) -> dict[str, fl
         names = ", ".join(each.filesystem for each in prepared)
         raise UserError(
             f"{', '.join(str(run) for run in runs)}: no run of {names} with the options and roles of the study, whose "
-            "search begins at ratio 1 and folds all roles"
+            "search begins at ratio 1, and which folds nodes of the same roles"
         )
     return found
 
 
 def _of(record: Record, prepared: Prepared) -> bool:
-    """Whether a run is of the study's file system, with the same options and roles, and the study folds all of them,
-    from ratio 1."""
+    """Whether a run is of the study's file system, with the same options and roles, and the study folds the same, from
+    ratio 1."""
     study, info = prepared.study, record.info
     return (
         info.filesystem == study.filesystem.kind
         and dict(info.filesystem_options) == study.options.model_dump(mode="json")
         and set(info.roles) == set(study.filesystem.roles)
         and study.baseline == UNFOLDED
-        and not study.fold.roles
+        and set(info.folded) == set(study.fold.roles)
+        and study.fold.of == "nodes"
     )
 
 
@@ -61,7 +62,8 @@ def _break(prepared: Prepared, known: Sequence[Record]) -> float:
     study, figures = prepared.study, prepared.figures
     capacity = capacity_of(figures.cores, figures.nic_bit_s, figures.disk_byte_s)
     strategy, ratios = study.fold.strategy, tuple(sorted(study.ratios))
-    target = Target(dict(study.filesystem.roles), strategy, capacity, ratios, study.fold.max_loss)
+    roles, folded = dict(study.filesystem.roles), tuple(study.fold.roles)
+    target = Target(roles, strategy, capacity, ratios, study.fold.max_loss, folded=folded)
     decide = [
         curve.breaks_at
         for curve in predict(known, target).curves

@@ -167,6 +167,8 @@ class Measurement:
         if course.cut is not None:
             return self._stopped(trial, course, course.cut, sampled)
         metrics = _read(workload, lambda: workload.driver.parse(workload.options, course.outputs))
+        remarks: Callable[..., tuple[str, ...]] = getattr(workload.driver, "remarks", lambda options, outputs: ())
+        trial = replace(trial, remarks=_read(workload, lambda: remarks(workload.options, course.outputs)))
         trial, reason, hungry = self._judged(replace(trial, metrics=metrics), sampled, course)
         state: TrialState = "invalid" if reason else "done"
         if outcome is not None and not outcome.intact:
@@ -382,7 +384,7 @@ class Measurement:
         job = cluster.mpi(
             self.prepared.mpi[trial.workload],
             phase.argv,
-            phase.ranks_per_client,
+            self.prepared.study.ranks(trial.ratio, phase.ranks_per_client),
             mark=mark,
             timeout_s=timeout_s,
             watch=watch,
@@ -412,17 +414,17 @@ def _of_data(witnesses: Sequence[Witness]) -> tuple[str, ...]:
 
 
 def operations(phases: Windows, outputs: Mapping[str, str]) -> dict[str, tuple[float, float]]:
-    """When each operation took place: as a phase's output says, else the phase as a whole. One that began and did not
-    end took place until the phase was cut short.
+    """When each operation took place: as a phase's output says, of itself or of one before, else the phase as a whole.
+    One that began and did not end took place until the phase was cut short.
 
-    One time outside the phase, or without length, shows that the output's clock is not ours: then none of it is used.
+    One time outside that phase, or without length, shows that the output's clock is not ours: then none of it is used.
     Where one is too short for telemetry the phase as a whole is there as well, to speak for it.
     """
     found: dict[str, tuple[float, float]] = {}
     for name, (begin_s, end_s) in phases.items():
         printed = outputs.get(name, "")
         stated = windows(printed) | {each: (begin, end_s) for each, begin in begun(printed).items()}
-        sound = all(begin_s <= begin < end <= end_s for begin, end in stated.values())
+        sound = any(all(b <= begin < end <= e for begin, end in stated.values()) for b, e in phases.values())
         found |= stated if sound else {}
         short = any(end - begin < FEWEST * EVERY_S for begin, end in stated.values())
         if not (stated and sound) or short:

@@ -262,6 +262,7 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
     prepared = Prepared(
         study, figures, machine, tools, {}, warnings, scale, versions, kernels=kernels, brought=brought, place=place
     )
+    _need_jobs(prepared)
     for workload in study.workloads:
         _rehearse(workload, tools[workload.label], machines)
     mpis = {label: mpi for label in study.labels if (mpi := _mpi(prepared, label)) is not None}
@@ -282,6 +283,17 @@ def _overdrawn(study: Study, figures: HostFigures, place: Place, machine: Facts)
         remedy = f"{machines.having('sch_netem')} (CONFIG_NET_SCH_NETEM), or leave `latency` out"
         problems.append(("platform.host.latency", f"this machine's kernel cannot delay packets (netem): {remedy}"))
     return problems
+
+
+def _need_jobs(prepared: Prepared) -> None:
+    """StudyError where ranks are folded of a workload that runs a program of its own in each client."""
+    study, first = prepared.study, prepared.study.composition.clients[0].name
+    if study.fold.of == "nodes":
+        return
+    for label in study.labels:
+        if any(phase.each.keys() - {first} for phase in prepared.phases(label)):
+            why = f'"ranks" are those of MPI jobs, and {label} runs a program of its own in each client'
+            raise StudyError([Problem(study.file, "fold.of", f'{why}; write of = "nodes", or leave {label} out')])
 
 
 def _unlike(known: Mapping[str, Facts]) -> Iterator[str]:

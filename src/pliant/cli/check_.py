@@ -282,6 +282,10 @@ def _show_placements(prepared: Prepared, several: bool) -> None:
         how = [] if ratio == UNFOLDED else [prepared.study.fold.strategy]
         how += ["baseline"] if ratio == prepared.study.baseline else []
         _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({', '.join(how)})  {placement.describe()}")
+        ranks = prepared.study.ranks(ratio, 1)
+        if max(ranks.values()) > 1:
+            told = ", ".join(f"{client} {count}" for client, count in ranks.items())
+            print(f"    ranks of as many clients on one mount: {told}; the other clients stand idle")
     if brought := prepared.study.composition.brought:
         where = brought.directory or "on PATH"
         version = version_of(prepared.study.composition, prepared.brought, prepared.place.machines)

@@ -13,7 +13,7 @@ import click
 @click.argument("file", type=click.Path(path_type=Path), default="study.toml")
 @click.option("--filesystem", help="Which file system; asked for in a terminal, else glusterfs.")
 @click.option("--nodes", "counts", multiple=True, metavar="ROLE=COUNT", help="Nodes of a role; may be given again.")
-@click.option("--workload", "workloads", multiple=True, help="ior, mdtest, fio or command; may be given again.")
+@click.option("--workload", "workloads", multiple=True, help="ior, mdtest, io500, fio or command; may be given again.")
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.option("--list", "listed", is_flag=True, help="Only list what there is to choose from.")
 def command(

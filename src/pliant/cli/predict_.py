@@ -179,9 +179,10 @@ def _target(
     ratios: str | None,
     max_loss: str | None,
 ) -> Target:
+    from dataclasses import replace
+
     from pliant.analysis.modelled import Target
     from pliant.analysis.predicting import grid
-    from pliant.composition.placement import hosts_for
     from pliant.units import UnitError, parse_fraction
 
     info = record.info
@@ -197,7 +198,8 @@ def _target(
         raise UserError(f"--max-loss: {error}") from error
     if not 0 < tolerated < 1:
         raise UserError("--max-loss is between 0 and 100 %")
-    nodes = sum(roles.values())
+    folded = tuple(info.folded)
+    asked_about = Target(roles, chosen, capacity, (), tolerated, host, folded=folded)
     if ratios is not None:
         wanted = _ratios(ratios)
     elif chosen == "explicit":
@@ -205,11 +207,11 @@ def _target(
     else:
         planned = info.hosts if roles == dict(info.roles) else {}
         taken = set(planned.values())
-        more = [ratio for ratio in grid(nodes) if hosts_for(nodes, ratio) not in taken]
+        more = [ratio for ratio in grid(asked_about.shared) if asked_about.hosts(ratio) not in taken]
         wanted = tuple(sorted([*planned, *more]))
-    if chosen == "segregate":
-        wanted = tuple(ratio for ratio in wanted if hosts_for(nodes, ratio) > 1)
-    return Target(roles, chosen, capacity, wanted, tolerated, host)
+    if chosen == "segregate" and len({role in record.clients for role in folded or roles}) > 1:
+        wanted = tuple(ratio for ratio in wanted if asked_about.hosts(ratio) > asked_about.alone + 1)
+    return replace(asked_about, ratios=wanted)
 
 
 def _ratios(text: str, option: str = "--ratios") -> tuple[float, ...]:

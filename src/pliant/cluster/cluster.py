@@ -414,14 +414,15 @@ class Cluster:
         self,
         mpi: Mpi,
         argv: Sequence[str],
-        ranks_per_client: int,
+        ranks: Mapping[str, int],
         *,
         mark: str,
         timeout_s: float,
         watch: Watch | None = None,
         gate: Gate | None = None,
     ) -> Completed:
-        """Run an MPI program on every client; `mpiexec` itself runs on the switch, outside of all hosts.
+        """Run an MPI program on so many ranks in each of these clients; `mpiexec` itself runs outside of all hosts, on
+        the switch.
 
         With a gate it is a program that waits; see `pliant.workloads.model.Phase`.
 
@@ -430,12 +431,12 @@ class Cluster:
         Raises TrialError with the end of its output if it fails, CutShort if it does not end in time or before `watch`
         has enough.
         """
-        hosts = [node.name for node in self.composition.clients]
-        launch = mpi.launch(self.deployment.remote_shell, hosts, ranks_per_client, argv)
+        first = next(iter(ranks))
+        launch = mpi.launch(self.deployment.remote_shell, ranks, argv)
         env = environment(self.id, {TRIAL_MARK: mark, **mpi.environment})
 
         def ours(printed: str) -> str:
-            return on_our_clock(printed, self.deployment.ahead_s(hosts[0])[1])
+            return on_our_clock(printed, self.deployment.ahead_s(first)[1])
 
         try:
             job = self.deployment.in_fabric(launch)

@@ -38,13 +38,13 @@ class Mpi:
     version: str
     environment: Mapping[str, str]
 
-    def launch(self, shell: RemoteShell, hosts: Sequence[str], ranks_per_host: int, argv: Sequence[str]) -> list[str]:
-        """The command, to be run on the switch, that runs `argv` in every host."""
+    def launch(self, shell: RemoteShell, ranks: Mapping[str, int], argv: Sequence[str]) -> list[str]:
+        """The command, to be run on the switch, that runs `argv` on so many ranks in each of these nodes."""
         # Both quote for a shell, which the program gives them on request; Hydra asks by itself. Open MPI's daemons look
         # for the first word in their nodes, although they start nothing with it, and end if it is not there.
         launcher = shell.program if self.flavour == "mpich" else f"/bin/sh {shell.program} -x"
         wiring = Wiring(head_interface=shell.interface, node_interface=shell.node_interface, network=shell.network)
-        return launch_argv(self.flavour, self.mpiexec, launcher, hosts, wiring, ranks_per_host, argv)
+        return launch_argv(self.flavour, self.mpiexec, launcher, ranks, wiring, argv)
 
 
 def find(asked: str | None, program: str | None, machines: Machines) -> Mpi:

@@ -18,12 +18,18 @@ _Counts = NDArray[np.int64]
 _Ranges = Sequence[tuple[int, int]]
 
 
-def mixes(roles: Mapping[str, int], hosts: int, strategy: str, clients: Collection[str]) -> dict[Mix, int]:
-    """Mix -> how many of `hosts` hosts have it, as `placement.place` places the nodes of these roles.
+def mixes(
+    roles: Mapping[str, int], hosts: int, strategy: str, clients: Collection[str], folded: Collection[str] = ()
+) -> dict[Mix, int]:
+    """Mix -> how many hosts have it, as `placement.place` places the nodes of these roles: those that are `folded`, all
+    if there are none, on `hosts` hosts, and each of the others on one more.
 
     Raises:
         ValueError: the strategy cannot work with so many hosts, or needs nodes by name; one sentence.
     """
+    if alone := [role for role in roles if folded and role not in folded]:
+        others = mixes({**roles, **dict.fromkeys(alone, 0)}, hosts, strategy, clients)
+        return others | {tuple(int(name == role) for name in roles): roles[role] for role in alone if roles[role]}
     total = sum(roles.values())
     if strategy not in _STRATEGIES:
         raise ValueError(

@@ -113,6 +113,22 @@ def place(
     return _named(alone + STRATEGIES[strategy](_by_role(shared), hosts, clients))
 
 
+def ranks_on(placement: Placement, clients: Sequence[str], each: int) -> dict[str, int]:
+    """How many ranks run on which client, where of the clients of one host the first has those of all, `each` a client.
+
+    The others of them have none, and are left out; as many ranks there are in all as clients have unfolded.
+
+    >>> ranks_on(Placement((("server1",), ("client1", "client3"), ("client2",))), ["client1", "client2", "client3"], 2)
+    {'client1': 4, 'client2': 2}
+    """
+    found: dict[str, int] = {}
+    first: dict[int, str] = {}
+    for client in clients:
+        on = first.setdefault(placement.host_of(client), client)
+        found[on] = found.get(on, 0) + each
+    return found
+
+
 def explicit(nodes: Sequence[Node], hosts: Sequence[Sequence[str]]) -> Placement:
     """The placement that a user wrote: the node names of each host.
 

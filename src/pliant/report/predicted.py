@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pliant.analysis.doubts import NAMES
+from pliant.analysis.modelled import Target
 from pliant.analysis.predicting import Curve, Prediction, Row
 from pliant.analysis.words import NOT_KNOWN, interval, join, metric_title, number, percent, place, plural, ratio
 from pliant.report.chart import Chart, Figure, Line, Look, Mark, places, scale
@@ -24,7 +25,7 @@ def document(prediction: Prediction, filesystem: str) -> Document:
 def _blocks(prediction: Prediction) -> Iterator[Block]:
     target = prediction.target
     yield Paragraph(
-        f"On hosts of {_host(prediction)}, placed by “{target.strategy}”, from what was measured in "
+        f"On hosts of {_host(prediction)}, placed by “{target.strategy}”{_alone(target)}, from what was measured in "
         f"{join(list(prediction.runs))}."
     )
     yield Paragraph(headline(prediction))
@@ -37,6 +38,11 @@ def _blocks(prediction: Prediction) -> Iterator[Block]:
         yield Heading("Not predicted", 2)
         yield Items(tuple(_sentence(each) for each in prediction.left_out))
     yield Paragraph("A prediction is no evidence: no verdict rests on it. Intervals are of 95 %.")
+
+
+def _alone(target: Target) -> str:
+    """Which nodes are folded, if not all."""
+    return f" of {join(list(target.folded))}, whose nodes alone are folded" if target.folded else ""
 
 
 def headline(prediction: Prediction) -> str:

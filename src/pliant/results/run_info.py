@@ -59,10 +59,19 @@ class RunInfo:
     folded: Sequence[str] = ()
     """The roles whose nodes share hosts, which ratios count; all where there are none."""
 
+    folds: str = "nodes"
+    """What is folded: "nodes", or "ranks", which run on one mount of each host."""
+
     @property
     def placing(self) -> str:
         """How nodes are placed, in words: "spread", or "spread of client" where nodes of that role alone are folded."""
-        return self.strategy + (f" of {' and '.join(self.folded)}" if self.folded else "")
+        whose = f" of {' and '.join(self.folded)}" if self.folded else ""
+        return self.strategy + whose + (", with all ranks on the first one of each host" if self.of_ranks else "")
+
+    @property
+    def of_ranks(self) -> bool:
+        """Whether the ranks of folded clients run on one mount."""
+        return self.folds == "ranks"
 
     @property
     def one_ratio(self) -> bool:
@@ -97,6 +106,8 @@ class RunInfo:
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
         if self.baseline == UNFOLDED:
             del document["baseline"]
+        if not self.of_ranks:  # as in the documents of runs from before there were others
+            del document["folds"]
         return document | {
             "hosts": {repr(float(ratio)): count for ratio, count in self.hosts.items()},
             "metrics": {workload: [asdict(m) for m in metrics] for workload, metrics in self.metrics.items()},

@@ -25,10 +25,10 @@ from pliant.results.artefacts import sync_directory
 from pliant.results.run_info import RunInfo
 from pliant.trial import Trial
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """1 has no `trial.usage`, 2 no `trial.filesystem`, 3 no `trial.fault`, 4 no `trial.key`, `trial.reused`,
-`trial.proved` and no digests, 5 no `trial.bounds`, 6 no `trial.disturbance`. Reading such a run changes nothing in it;
-its first new trial brings it up to date."""
+`trial.proved` and no digests, 5 no `trial.bounds`, 6 no `trial.disturbance`, 7 no `trial.remarks`. Reading such a run
+changes nothing in it; its first new trial brings it up to date."""
 DATABASE = "results.sqlite"
 _WATTS = "watts"
 """The document of what hosts drew."""
@@ -46,7 +46,8 @@ CREATE TABLE trial (
     directory TEXT NOT NULL, usage TEXT NOT NULL DEFAULT '{}', filesystem TEXT NOT NULL DEFAULT '',
     fault TEXT NOT NULL DEFAULT '{}', key TEXT NOT NULL DEFAULT '', reused TEXT NOT NULL DEFAULT '',
     proved TEXT NOT NULL DEFAULT '[]', digest TEXT NOT NULL DEFAULT '',
-    bounds TEXT NOT NULL DEFAULT '{}', disturbance TEXT NOT NULL DEFAULT '{}'
+    bounds TEXT NOT NULL DEFAULT '{}', disturbance TEXT NOT NULL DEFAULT '{}',
+    remarks TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE value (
     trial INTEGER NOT NULL REFERENCES trial (number) ON DELETE CASCADE, metric TEXT NOT NULL, value REAL,
@@ -299,7 +300,7 @@ class Store:
 
 
 _TRIAL_COLUMNS = tuple(name for name in Trial.__dataclass_fields__ if name != "metrics")
-_JSON_COLUMNS = ("host_cpu_s", "usage", "fault", "proved", "bounds", "disturbance")
+_JSON_COLUMNS = ("host_cpu_s", "usage", "fault", "proved", "bounds", "disturbance", "remarks")
 _ADDED = (
     (2, "usage", "{}"),
     (3, "filesystem", ""),
@@ -310,6 +311,7 @@ _ADDED = (
     (5, "digest", ""),
     (6, "bounds", "{}"),
     (7, "disturbance", "{}"),
+    (8, "remarks", "[]"),
 )
 """Columns that came with a version of the schema, and what they hold for trials from before."""
 
@@ -369,7 +371,7 @@ def _digest_of_documents(cursor: sqlite3.Cursor) -> str:
 
 def _digest_of_trial(trial: Trial) -> str:
     # Without what trials had not yet when the digests of older versions were written.
-    newer = ("bounds", "disturbance")
+    newer = ("bounds", "disturbance", "remarks")
     document = {name: value for name, value in trial.to_json().items() if name not in newer or value}
     return sha256(json.dumps(document, sort_keys=True).encode())
 
@@ -387,4 +389,5 @@ def _columns(trial: Trial) -> tuple[Any, ...]:
 def _trial(row: Sequence[Any], metrics: Mapping[str, float]) -> Trial:
     named = dict(zip(_TRIAL_COLUMNS, row, strict=True))
     read = {name: json.loads(named[name]) for name in _JSON_COLUMNS}
-    return Trial(**named | read | {"metrics": metrics, "proved": tuple(read["proved"])})
+    lists = {name: tuple(read[name]) for name in ("proved", "remarks")}
+    return Trial(**named | read | {"metrics": metrics} | lists)

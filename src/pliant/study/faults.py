@@ -135,4 +135,21 @@ def wrong(
     yield from found
 
 
+def idle(
+    tables: Mapping[int, FaultTable], compositions: Sequence[Composition]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Faults of nodes that stand idle where ranks are folded, of which nothing would be seen: (path, sentence)."""
+    for index, table in tables.items():
+        for composition in compositions:
+            first, clients = composition.clients[0].name, composition.clients
+            if any(node.role == table.role or node.name == table.node != first for node in clients):
+                what = show(table.role or table.node)
+                yield (
+                    ("fault", index, "role" if table.role else "node"),
+                    f'{what} may stand idle where ranks are folded; write node = "{first}", which never does, or '
+                    'fold.of = "nodes"',
+                )
+                break
+
+
 # What a report says

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from pliant.composition.model import Composition, Filesystem, Node
-from pliant.composition.placement import Placement
+from pliant.composition.placement import Placement, ranks_on
 from pliant.errors import UserError
 from pliant.power_model import PowerModel
 from pliant.study.faults import FaultTable
@@ -139,6 +139,13 @@ class Study:
         if ratio == UNFOLDED and ratio not in self.placements:
             return Placement(tuple((node.name,) for node in self.nodes))
         return self.placements[ratio]
+
+    def ranks(self, ratio: float, each: int) -> dict[str, int]:
+        """Client -> the MPI ranks in it at a ratio, of a job that has `each` in every client unfolded."""
+        clients = [node.name for node in self.composition.clients]
+        if self.fold.of == "nodes":
+            return dict.fromkeys(clients, each)
+        return ranks_on(self.placements[ratio], clients, each)
 
     def need_ratio(self, ratio: float, named: str = "--ratio") -> None:
         """UserError unless a ratio that a user asks for, which is `named` so, is one of the study's."""

@@ -20,7 +20,7 @@ from pliant.composition.placement import Placement, explicit, hosts_for, nodes_f
 from pliant.errors import UserError
 from pliant.power_model import PowerModel
 from pliant.study import registry
-from pliant.study.faults import FaultTable, grouped, wrong
+from pliant.study.faults import FaultTable, grouped, idle, wrong
 from pliant.study.matrix import Cell, cells, put
 from pliant.study.model import LabelledFilesystem, LabelledWorkload, Study
 from pliant.study.platform_table import PlatformTable
@@ -87,7 +87,7 @@ def parse(text: str, file: str) -> Study:
     filesystems = _filesystems(raw, common, found)
     found.problems += of_fold.problems
     workloads = _workloads(raw.get("workload"), set(raw) - set(_KEYS), found)
-    workloads += _through_faults(raw.get("fault", []), workloads, filesystems, about, found)
+    workloads += _through_faults(raw.get("fault", []), workloads, filesystems, (about, fold), found)
     power = _table(PowerTable, {"power": {}} | raw, "power", found)
     found.add_all(_across(platform, power, fold))
     found.add_all(_asked(fold, workloads))
@@ -375,6 +375,14 @@ def _folded(fold: FoldTable, composition: Composition, found: _Findings) -> Coll
             found.add(("fold", "roles"), unknown_name(name, f"a role of {composition.filesystem}", names))
     if fold.roles and fold.strategy == "explicit":
         found.add(("fold", "roles"), 'is told by the placements of strategy "explicit"; remove it')
+    if fold.of == "ranks":
+        clients = [role.name for role in composition.roles if role.client]
+        write = f"roles = {json.dumps(clients)}"
+        if not fold.roles:
+            found.add(("fold", "of"), f'"ranks" are those of clients; say that these are folded, {write}')
+        elif others := [name for name in fold.roles if name in names and name not in clients]:
+            why = f'{show(others[0])} has no ranks, which of = "ranks" folds'
+            found.add(("fold", "roles"), f'{why}; write {write}, or of = "nodes"')
     return [name for name in fold.roles if name in names] or names
 
 
@@ -477,22 +485,25 @@ def _through_faults(
     raw: object,
     workloads: Sequence[LabelledWorkload],
     filesystems: Sequence[LabelledFilesystem],
-    about: StudyTable | None,
+    tables: tuple[StudyTable | None, FoldTable | None],
     found: _Findings,
 ) -> tuple[LabelledWorkload, ...]:
     """The workloads through faults, after those without: each is one more workload."""
+    about, fold = tables
     if not isinstance(raw, list):
         found.add(("fault",), "is not a list of tables; write [[fault]], in double brackets")
         return ()
     read = {index: _validated(FaultTable, table, ("fault", index), found) for index, table in enumerate(raw)}
-    tables = {index: table for index, table in read.items() if table is not None}
+    faults = {index: table for index, table in read.items() if table is not None}
     labels, compositions = [workload.label for workload in workloads], [fs.composition for fs in filesystems]
     if about:
-        found.add_all(wrong(tables, compositions, labels, about.seed, about.trial_timeout))
+        found.add_all(wrong(faults, compositions, labels, about.seed, about.trial_timeout))
+    if fold and fold.of == "ranks":
+        found.add_all(idle(faults, compositions))
     return tuple(
         workload._replace(label=f"{workload.label}+{name}", faults=together, plain=workload.label)
         for workload in workloads
-        for name, together in grouped(tables.values(), workload.label).items()
+        for name, together in grouped(faults.values(), workload.label).items()
     )
 
 

@@ -18,6 +18,10 @@ _DEFAULT_WORKLOADS = {
     "ior": 'block = "16 MiB"              # what each client writes and reads in one piece',
     "mdtest": "files_per_rank = 50            # files, and directories, that each client makes",
     "fio": 'rw = "randread"\nbs = "4 KiB"\nsize = "16 MiB"',
+    "io500": (
+        'stonewall = "5 s"              # of each phase that writes; the list wants 300 s\neasy_block = "64 MiB"\n'
+        "easy_files = 1000\nhard_segments = 500\nhard_files = 500"
+    ),
     "command": (
         '[[workload.phase]]\nname = "measure"\nshell = "dd if=/dev/zero of={{ directory }}/{{ client }} bs=1M count=16 '
         'conv=fsync 2>&1"\n\n[[workload.metric]]\nname = "took"\nunit = "s"\nbetter = "lower"\ncombine = "max"\n'

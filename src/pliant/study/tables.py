@@ -344,6 +344,10 @@ class FoldTable(Table):
         examples=[["client"]],
         description="the roles whose nodes are folded, and counted by ratios; of others each keeps a host; all if none",
     )
+    of: Literal["nodes", "ranks"] = Field(
+        "nodes",
+        description="what is folded: nodes; or the ranks of clients, of those on one host all on the first one's mount",
+    )
     strategy: str = Field("spread", examples=["spread"], description="how nodes are placed")
     max_loss: Annotated[Fraction, AfterValidator(_below_all)] = Field(
         0.1, examples=["10 %"], description="the tolerated loss against the baseline"

@@ -20,7 +20,8 @@ FEW_CALLS = 100
 takes 18 to 26, a creation 64 to 86, a transfer of 4 KiB 4 to 11, one of 1 MiB 480 to 1,080 (docs/emulation.md)."""
 BUSY = 0.5
 """Part of its time for which such a kernel works, or is held back, from which on it is what limits an operation."""
-_MIB = 2**20
+_RATES = {"op/s": 1.0, "kIOPS": 1e3}
+_BANDWIDTHS = {"MiB/s": 2**20, "GiB/s": 2**30}
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def _alone(name: str, windows: Windows) -> list[str]:
 
 
 def _rate(metric: Metric, value: float) -> float:
-    if metric.unit == "op/s":
-        return value
-    return value * _MIB / metric.request_bytes if metric.unit == "MiB/s" and metric.request_bytes else 0.0
+    if metric.unit in _RATES:
+        return value * _RATES[metric.unit]
+    size = _BANDWIDTHS.get(metric.unit, 0)
+    return value * size / metric.request_bytes if metric.request_bytes else 0.0

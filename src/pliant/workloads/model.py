@@ -246,6 +246,8 @@ class Workload(Protocol):
     * `unfit(options, tools) -> str`, why the real program cannot do this, "" if it can, by what it says (`tools.help`)
       when it is called with the arguments `asks`;
     * `notes(options) -> tuple[str, ...]`, what a user should know of these options;
+    * `remarks(options, outputs) -> tuple[str, ...]`, what is to be known of what a trial measured, by what it printed;
+      they are kept with it, and told in reports;
     * `so_far(options, outputs, running, tools) -> SoFar`, what a trial shows that has not come to its end: `outputs` as
       for `parse`, and with what the `running` phase, an MPI job, has printed up to now, in whole lines. By that a trial
       is stopped whose loss is shown already. Without it a trial that does not end shows nothing.

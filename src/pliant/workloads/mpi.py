@@ -11,7 +11,7 @@ fi_tcp(7) and ucx_info -c for the environment; mpirun(1) and ompi_info --all of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,37 +45,35 @@ def launch_argv(
     flavour: Flavour,
     mpiexec: str,
     launcher: str,
-    hosts: Sequence[str],
+    ranks: Mapping[str, int],
     wiring: Wiring,
-    ranks_per_host: int,
     argv: Sequence[str],
     directory: str = "/",
 ) -> list[str]:
-    """The command that runs `argv` on `ranks_per_host` ranks in each of `hosts`, ranks of one host next to each other.
+    """The command that runs `argv` on so many ranks in each of the nodes, ranks of one node next to each other.
 
     Args:
         flavour: whose command line to write.
         mpiexec: path of mpiexec, run outside the nodes.
         launcher: path of an executable that is called as `[-x] HOST PROGRAM ARGS...`, and runs the rest in that node
-            through a shell (both flavours quote for one). The same node can be named only once.
-        hosts: names of nodes; they need not resolve, only the launcher must know them.
+            through a shell (both flavours quote for one).
+        ranks: name of a node -> MPI ranks in it, at least 1, in the order of the ranks; names need not resolve, only
+            the launcher must know them.
         wiring: the network to bind to.
-        ranks_per_host: MPI ranks in each node, at least 1.
         argv: the program and its arguments; the same paths must exist in the nodes.
         directory: working directory in the nodes.
 
     Raises:
-        ValueError: no hosts, one named twice, or no ranks.
+        ValueError: no nodes, or one without ranks.
     """
-    if not hosts or len(set(hosts)) < len(hosts):
-        raise ValueError(f"an MPI job needs nodes, each named once; it was given {list(hosts)}")
-    if ranks_per_host < 1:
-        raise ValueError(f"an MPI job needs at least one rank in each node; it was given {ranks_per_host}")
+    if not ranks or min(ranks.values()) < 1:
+        raise ValueError(f"an MPI job needs nodes, and at least one rank in each; it was given {dict(ranks)}")
     build = _hydra if flavour == "mpich" else _open_mpi
-    return [mpiexec, *build(launcher, hosts, wiring, ranks_per_host, directory), *argv]
+    hosts = ",".join(f"{node}:{count}" for node, count in ranks.items())
+    return [mpiexec, *build(launcher, hosts, sum(ranks.values()), wiring, directory), *argv]
 
 
-def _hydra(launcher: str, hosts: Sequence[str], wiring: Wiring, ranks_per_host: int, directory: str) -> list[str]:
+def _hydra(launcher: str, hosts: str, count: int, wiring: Wiring, directory: str) -> list[str]:
     environment = {
         "FI_PROVIDER": "tcp",
         "FI_TCP_IFACE": wiring.node_interface,
@@ -85,14 +83,14 @@ def _hydra(launcher: str, hosts: Sequence[str], wiring: Wiring, ranks_per_host: 
     return [
         *("-launcher", "ssh", "-launcher-exec", launcher),
         *("-iface", wiring.head_interface),
-        *("-hosts", ",".join(hosts)),
+        *("-hosts", hosts),
         *("-wdir", directory),
         *(word for name, value in environment.items() for word in ("-genv", name, value)),
-        *("-n", str(len(hosts) * ranks_per_host), "-ppn", str(ranks_per_host)),
+        *("-n", str(count)),
     ]
 
 
-def _open_mpi(launcher: str, hosts: Sequence[str], wiring: Wiring, ranks_per_host: int, directory: str) -> list[str]:
+def _open_mpi(launcher: str, hosts: str, count: int, wiring: Wiring, directory: str) -> list[str]:
     parameters = {
         "plm_rsh_agent": launcher,
         "plm_rsh_no_tree_spawn": "1",  # there is no launcher inside a node to start the next one from
@@ -106,9 +104,9 @@ def _open_mpi(launcher: str, hosts: Sequence[str], wiring: Wiring, ranks_per_hos
         "--allow-run-as-root",
         # Each node would bind its first rank to the machine's first core.
         *("--bind-to", "none"),
-        *("--map-by", f"ppr:{ranks_per_host}:node"),
+        *("--map-by", "slot"),
         *(word for name, value in parameters.items() for word in ("--mca", name, value)),
-        *("--host", ",".join(f"{host}:{ranks_per_host}" for host in hosts)),
+        *("--host", hosts),
         *("--wdir", directory),
-        *("-np", str(len(hosts) * ranks_per_host)),
+        *("-np", str(count)),
     ]

@@ -177,6 +177,18 @@ class Job:
         fields = (theirs[i : i + _NAME_BYTES] for i in range(0, len(theirs), _NAME_BYTES))
         return [field.rstrip(b"\0").decode() for field in fields]
 
+    def shared(self, mine: list[bytes]) -> list[bytes]:
+        """What all ranks have, rank by rank: texts without a newline, of which none is empty."""
+        text = b"\n".join(mine)
+        self.barrier()  # which sleeps, where MPI's own waiting polls
+        lengths = array("q", [0]) * self.size
+        self.comm.Allgather(array("q", [len(text)]), lengths)
+        theirs = bytearray(sum(lengths))
+        self.comm.Allgatherv(text, [theirs, lengths.tolist()])
+        starts = [sum(lengths[:rank]) for rank in range(self.size)]
+        parts = [theirs[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+        return [each for part in parts if part for each in bytes(part).split(b"\n")]
+
     def hosts(self) -> list[str]:
         """The node that each rank runs in, by rank."""
         return self.names(self.host)
@@ -208,6 +220,18 @@ def ranks_to_next_node(hosts: list[str]) -> int:
     With ranks dealt out in blocks (0 and 1 in one node) it is the number of ranks in the node of rank 0, else 1.
     """
     return hosts.count(hosts[0]) if len(hosts) > 1 and hosts[1] == hosts[0] else 1
+
+
+def sync_filesystem(path: str) -> None:
+    """Write back all that this node's mount holds of the file system that a path is on, by `sync -f`.
+
+    mdtest runs `sync`, which would do so of every file system of the kernel: nodes of one machine share that, so that
+    it would wait for others' disks.
+    """
+    process = os.posix_spawnp("sync", ["sync", "-f", path], os.environ)
+    _, status = os.waitpid(process, 0)
+    if status:
+        raise KernelError(f"sync -f {path} ended with status {os.waitstatus_to_exitcode(status)}")
 
 
 def _kernel_id() -> str:

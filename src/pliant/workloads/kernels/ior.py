@@ -90,9 +90,12 @@ class Phase:
 class Ior:
     """The state of one rank: its buffer, the data it writes, and how many transfers a stonewalled write came to."""
 
-    def __init__(self, job: common.Job, settings: Settings) -> None:
+    def __init__(self, job: common.Job, settings: Settings, test: str = "", unit_bytes: int = MIB) -> None:
+        """Of a `test` of several, the operations' names begin with it; `unit_bytes` is what a bandwidth is told in."""
         self.job = job
         self.settings = settings
+        self.test = test
+        self.unit_bytes = unit_bytes
         self.seed = settings.seed or job.first(int(time()))
         self.direct = os.O_DIRECT if settings.direct_io else 0
         self.shift = common.ranks_to_next_node(job.hosts()) if settings.reorder else 0
@@ -137,7 +140,8 @@ class Ior:
     def timed(self, operation: str, path: str, flags: int, owner: int, move: Move, deadline_s: int) -> Phase:
         """Open, transfer and close between time stamps, after a barrier; then reduce the stamps over all ranks."""
         job, barriers = self.job, self.settings.barriers
-        job.begins(operation)
+        name = f"{self.test}{operation}"
+        job.begins(name)
         began = time()
         job.barrier()
         begin_s = monotonic()
@@ -164,7 +168,8 @@ class Ior:
         elapsed = [stop - start for start, stop in zip(starts, stops, strict=True)]
         self.check_clocks(elapsed[0], close_stop - open_start, ended - began)
         phase = Phase(operation, job.total(pieces * self.settings.transfer), elapsed)
-        job.ended(operation, window, f"{phase.bandwidth_mib_s:.4f}")
+        digits = 4 if self.unit_bytes == MIB else 9
+        job.ended(name, window, f"{phase.bandwidth_mib_s * MIB / self.unit_bytes:.{digits}f}")
         return phase
 
     def check_clocks(self, elapsed_s: float, own_s: float, around_s: float) -> None:

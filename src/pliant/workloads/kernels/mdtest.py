@@ -9,6 +9,9 @@ Before the table are lines that mdtest does not print, each as soon as it is kno
 barrier that an operation is timed from, and after it `window file-create BEGIN END`, with the time from barrier to
 barrier, and `result file-create VALUE`, the rate. Times are in seconds of CLOCK_MONOTONIC.
 
+With a stonewall (-W, of files alone) creating stops at the deadline, once all ranks made as many as the fastest, and
+what comes after works on these.
+
 One option is not mdtest's: `--drop-caches` runs the phases asked for as so many runs of mdtest with one phase each
 would, and between them writes back and drops the page cache, outside the timed regions.
 """
@@ -18,7 +21,8 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from time import monotonic
 
 TYPE_CHECKING = False  # that of `typing`, whose import is not worth its time here
@@ -43,7 +47,7 @@ class Settings:
     """What the command line asks for."""
 
     def __init__(self, argv: list[str]) -> None:
-        options = common.parse_options(argv, "uCTErFD", "andNwezbi", ("--drop-caches",))
+        options = common.parse_options(argv, "uCTErFDYX", "andNwezbiW", ("--drop-caches",))
         common.only(options, "a", "POSIX")
         common.only(options, "i", "1")
         self.drop_caches = "--drop-caches" in options
@@ -56,6 +60,9 @@ class Settings:
         self.read_bytes = common.size(options.get("e", "0"))
         self.depth = common.number(options.get("z", "0"))
         self.branch = common.number(options.get("b", "1"))
+        self.deadline_s = common.number(options.get("W", "0"))
+        self.sync = "Y" in options
+        self.verify = "X" in options
         self.directories = sum(self.branch**level for level in range(self.depth + 1))
         self.items_per_directory = common.number(options.get("n", "0")) // self.directories
         self.items = self.items_per_directory * self.directories
@@ -69,6 +76,10 @@ class Settings:
             raise common.UsageError("-e must not be larger than -w: only what was written can be read")
         if self.unique and self.depth and self.stride:
             raise common.UsageError("-u, -z and -N cannot go together: mdtest looks in directories that are not there")
+        if self.deadline_s and (self.kinds != ["file"] or self.depth):
+            raise common.UsageError("-W needs -F, and no -z: the stonewall is one of files in one directory")
+        if self.verify and not 0 < self.read_bytes <= self.write_bytes:
+            raise common.UsageError("-X needs -e and -w: only what was written can be compared")
 
 
 class Tree:
@@ -88,12 +99,37 @@ class Tree:
             yield from self.depth_first(child)
 
 
+class Stonewall:
+    """Paths up to a deadline: each that is given was done when the next is asked for. `done` counts them."""
+
+    def __init__(self, paths: Iterator[bytes], deadline_s: int) -> None:
+        self.paths = paths
+        self.deadline_s = deadline_s
+        self.done = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        end_s = monotonic() + self.deadline_s
+        for path in self.paths:
+            yield path
+            self.done += 1
+            if monotonic() > end_s:
+                return
+
+
 class Mdtest:
     """The state of one rank."""
 
-    def __init__(self, job: common.Job, settings: Settings) -> None:
+    def __init__(
+        self, job: common.Job, settings: Settings, names: Mapping[str, str] | None = None, unit: float = 1.0
+    ) -> None:
+        """Of a test of several, `names` says what its operations on files are called; `unit` is what rates are told in,
+        in op/s."""
         self.job = job
         self.settings = settings
+        self.names = names
+        self.unit = unit
+        self.count = settings.items_per_directory
+        """How many items there are in each directory of this rank's: fewer than asked for, after a stonewall."""
         self.stride = settings.stride
         hosts = job.hosts() if settings.stride else []
         if len(set(hosts)) > 1:
@@ -121,36 +157,48 @@ class Mdtest:
         """The tree that the rank works in: `owner`'s with -u, else the one that all share."""
         return Tree(self.settings, f"mdtest_tree.{owner}" if self.settings.unique else "mdtest_tree")
 
-    def items(self, phase: str, kind: str) -> list[bytes]:
+    def items(self, phase: str, kind: str) -> Iterator[bytes]:
         """The paths of this rank's items in a phase: each phase works on what another rank did in the one before."""
         shift = PHASES.index(phase)
         tree = self.tree(self.owner(shift + 1))
         ordered = tree.depth_first() if phase in "Cr" else range(self.settings.directories)
-        per_directory = self.settings.items_per_directory
         prefix = f"{kind}.mdtest.{self.owner(shift)}."
-        return [
-            os.fsencode(f"{self.top}/{tree.paths[index]}/{prefix}{item}")
-            for index in ordered
-            for item in range(index * per_directory, (index + 1) * per_directory)
-        ]
+        for index in ordered:
+            for item in range(index * self.count, (index + 1) * self.count):
+                yield os.fsencode(f"{self.top}/{tree.paths[index]}/{prefix}{item}")
 
     def timed(self, phase: str, kind: str) -> float:
         """Items of all ranks per second of the slowest, from barrier to barrier."""
-        paths = self.items(phase, kind)
         work = self.operation(phase, kind)
-        name = f"{KINDS[kind]}-{OPERATIONS[phase]}"
+        stonewall = phase == "C" and bool(self.settings.deadline_s)
+        # Of a stonewall's nobody knows beforehand how many they will be.
+        paths = self.items(phase, kind) if stonewall else list(self.items(phase, kind))
+        name = self.names[phase] if self.names else f"{KINDS[kind]}-{OPERATIONS[phase]}"
         self.job.begins(name)
         self.job.barrier()
         start = monotonic()
-        work(paths)
+        if stonewall:
+            self.up_to_the_stonewall(iter(paths), work)
+        else:
+            work(paths)
+        if self.settings.sync and phase == "C":
+            common.sync_filesystem(self.top)
         self.job.barrier()
         stop = monotonic()
         longest = self.job.maxima([stop - start])[0]
-        rate = len(paths) * self.job.size / longest
-        self.job.ended(name, (start, stop), f"{rate:.3f}")
+        rate: float = self.count * self.settings.directories * self.job.size / longest
+        self.job.ended(name, (start, stop), f"{rate / self.unit:.{3 if self.unit == 1.0 else 6}f}")
         return rate
 
-    def operation(self, phase: str, kind: str) -> Callable[[list[bytes]], None]:
+    def up_to_the_stonewall(self, paths: Iterator[bytes], work: Callable[[Iterable[bytes]], None]) -> None:
+        """Do as many as the deadline allows, then as many more as the fastest rank did."""
+        first = Stonewall(paths, self.settings.deadline_s)
+        work(first)
+        self.job.barrier()
+        self.count = int(self.job.maxima([float(first.done)])[0])
+        work(islice(paths, self.count - first.done))
+
+    def operation(self, phase: str, kind: str) -> Callable[[Iterable[bytes]], None]:
         """What a phase does to all of this rank's items."""
         if kind == "dir":
             return {"C": make_directories, "T": stat_all, "r": remove_directories}[phase]
@@ -158,7 +206,10 @@ class Mdtest:
             data = common.pattern(self.job.rank, 0, self.settings.write_bytes)
             return lambda paths: create_files(paths, data)
         if phase == "E":
-            return lambda paths: read_files(paths, self.settings.read_bytes)
+            length = self.settings.read_bytes
+            written = common.pattern(self.owner(PHASES.index("E")), 0, self.settings.write_bytes)
+            expected = written[:length] if self.settings.verify else b""
+            return lambda paths: read_files(paths, length, expected)
         return stat_all if phase == "T" else remove_files
 
     def make_tree(self) -> None:
@@ -205,35 +256,35 @@ def _make(path: str) -> bool:
 # The loops below are what is timed: names are bound outside, and nothing is done that mdtest does not do.
 
 
-def make_directories(paths: list[bytes]) -> None:
+def make_directories(paths: Iterable[bytes]) -> None:
     """Make each."""
     mkdir = os.mkdir
     for path in paths:
         mkdir(path, DIRECTORY_MODE)
 
 
-def remove_directories(paths: list[bytes]) -> None:
+def remove_directories(paths: Iterable[bytes]) -> None:
     """Remove each."""
     rmdir = os.rmdir
     for path in paths:
         rmdir(path)
 
 
-def remove_files(paths: list[bytes]) -> None:
+def remove_files(paths: Iterable[bytes]) -> None:
     """Remove each."""
     unlink = os.unlink
     for path in paths:
         unlink(path)
 
 
-def stat_all(paths: list[bytes]) -> None:
+def stat_all(paths: Iterable[bytes]) -> None:
     """Stat each."""
     stat = os.stat
     for path in paths:
         stat(path)
 
 
-def create_files(paths: list[bytes], data: bytes) -> None:
+def create_files(paths: Iterable[bytes], data: bytes) -> None:
     """Create each as mdtest does, open for reading and writing, write the data if there is any, and close it."""
     create, close, write = os.open, os.close, os.pwrite
     flags = os.O_RDWR | os.O_CREAT
@@ -249,8 +300,9 @@ def create_files(paths: list[bytes], data: bytes) -> None:
         close(file)
 
 
-def read_files(paths: list[bytes], length: int) -> None:
-    """Open each as mdtest does, for reading and writing, read its first bytes if any are asked for, and close it."""
+def read_files(paths: Iterable[bytes], length: int, expected: bytes = b"") -> None:
+    """Open each as mdtest does, for reading and writing, read its first bytes if any are asked for, and close it; with
+    `expected`, these are what must be read."""
     open_, close, read = os.open, os.close, os.preadv
     flags = os.O_RDWR
     buffers = [mmap.mmap(-1, length)] if length else []
@@ -260,6 +312,8 @@ def read_files(paths: list[bytes], length: int) -> None:
             try:
                 if read(file, buffers, 0) != length:
                     raise common.KernelError(f"{os.fsdecode(path)}: shorter than {length} bytes")
+                if expected and buffers[0][:] != expected:
+                    raise common.KernelError(f"{os.fsdecode(path)}: incorrect data on read")
             except OSError as error:
                 raise OSError(error.errno, error.strerror, path) from None
         close(file)
