@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from pliant.campaign.kernels import PACKAGES
 from pliant.composition.model import Composition, Filesystem, Role
 from pliant.composition.placement import nodes_for
 from pliant.machine import facts
@@ -93,8 +94,18 @@ def findings(ask: Ask, own: Sequence[Finding], seen: Sequence[str] = ()) -> list
         how = f"made, limited, used and removed in {tried['took_s']:.1f} s"
         how = f"{tried['failed']}: {tried['said']}" if tried["failed"] else how
         found.append(Finding("a node, tried", not tried["failed"], how, True))
+    found.append(_of_machines(ask))
     found += [usable(ask, name, registry.filesystem(name)) for name in registry.filesystem_names()]
     return found
+
+
+def _of_machines(ask: Ask) -> Finding:
+    """Whether nodes can be virtual machines: one is booted."""
+    what = "a virtual machine"
+    tried = ask("boot")
+    if not tried:
+        return Finding(what, False, f"for nodes of that kind: apt-get install {PACKAGES['vm']}", False)
+    return Finding(what, tried[-1]["boots"], "; ".join(each["sentence"] for each in tried), False)
 
 
 def _layout(layout: str) -> str:
