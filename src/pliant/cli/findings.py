@@ -41,8 +41,8 @@ Ask = Callable[..., Any]
 """Asks a machine for one of what `machine.agent` knows: its name, and what it is given by keyword."""
 
 
-def only_here() -> list[Finding]:
-    """What commands need on this machine, and hosts do not."""
+def only_here(ask: Ask) -> list[Finding]:
+    """What commands need on this machine, and hosts do not; virtual machines are nodes of this machine only."""
     tmux = facts.which("tmux")
     mpiexec = Path(sys.executable).parent / "mpiexec"
     found = [
@@ -54,7 +54,7 @@ def only_here() -> list[Finding]:
         where = shutil.which(program) if program else None
         detail = where or "no real program on PATH: pliant's built-in kernel is used"
         found.append(Finding(f"workload {name}", True, detail, False))
-    return found
+    return [*found, _of_machines(ask)]
 
 
 def only_there(agent: Agent) -> list[Finding]:
@@ -94,7 +94,6 @@ def findings(ask: Ask, own: Sequence[Finding], seen: Sequence[str] = ()) -> list
         how = f"made, limited, used and removed in {tried['took_s']:.1f} s"
         how = f"{tried['failed']}: {tried['said']}" if tried["failed"] else how
         found.append(Finding("a node, tried", not tried["failed"], how, True))
-    found.append(_of_machines(ask))
     found += [usable(ask, name, registry.filesystem(name)) for name in registry.filesystem_names()]
     return found
 

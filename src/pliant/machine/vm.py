@@ -31,7 +31,7 @@ BOOT = Path("/boot")
 MODULES = Path("/lib/modules")
 _NEEDED = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "9p", "9pnet_virtio", "ext4", "overlay")
 ACCELERATIONS = ("kvm", "tcg")
-_BOOT_S = {"kvm": 15.0, "tcg": 60.0}
+_BOOT_S = {"kvm": 10.0, "tcg": 60.0}
 """How long `try_boot` waits. KVM boots in about a second; where it does not, some never say so."""
 BOOTED = "pliant: booted"
 BEGINS = "begins.cpio"
