@@ -60,6 +60,7 @@ class Kernels:
         else:
             found["kinds"] = {role: own.kind for role, own in self.own.items()}
             found["programs"] = {kind: digests[program] for kind, program in programs.items()}
+            found["kernels"] = machines.digests(sorted({each.kernel for each in machines.booted() if each.boots}))
             found["emulated"] = self.emulated
         return {**found, "modules": modules} if modules else found
 

@@ -14,7 +14,6 @@ import re
 import shlex
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -161,11 +160,12 @@ def command(mac: str, memory_bytes: int, acceleration: str, disk: bool) -> list[
 
 @dataclass(frozen=True)
 class Booted:
-    """How a kernel began: `took_s` until it ran a program, None if it did not, and `said`, the end of what was said."""
+    """How a kernel, a file, began: in `took_s` it ran a program, None if it did not; and the end of what was said."""
 
     acceleration: str
     took_s: float | None
     said: str
+    kernel: str = ""
 
     @property
     def boots(self) -> bool:
@@ -185,22 +185,25 @@ def try_boot(acceleration: str) -> Booted:
     found, qemu = kernel(), program()
     if found is None or qemu is None:
         raise OSError("no virtual machine, or no kernel for it, is installed")
-    with tempfile.TemporaryDirectory(prefix="pliant-vm-") as directory:
-        begins = Path(directory, BEGINS)
+    # Nothing of it is left if this process is killed: neither the file nor the machine.
+    memory = os.memfd_create("begins")
+    try:
+        begins = Path(f"/proc/{os.getpid()}/fd/{memory}")
         begin(begins, found, f"{_SCRIPT}echo {BOOTED}\n$b poweroff -f\n", ())
-        argv = [qemu, *machine(acceleration, 256 << 20), *starts(found, begins)]
+        argv = ["setpriv", "--pdeathsig", "KILL", "--", qemu, *machine(acceleration, 256 << 20), *starts(found, begins)]
         began = time.monotonic()
-        said, why = "", ""
         try:
             done = run(argv, timeout_s=_BOOT_S[acceleration], env=environment())
             said, why = done.stdout, done.stderr
         except CommandFailed as error:
             said, why = error.stdout, error.stderr or f"nothing came of it in {_BOOT_S[acceleration]:.0f} s"
+    finally:
+        os.close(memory)
     took_s = time.monotonic() - began
     if BOOTED in said:
-        return Booted(acceleration, took_s, "")
+        return Booted(acceleration, took_s, "", str(found.file))
     lines = [line.strip() for line in (said + "\n" + why).splitlines() if line.strip()]
-    return Booted(acceleration, None, lines[-1] if lines else "it says nothing")
+    return Booted(acceleration, None, lines[-1] if lines else "it says nothing", str(found.file))
 
 
 def machine(acceleration: str, memory_bytes: int) -> list[str]:

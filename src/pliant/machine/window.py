@@ -107,14 +107,14 @@ def _busiest(main: int) -> int | None:
     its first the one that has read most by now (start_io_thread in arch/um/drivers/ubd_user.c of Linux 6.1: there is
     one); a virtual machine is one process."""
     children = Path(f"/proc/{main}/task/{main}/children").read_text().split() or [str(main)]
-    files = []
+    moved: dict[str, int] = {}
     for child in children:
-        with suppress(OSError):
-            files.append(os.open(f"/proc/{child}/io", os.O_RDONLY | os.O_CLOEXEC))
-    files.sort(key=_moved)
-    for file in files[:-1]:
-        os.close(file)
-    return files[-1] if files else None
+        # Those that run programs come and go.
+        with suppress(OSError, ValueError), open(f"/proc/{child}/io", "rb") as file:
+            moved[child] = _moved(file.fileno())
+    if not moved:
+        return None
+    return os.open(f"/proc/{max(moved, key=lambda child: moved[child])}/io", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _moved(io: int) -> int:
