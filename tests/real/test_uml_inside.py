@@ -73,6 +73,7 @@ def written(deployment, *nodes: str, for_s: float = 6.0) -> dict[str, float]:
         each.start()
     for each in writing:
         each.join()
+    print(", ".join(f"{node} {found[node] / 1e6:.1f}" for node in nodes), "MB/s")
     return found
 
 
