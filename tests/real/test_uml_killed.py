@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,9 +71,10 @@ while True:
 """Files of 180 kB, each of which is told once it is on the disk."""
 
 
-def locks() -> list[str]:
-    """The locks on files of deployments (/proc/locks: device and inode)."""
-    inodes = {str(each.stat().st_ino) for each in STATE.rglob("*") if each.is_file()} if STATE.exists() else set()
+def locks(*directories: Path) -> list[str]:
+    """The locks on files of deployments, and on those below directories (/proc/locks: device and inode)."""
+    there = [each for each in (STATE, *directories) if each.exists()]
+    inodes = {str(each.stat().st_ino) for top in there for each in top.rglob("*") if each.is_file()}
     inodes |= {str(each.stat().st_ino) for each in Path("/dev").glob("loop*")}
     lines = Path("/proc/locks").read_text().splitlines()
     return [line for line in lines if line.split()[-3].rpartition(":")[2] in inodes]
@@ -95,7 +97,7 @@ def test_pliant_is_killed(tmp_path, machine, seed):
     if ids:
         support.remove(ids)
     support.nothing_left(machine, timeout_s=20)
-    assert [each for each in locks() if each not in held] == []
+    assert [each for each in locks(tmp_path) if each not in held] == []
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +109,12 @@ def one(machine):
 
 def kernels(deployment) -> list[int]:
     """The processes of the instance: the first, and those that it has for its disks and its programs."""
-    pids = deployment.cgroups.pids(deployment.group_of("uml1"))
-    return [pid for pid in pids if Path(f"/proc/{pid}/exe").readlink().name == "linux.uml"]
+    found = []
+    for pid in deployment.cgroups.pids(deployment.group_of("uml1")):
+        with suppress(OSError):  # it has gone meanwhile
+            if Path(f"/proc/{pid}/exe").readlink().name == "linux.uml":
+                found.append(pid)
+    return found
 
 
 def doors(deployment) -> list[int]:
@@ -132,7 +138,8 @@ def test_an_instance_is_killed(one, tmp_path, seed):
         support.until(lambda: "\n" in log.read_text(), "it writes", 30)
         time.sleep(chance.uniform(0, 2))
         for pid in ways[what]():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it goes with one that was killed before
+                os.kill(pid, signal.SIGKILL)
         if what != "another of its processes":  # which may be one of a program, and goes alone
             support.until(lambda: not kernels(one), "all of it has gone", 20)
             support.until(lambda: not doors(one), "its door has gone", 20)
