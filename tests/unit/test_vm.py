@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pliant.cli import findings
 from pliant.machine import tapped, vm
 from pliant.machine.process import Completed
 
@@ -129,3 +130,17 @@ def test_the_place_gives_its_link_to_a_tap_and_keeps_no_address_of_the_nodes(mon
     monkeypatch.setattr(tapped.socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0"), (3, "pliant0")])
     tapped._bridge("02:00:0a:4d:01:01")
     assert said[1] == "link set pliant1 master pliant0 up\n"
+
+
+@pytest.mark.parametrize(
+    ("tried", "ok", "said"),
+    [
+        ([], False, "for nodes of that kind: apt-get install qemu-system-x86 linux-image-amd64 busybox-static"),
+        ([(True, "KVM: a kernel boots in 1.2 s")], True, "KVM: a kernel boots in 1.2 s"),
+        ([(False, "KVM: none boots: no"), (True, "without KVM: ...")], True, "KVM: none boots: no; without KVM: ..."),
+        ([(False, "KVM: none boots: no"), (False, "without")], False, "KVM: none boots: no; without"),
+    ],
+)
+def test_doctor_boots_one_and_says_what_came_of_it(tried, ok, said):
+    found = findings.only_here(lambda what: [{"boots": boots, "sentence": text} for boots, text in tried])[-1]
+    assert (found.what, found.ok, found.detail, found.needed) == ("a virtual machine", ok, said, False)
