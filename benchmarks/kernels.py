@@ -6,8 +6,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from pliant.machine import uml
 from pliant.machine.deployment import Deployment, HostFigures, NodeRequest
+from pliant.machine.parts import UML
 
 from .figures import Figure, Rule
 from .machine import FAILURES, MIB, Bench, available_bytes, bring_up, made, request, short
@@ -59,7 +59,7 @@ def once(count: int) -> dict[str, float]:
 
 
 def _instance(number: int) -> NodeRequest:
-    keys = {"kind": uml.KIND, "memory_bytes": 160 * MIB, "disk": _DISK, "disk_bytes": 256 * MIB}
+    keys = {"kind": UML, "memory_bytes": 160 * MIB, "disk": _DISK, "disk_bytes": 256 * MIB}
     return request(number, **keys)
 
 

@@ -14,6 +14,7 @@ import pytest
 import support
 
 from pliant.machine import uml
+from pliant.machine.parts import UML
 from pliant.machine.process import CommandFailed
 
 pytestmark = pytest.mark.real
@@ -24,7 +25,7 @@ DISK = "/srv/disk"
 
 
 def instance(number: int, **keys):
-    about = {"kind": uml.KIND, "memory_bytes": 192 * MIB, **keys}
+    about = {"kind": UML, "memory_bytes": 192 * MIB, **keys}
     return support.request(f"uml{number}", number, **about)
 
 

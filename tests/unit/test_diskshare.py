@@ -22,6 +22,11 @@ HOW = {
     for kind in ("read", "write")
 }
 
+
+def disk(index: int) -> dict:
+    return {"name": f"7:{index}", "stat": f"/sys/dev/block/7:{index}/stat", "limits": HOW}
+
+
 RATE = 60e6
 MIB = 2**20
 KIB64 = 2**16
@@ -315,15 +320,15 @@ def simulate(kernel: FakeKernel, devices: list[Device], duration_s: float = 20.0
     kernel.devices = devices
     for device in devices:
         device.set(rate, 0.0)
-    course = Course(diskshare._Host(rate, [f"7:{index}" for index in range(len(devices))], HOW, 0.0))
+    course = Course(diskshare._Host(rate, [disk(index) for index in range(len(devices))], 0.0))
     course.passed.append([0] * len(devices))
     for tick in range(1, round(duration_s / TICK_S) + 1):
         for step in range(1, round(TICK_S / STEP_S) + 1):
             for device in devices:
                 device.run((tick - 1) * TICK_S + step * STEP_S)
         changes = course.host.tick(tick * TICK_S)
-        for disk, limit in changes.get("write", []):
-            devices[int(disk.split(":")[1])].set(limit, tick * TICK_S)
+        for own, limit in changes.get("write", []):
+            devices[int(own["name"].split(":")[1])].set(limit, tick * TICK_S)
         course.changes += [tick * TICK_S] * ("write" in changes)
         course.passed.append([device.passed for device in devices])
     course.host.close()
@@ -512,7 +517,7 @@ def test_reads_and_writes_are_apart(kernel):
 
 
 def test_limits_are_written_a_line_each_lower_ones_first(kernel):
-    diskshare._apply(HOW["read"], [("7:1", 30e6), ("7:2", None), ("7:3", 0.2), ("7:4", 20e6)])
+    diskshare._apply("read", [(disk(1), 30e6), (disk(2), None), (disk(3), 0.2), (disk(4), 20e6)])
     file = "/cg/blkio.throttle.read_bps_device"
     lines = ["7:2 0\n", "7:3 1\n", "7:4 20000000\n", "7:1 30000000\n"]
     assert kernel.written == [(file, line) for line in lines]
@@ -520,13 +525,13 @@ def test_limits_are_written_a_line_each_lower_ones_first(kernel):
 
 def test_loading_sets_the_rate_at_once_and_watches_hosts_with_several_disks(kernel, tmp_path):
     hosts = [
-        {"rate": 60e6, "disks": ["7:0", "7:1"], "limits": HOW},
-        {"rate": 60e6, "disks": ["7:2"], "limits": HOW},
-        {"rate": None, "disks": ["7:3"], "limits": HOW},
+        {"rate": 60e6, "disks": [disk(0), disk(1)]},
+        {"rate": 60e6, "disks": [disk(2)]},
+        {"rate": None, "disks": [disk(3)]},
     ]
     (tmp_path / "diskshare.json").write_text(json.dumps({"hosts": hosts}))
     watched = diskshare._load(str(tmp_path / "diskshare.json"), 0.0)
-    assert [host.names for host in watched] == [["7:0", "7:1"]]
+    assert [[own["name"] for own in host.own] for host in watched] == [["7:0", "7:1"]]
     for kind in ("read", "write"):
         written = [text for path, text in kernel.written if path == f"/cg/blkio.throttle.{kind}_bps_device"]
         assert written == ["7:0 60000000\n", "7:1 60000000\n", "7:2 60000000\n", "7:3 0\n"]
@@ -538,7 +543,7 @@ def test_the_program_ends_with_its_file(tmp_path):
 
 def test_the_program_reads_its_file_again_when_it_is_replaced(kernel, tmp_path, monkeypatch):
     file = tmp_path / "diskshare.json"
-    contents = iter([{"hosts": [{"rate": 2e6, "disks": ["7:0"], "limits": HOW}]}, {"hosts": []}, None])
+    contents = iter([{"hosts": [{"rate": 2e6, "disks": [disk(0)]}]}, {"hosts": []}, None])
 
     def replace(seconds: float) -> None:
         content = next(contents)
@@ -548,7 +553,7 @@ def test_the_program_reads_its_file_again_when_it_is_replaced(kernel, tmp_path, 
             (tmp_path / "new").write_text(json.dumps(content))
             (tmp_path / "new").replace(file)
 
-    file.write_text(json.dumps({"hosts": [{"rate": 1e6, "disks": ["7:0"], "limits": HOW}]}))
+    file.write_text(json.dumps({"hosts": [{"rate": 1e6, "disks": [disk(0)]}]}))
     monkeypatch.setattr("time.sleep", replace)
     assert diskshare.main(str(file)) == 0
     assert [text for path, text in kernel.written if "read" in path] == ["7:0 1000000\n", "7:0 2000000\n"]

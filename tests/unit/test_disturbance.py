@@ -220,6 +220,9 @@ def test_what_a_nodes_own_kernel_lost():
     assert did(dropped).lost == pytest.approx(0.2, rel=0.05)  # each is sent again after 0.2 s
     assert reason({"node/client1/asleep_s": 0.5}) == "client1's own kernel slept for 5.0 s over what had come"
     assert reason({"node/server1/lost_packets": 0.01}) == ""
+    killed = {"node/server1/own_killed": lambda t: 5.0 if 4 <= t < 4.2 else 0.0}
+    assert reason(killed) == "server1's own kernel killed processes, its memory used up"
+    assert reason({"node/server1/own_killed": 0.0}) == ""
 
 
 def test_what_is_too_short_for_telemetry_is_left_out():

@@ -12,7 +12,7 @@ from test_filesystems import commands, compose
 
 from pliant.campaign import brought, kernels
 from pliant.cli import findings, plan
-from pliant.composition.model import BadOptions
+from pliant.composition.model import BadOptions, OwnKernel
 from pliant.composition.placement import Placement
 from pliant.errors import UserError
 from pliant.machine.module_file import ModuleFile
@@ -251,7 +251,10 @@ class Machines(SimpleNamespace):
     def missing_filesystems(self, names):
         return [name for name in names if name not in self.loaded]
 
-    def own_kernel_lacks(self, names):
+    def booted(self):
+        return []
+
+    def own_kernel_lacks(self, names, kind="uml"):
         return [name for name in names if name != "pvfs2"] if self.own_kernel else list(names)
 
     def having(self, *modules):
@@ -287,7 +290,7 @@ def chosen(wish=None, module="/opt/beegfs.ko", **machine):
 
 def test_a_module_that_the_user_names_is_for_kernels_of_nodes():
     found = chosen(modules={"/opt/beegfs.ko": GOOD})
-    assert dict(found.own) == {"client": 512 * MIB}
+    assert dict(found.own) == {"client": OwnKernel("uml", 512 * MIB)}
     assert dict(found.modules) == {"client": "/opt/beegfs.ko"}
     digests = SimpleNamespace(digests=lambda names: {name: f"digest of {name}" for name in names})
     assert found.document(digests)["modules"] == {"client": "digest of /opt/beegfs.ko"}

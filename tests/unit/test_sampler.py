@@ -372,6 +372,8 @@ def test_a_moment_that_was_slept_over_is_not_made_up_for(monkeypatch):
         def __init__(self):
             self.header = {}
 
+        asks = False
+
         def sample(self, late_ns):
             late.append(late_ns)
             clock[0] += 250 if len(late) == 2 else 10

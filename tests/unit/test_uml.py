@@ -13,7 +13,7 @@ from pliant.campaign import kernels
 from pliant.composition.placement import Placement, nodes_for
 from pliant.errors import UserError
 from pliant.filesystems.nfs import NFS, NfsOptions
-from pliant.machine import guest, line, uml
+from pliant.machine import guest, line, module_file, module_tree, uml, vm
 
 MIB = 1 << 20
 
@@ -45,7 +45,7 @@ def package(tmp_path, monkeypatch):
 
 def test_modules_are_found_by_the_file_systems_that_they_have(package):
     assert uml.modules() == package
-    assert uml.modules_of(["nfsd", "nfs4"]) == ("nfsd", "nfs", "nfsv4")
+    assert module_tree.of(uml.modules(), ["nfsd", "nfs4"]) == ("nfsd", "nfs", "nfsv4")
     assert uml.lacking(["nfsd", "ext4", "beegfs"]) == ["beegfs"]
 
 
@@ -54,7 +54,7 @@ def test_a_module_is_found_that_is_not_called_as_its_file_system(package):
     (package / "kernel/fs/orangefs").mkdir(parents=True)
     (package / "kernel/fs/orangefs/orangefs.ko").touch()
     assert uml.lacking(["pvfs2"]) == []
-    assert uml.modules_of(["pvfs2"]) == ("orangefs",)
+    assert module_tree.of(uml.modules(), ["pvfs2"]) == ("orangefs",)
 
 
 def test_what_a_module_is_to_be_built_for_is_read_in_those_of_the_package(package):
@@ -64,8 +64,8 @@ def test_what_a_module_is_to_be_built_for_is_read_in_those_of_the_package(packag
     assert uml.vermagic() == "6.1.9 mod_unload"
     own = package / "own.ko"
     own.write_bytes(elf())
-    assert uml.needed_by(str(own)) == ("sunrpc", "lockd")
-    assert uml.needed_by("") == ()
+    assert module_file.needed_by(str(own)) == ("sunrpc", "lockd")
+    assert module_file.needed_by("") == ()
     assert uml.module(str(own))["filesystems"] == ("beegfs",)
     assert uml.module(str(package)) is None
 
@@ -76,12 +76,12 @@ def test_a_module_of_the_users_is_loaded_before_there_is_a_new_root(monkeypatch)
     about |= {"name": "client1", "address": "10.77.1.1", "prefix": 16, "disk": []}
     monkeypatch.setattr(guest, "load", lambda directory, names: done.append(names))
     monkeypatch.setattr(guest, "_insert", done.append)
-    monkeypatch.setattr(guest, "_make_root", lambda: done.append("root"))
+    monkeypatch.setattr(guest, "_make_root", done.append)
     monkeypatch.setattr(guest, "_furnish", lambda modules, visible: done.append(visible))
-    monkeypatch.setattr(guest, "_wire", lambda address, prefix: done.append(address))
+    monkeypatch.setattr(guest, "_wire", lambda link, address, prefix: done.append((link, address)))
     monkeypatch.setattr(guest.mounting.libc, "sethostname", lambda name, length: 0)
-    guest.become(about)
-    assert done == [("overlay", "nfs4"), "/tmp/own.ko", "root", ["/tmp/own.ko"], "10.77.1.1"]
+    guest.become(about, guest._OF_UML)
+    assert done == [("overlay", "nfs4"), "/tmp/own.ko", "/dev/ubda", ["/tmp/own.ko"], ("vec0", "10.77.1.1")]
 
 
 def test_without_the_package_all_is_lacking(package, monkeypatch):
@@ -149,8 +149,11 @@ class Machines(SimpleNamespace):
     def missing_filesystems(self, names):
         return [name for name in names if name not in self.machine]
 
-    def own_kernel_lacks(self, names):
-        return [name for name in names if name not in self.own]
+    def own_kernel_lacks(self, names, kind="uml"):
+        return [name for name in names if name not in (self.own if kind == "uml" else getattr(self, "vm", ()))]
+
+    def booted(self):
+        return getattr(self, "boots", [])
 
     def having(self, *modules):
         return f"load {' '.join(modules)}"
@@ -174,7 +177,8 @@ BOTH = ("nfsd", "nfs4")
 )
 def test_a_kernel_of_its_own_is_for_what_the_machines_has_not(machine, own, wish, memory, expected):
     found = kernels.choose(COMPOSITION, TOGETHER, memory * MIB, wish, Machines(machine=machine, own=own))
-    assert dict(found.own) == expected
+    assert {role: own.memory_bytes for role, own in found.own.items()} == expected
+    assert {own.kind for own in found.own.values()} <= {"uml"}
 
 
 @pytest.mark.parametrize(
@@ -188,3 +192,46 @@ def test_a_kernel_of_its_own_is_for_what_the_machines_has_not(machine, own, wish
 def test_what_cannot_be_is_said(own, wish, memory, said):
     with pytest.raises(UserError, match=said.replace("(", r"\(")):
         kernels.choose(COMPOSITION, TOGETHER, memory * MIB, wish, Machines(machine=(), own=own))
+
+
+SWIFT, SLOW = vm.Booted("kvm", 1.2, ""), vm.Booted("tcg", 8.0, "")
+HANGS = vm.Booted("kvm", None, "nothing came of it in 15 s")
+
+
+@pytest.mark.parametrize(
+    ("own", "boots", "wish", "kinds", "emulated"),
+    [
+        (BOTH, [SWIFT], None, {"uml"}, False),
+        (("nfs4",), [SWIFT], None, {"uml", "vm"}, False),
+        (BOTH, [SWIFT], "vm", {"vm"}, False),
+        (BOTH, [HANGS, SLOW], "vm", {"vm"}, True),
+    ],
+)
+def test_a_virtual_machine_is_for_what_user_mode_linux_has_not_or_by_name(own, boots, wish, kinds, emulated):
+    machines = Machines(machine=(), own=own, vm=BOTH, boots=boots)
+    found = kernels.choose(COMPOSITION, TOGETHER, 4096 * MIB, wish, machines)
+    assert {each.kind for each in found.own.values()} == kinds
+    assert found.emulated is emulated
+    said = " ".join([found.sentence, *found.warnings(COMPOSITION)])
+    assert ("without KVM" in said) is emulated
+    assert ("a virtual machine" in said) is ("vm" in kinds)
+
+
+@pytest.mark.parametrize(
+    ("having", "boots", "wish", "said"),
+    [
+        ((), [], "vm", "apt-get install qemu-system-x86 linux-image-amd64 busybox-static"),
+        (BOTH, [], "vm", "run `pliant doctor` first"),
+        (
+            BOTH,
+            [HANGS, vm.Booted("tcg", None, "no room")],
+            "vm",
+            "KVM: none boots: nothing came of it in 15 s; without",
+        ),
+        (BOTH, [HANGS, SLOW], None, "apt-get install user-mode-linux"),
+    ],
+)
+def test_why_there_is_no_virtual_machine_is_said(having, boots, wish, said):
+    machines = Machines(machine=(), own=(), vm=having, boots=boots)
+    with pytest.raises(UserError, match=said):
+        kernels.choose(COMPOSITION, TOGETHER, 4096 * MIB, wish, machines)

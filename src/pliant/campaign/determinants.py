@@ -25,7 +25,7 @@ from pliant.results.artefacts import file_digest
 from pliant.statistics.search import Todo
 from pliant.study.model import LabelledWorkload
 
-MEASURING = 7
+MEASURING = 8
 """Raised whenever the same trial could give other numbers than before because pliant itself measures otherwise: then
 nothing that was measured before is taken for it. tests/unit/test_determinants.py watches over the sources."""
 

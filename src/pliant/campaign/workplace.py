@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pliant.cluster.cluster import Cluster
 from pliant.composition import nodeset
-from pliant.composition.model import Node
+from pliant.composition.model import Node, OwnKernel
 from pliant.errors import UserError
 from pliant.platforms import opening
 from pliant.platforms.here import Journal
@@ -70,6 +70,7 @@ def opened(journal: Journal) -> Workplace:
         said = f"the study of the deployment {journal.id} cannot be read again; `pliant down {journal.id}` removes it"
         raise UserError(f"{said}: {error}") from error
     disk_bytes, parts = study.platform.disk_size, {name: known.get(name, {}) for name in ("kernels", "brought")}
+    parts["kernels"] = {role: OwnKernel(*own) for role, own in parts["kernels"].items()}
     cluster = Cluster(deployment, study.composition, disk_bytes=disk_bytes, programs=known["programs"], **parts)
     return Workplace(study, cluster)
 

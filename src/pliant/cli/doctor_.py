@@ -40,7 +40,7 @@ def command(hosts: tuple[str, ...], ssh_config: Path | None, study: Path | None,
     from pliant.platforms.agents import here
     from pliant.platforms.here import visible
 
-    found = findings(here, only_here(), visible())
+    found = findings(here, only_here(here), visible())
     if as_json:
         print(json.dumps(_as_json(found), indent=2))
     else:

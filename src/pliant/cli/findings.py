@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from pliant.campaign.kernels import PACKAGES
 from pliant.composition.model import Composition, Filesystem, Role
 from pliant.composition.placement import nodes_for
 from pliant.machine import facts
@@ -40,8 +41,8 @@ Ask = Callable[..., Any]
 """Asks a machine for one of what `machine.agent` knows: its name, and what it is given by keyword."""
 
 
-def only_here() -> list[Finding]:
-    """What commands need on this machine, and hosts do not."""
+def only_here(ask: Ask) -> list[Finding]:
+    """What commands need on this machine, and hosts do not; virtual machines are nodes of this machine only."""
     tmux = facts.which("tmux")
     mpiexec = Path(sys.executable).parent / "mpiexec"
     found = [
@@ -53,7 +54,7 @@ def only_here() -> list[Finding]:
         where = shutil.which(program) if program else None
         detail = where or "no real program on PATH: pliant's built-in kernel is used"
         found.append(Finding(f"workload {name}", True, detail, False))
-    return found
+    return [*found, _of_machines(ask)]
 
 
 def only_there(agent: Agent) -> list[Finding]:
@@ -95,6 +96,15 @@ def findings(ask: Ask, own: Sequence[Finding], seen: Sequence[str] = ()) -> list
         found.append(Finding("a node, tried", not tried["failed"], how, True))
     found += [usable(ask, name, registry.filesystem(name)) for name in registry.filesystem_names()]
     return found
+
+
+def _of_machines(ask: Ask) -> Finding:
+    """Whether nodes can be virtual machines: one is booted."""
+    what = "a virtual machine"
+    tried = ask("boot")
+    if not tried:
+        return Finding(what, False, f"for nodes of that kind: apt-get install {PACKAGES['vm']}", False)
+    return Finding(what, tried[-1]["boots"], "; ".join(each["sentence"] for each in tried), False)
 
 
 def _layout(layout: str) -> str:

@@ -22,7 +22,7 @@ from typing import Self, TypeVar
 
 from pliant.cluster.mpi import Mpi
 from pliant.cluster.steps import Runner, StepFailed, execute, last_lines, poll
-from pliant.composition.model import Composition
+from pliant.composition.model import Composition, OwnKernel
 from pliant.composition.nodeset import fold
 from pliant.composition.placement import Placement
 from pliant.errors import PliantError, TrialError
@@ -105,7 +105,7 @@ class Cluster:
         *,
         disk_bytes: int = 0,
         programs: Sequence[str] = (),
-        kernels: Mapping[str, int] = MappingProxyType({}),
+        kernels: Mapping[str, OwnKernel] = MappingProxyType({}),
         brought: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.deployment, self.composition, self.brought = deployment, composition, brought
@@ -123,7 +123,7 @@ class Cluster:
         disk_bytes: int,
         title: str = "",
         programs: Sequence[str] = (),
-        kernels: Mapping[str, int] = MappingProxyType({}),
+        kernels: Mapping[str, OwnKernel] = MappingProxyType({}),
         brought: Mapping[str, str] = MappingProxyType({}),
         keep: bool = False,
         run: str = "",
@@ -133,7 +133,7 @@ class Cluster:
         """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
 
         `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `kernels`
-        are the roles whose nodes have kernels of their own, each with so many bytes of memory. `brought` are the file
+        are the roles whose nodes have kernels of their own. `brought` are the file
         system's programs that lie elsewhere than on PATH: name -> path. `run` is the directory of the run that it is
         for, if it is for one.
         CPU, NIC and disk are not limited yet; see `limit`. Nothing is left if this raises: StepFailed, NotIntact,
@@ -183,10 +183,8 @@ class Cluster:
                 links=links,
                 disk_options=role.disk_options if role.disk else (),
             )
-            if memory_bytes := self.kernels.get(role.name):
-                request = replace(
-                    request, kind="uml", memory_bytes=memory_bytes, modules=role.kernel, module=role.module
-                )
+            if own := self.kernels.get(role.name):
+                request = replace(request, **own._asdict(), modules=role.kernel, module=role.module)
             requests.append(request)
         return requests
 

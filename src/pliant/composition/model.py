@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
@@ -197,6 +197,14 @@ class Brought:
     source: str
     release: str = ""
     other: str = ""
+
+
+class OwnKernel(NamedTuple):
+    """A kernel that each node of a role has of its own: by User Mode Linux ("uml") or in a virtual machine ("vm"), with
+    so much memory."""
+
+    kind: str
+    memory_bytes: int
 
 
 @dataclass(frozen=True)

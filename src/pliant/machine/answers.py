@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from . import datadisk, facts, promised, trying, uml
+from . import datadisk, facts, promised, trying, uml, vm
 from .journal import STATE
 
 
@@ -35,6 +35,7 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "own_kernel": lambda: uml.vermagic(),
     "missing_filesystems": lambda names: facts.missing_filesystems(tuple(names)),
     "own_kernel_lacks": lambda names: uml.lacking(names),
+    "boot": lambda: [{"boots": each.boots, "sentence": each.sentence} for each in vm.look()],
     "having": lambda modules: facts.having(*modules),
     "kernel_limit": lambda name: facts.kernel_limit(name),
     "package_versions": lambda packages: facts.package_versions(tuple(packages)),

@@ -35,7 +35,7 @@ class Deployment(Making):
         with self.changing():
             # Nothing divides the bandwidth of disks that are going.
             nodes, self.nodes = self.nodes, {}
-            self._write_diskshare()
+            self.share_disks()
             hosts = [f"{self.group}/host-{host}" for host in range(1, self.hosts + 1)]
             try:
                 gone = teardown.remove_nodes(self.journal, self.cgroups, hosts, [node.pid for node in nodes.values()])

@@ -11,18 +11,23 @@ is set (a new slice, block/blk-throttle.c). So limits are steps: they change whe
 clearly more or less than before, and not in between. What passed above the rate meanwhile, when several begin at
 once, is taken back in one further step.
 
-The file says {"hosts": [{"rate": bytes/s or null, "disks": ["7:3", ...], "limits": {"read": {"file", "line", "none"},
-"write": ...}}, ...]}, where `limits` is how the kernel is told (`cgroup.DiskLimit`). It is read again when it changes.
+The file says {"hosts": [{"rate": bytes/s or null, "disks": [{"name": "7:3", "stat": FILE, "limits": {"read": {"file",
+"line", "none"}, "write": ...}}, ...]}, ...]}: `stat` is where the disk's counters are, as the kernel has them
+(Documentation/block/stat.rst), and `limits` how the kernel is told (`cgroup.DiskLimit`). The disk of a node with a
+kernel of its own is limited by that; for it its door keeps files like the machine's (`window`), and the word "at" of
+`stat` is the moment that the others are of. The file is read again when it changes.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 TICK_S = 0.025
 WINDOW_S = 1.0
@@ -45,6 +50,9 @@ _TAKE_BACK_S = 0.5
 HUNGRY, BEGUN = float("inf"), 0.0
 """What a disk wants that would use more, and what one is taken to want that has just begun to do something: as long as
 it uses little of its part, a write-back of a moment takes nothing from the others."""
+_SILENT_S = 0.2
+"""A node's own kernel of which nothing has been heard for so long has had nothing to tell: its disk is as it was."""
+KINDS = ("read", "write")
 _BEGINNING_S = 0.05
 """A disk that has begun is hungry once it has used its part for so long."""
 
@@ -99,8 +107,10 @@ class _Disk:
         return max(WINDOW_S, _REQUESTS * self.request / self.limit)
 
     def see(self, now: float, moved: int) -> None:
-        """Take note of how many bytes it has moved so far, and decide what it wants."""
+        """Take note of how many bytes it had moved by then, and decide what it wants."""
         last, before = self.history[-1]
+        if now <= last:  # nothing is known that is new
+            return
         self.history.append((now, moved))
         if moved > before:
             self.busy = now
@@ -194,37 +204,40 @@ class _Account:
 class _Host:
     """The disks of one host and their limits; reads and writes apart."""
 
-    def __init__(self, rate: float, disks: Sequence[str], how: dict[str, dict[str, str]], now: float) -> None:
-        self.rate, self.names, self.how = rate, list(disks), how
-        self.files = [open(f"/sys/dev/block/{disk}/stat") for disk in disks]  # noqa: SIM115 - read every tick
-        self.last = self._bytes()
-        self.disks = {kind: [_Disk(rate, moved, now) for moved in self.last[kind]] for kind in ("read", "write")}
+    def __init__(self, rate: float, own: Sequence[dict[str, Any]], now: float) -> None:
+        self.rate, self.own = rate, list(own)
+        self.files = [open(disk["stat"]) for disk in own]  # noqa: SIM115 - read every tick
+        self.last, _ = self._look(now)
+        self.disks = {kind: [_Disk(rate, moved, now) for moved in self.last[kind]] for kind in KINDS}
         self.accounts = {kind: _Account(rate, now) for kind in self.disks}
 
-    def _bytes(self) -> dict[str, list[int]]:
-        """Bytes read and written so far by each disk (Documentation/block/stat.rst: sectors of 512 bytes)."""
+    def _look(self, now: float) -> tuple[dict[str, list[int]], list[float]]:
+        """Bytes read and written by each disk (sectors of 512 bytes), and by when it was so many."""
         counts: dict[str, list[int]] = {"read": [], "write": []}
-        for file in self.files:
+        moments = []
+        for own, file in zip(self.own, self.files):
             file.seek(0)
             fields = file.read().split()
             counts["read"].append(int(fields[2]) * 512)
             counts["write"].append(int(fields[6]) * 512)
-        return counts
+            told = int(fields[own["at"]]) / 1e9 if "at" in own else now
+            moments.append(told if now - told < _SILENT_S else now)
+        return counts, moments
 
-    def tick(self, now: float) -> dict[str, list[tuple[str, float]]]:
+    def tick(self, now: float) -> dict[str, list[tuple[dict[str, Any], float]]]:
         """The limits that change: kind -> (disk, bytes/s)."""
-        counts, before = self._bytes(), self.last
-        self.last = counts
-        changes: dict[str, list[tuple[str, float]]] = {}
+        before = self.last
+        self.last, moments = self._look(now)
+        changes: dict[str, list[tuple[dict[str, Any], float]]] = {}
         for kind, disks in self.disks.items():
-            for disk, moved in zip(disks, counts[kind]):
-                disk.see(now, moved)
-            moved = sum(counts[kind]) - sum(before[kind])
+            for disk, at, moved in zip(disks, moments, self.last[kind]):
+                disk.see(at, moved)
+            moved = sum(self.last[kind]) - sum(before[kind])
             rate = self.accounts[kind].book(now, moved, max(disk.window for disk in disks) / 2)
             limits = divide(rate, [disk.wanted for disk in disks])
-            for name, disk, limit in zip(self.names, disks, limits):
+            for own, disk, limit in zip(self.own, disks, limits):
                 if disk.set(limit, now):
-                    changes.setdefault(kind, []).append((name, limit))
+                    changes.setdefault(kind, []).append((own, limit))
         return changes
 
     def close(self) -> None:
@@ -232,12 +245,22 @@ class _Host:
             file.close()
 
 
-def _apply(how: dict[str, str], limits: Sequence[tuple[str, float | None]]) -> None:
+def _apply(kind: str, limits: Sequence[tuple[dict[str, Any], float | None]]) -> None:
     """Lower limits first, so that the sum never exceeds the rate meanwhile."""
-    with open(how["file"], "w", buffering=1) as file:
-        for disk, rate in sorted(limits, key=lambda item: item[1] or 0.0):
-            value = how["none"] if rate is None else str(max(1, round(rate)))
-            file.write(how["line"].format(disk=disk, rate=value) + "\n")
+    for disk, rate in sorted(limits, key=lambda item: item[1] or 0.0):
+        how = disk["limits"][kind]
+        value = how["none"] if rate is None else str(max(1, round(rate)))
+        try:
+            with open(how["file"], "w", buffering=1, opener=_at_once) as file:
+                file.write(how["line"].format(disk=disk["name"], rate=value) + "\n")
+        except OSError as error:  # the node's own kernel has gone, and its limits with it
+            if error.errno not in (errno.ENXIO, errno.ENOENT, errno.EPIPE):
+                raise
+
+
+def _at_once(path: str, _: int) -> int:
+    """Open a file that is there for writing, and not wait for a reader of what is a pipe (fifo(7))."""
+    return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _load(path: str, now: float) -> list[_Host]:
@@ -247,10 +270,10 @@ def _load(path: str, now: float) -> list[_Host]:
     watched = []
     for host in hosts:
         rate, disks = host["rate"], host["disks"]
-        for how in host["limits"].values():
-            _apply(how, [(disk, rate) for disk in disks])
+        for kind in KINDS:
+            _apply(kind, [(disk, rate) for disk in disks])
         if rate is not None and len(disks) > 1:
-            watched.append(_Host(rate, disks, host["limits"], now))
+            watched.append(_Host(rate, disks, now))
     return watched
 
 
@@ -272,7 +295,7 @@ def main(path: str) -> int:
         now = time.monotonic()
         for host in hosts:
             for kind, changes in host.tick(now).items():
-                _apply(host.how[kind], changes)
+                _apply(kind, changes)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ from typing import Any
 from . import carrying
 from .conversation import Call, Conversation, Failed, Lost, quickest
 from .line import Near
+from .parts import UML
 from .relay import Relay, Wanted
 from .watchdog import Watchdog
+from .window import Window
 
 DOOR = ":"
 """The place by which the door itself is asked, and not the node: its first word is what for."""
@@ -46,17 +48,23 @@ def main(path: str) -> int:
 
 class Door:
     """One instance. `about` says: "node", "socket", "ready" (the file that says that it is up), "lost" (the file of its
-    `Watchdog`), "start" (the command that boots it, with the descriptor {line}), and what `guest` is told: "guest"."""
+    `Watchdog`), "start" (the command that boots it, with the descriptor {line}), what `guest` is told: "guest", and the
+    files of its `Window`; "kind", and of a virtual machine the file "begins" by which it begins ({begins})."""
 
     def __init__(self, about: dict[str, Any]) -> None:
         self._about = about
         self._watchdog: Watchdog | None = None
+        self._window: Window | None = None
         own, theirs = socket.socketpair()
+        # The file is nowhere in the place, where it is opened.
+        begins = open(about["begins"], "rb") if "begins" in about else None  # noqa: SIM115 - closed below
+        descriptors = (theirs.fileno(), *([begins.fileno()] if begins else []))
         argv = [word.replace("{line}", str(theirs.fileno())) for word in about["start"]]
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True
-        )
+        argv = [word.replace("{begins}", f"/proc/self/fd/{descriptors[-1]}") for word in argv]
+        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True)
         theirs.close()
+        if begins:
+            begins.close()
         self._end, self._main = own, 0
         threading.Thread(target=self._watch, daemon=True).start()
         self._line = Near(own)
@@ -64,8 +72,16 @@ class Door:
 
     def serve(self) -> int:
         """Take in what the instance says, until it ends."""
-        self._conversation.listen(self._line.lines(), lambda text: print(text, flush=True))
+        self._conversation.listen(self._lines(), lambda text: print(text, flush=True))
         return self._process.wait()
+
+    def _lines(self) -> Iterator[bytes]:
+        """What the instance says beside what its kernel counts."""
+        for line in self._line.lines():
+            if not line.startswith(b"="):
+                yield line
+            elif self._window is not None:
+                self._window.told(line)
 
     def _watch(self) -> None:
         """End what is left of the instance once its first process has: others hold its line, and locks of its disks."""
@@ -93,9 +109,11 @@ class Door:
         try:
             _, self._main, *_ = descendants(self._process.pid)
             if not failed:
-                self._watchdog = Watchdog(widened(self._process.pid), self._main, Path(self._about["lost"]))
+                if self._about["kind"] == UML:
+                    self._watchdog = Watchdog(widened(self._process.pid), self._main, Path(self._about["lost"]))
                 Relay(self._about["socket"], self._carry)
                 told["monotonic_s"] = self._ahead_s()
+                self._window = Window(self._about, self._main, told["monotonic_s"], self._line)
         except (OSError, Lost, Failed) as error:
             told["failed"] = str(error) or "its line ended"
         ready = Path(self._about["ready"])
@@ -125,9 +143,9 @@ class Door:
         """What the door is asked for by programs of pliant."""
         if what == "drops":
             return self._watchdog.count() if self._watchdog else 0
-        names = {"throttle": ("rate",)}.get(what, ())
-        asked = self._conversation.ask(what, 60, dict(zip(names, given)))
-        return asked.next(time.monotonic() + 60)["done"]
+        if what == "ahead":
+            return self._ahead_s()
+        return self._conversation.ask(what, 60, {}).next(time.monotonic() + 60)["done"]
 
 
 def widened(pid: int) -> socket.socket:

@@ -2,52 +2,67 @@
 
 It asks who it is ({"do": "begin"}), makes the root, link and disks that a node has, says so ({"do": "up"}), and then
 does what is asked for: {"do": "run", "with": {"argv": [...], "env": {...}}} as `carrying` has it, "clock", "caches",
-"throttle", "halt". The first process only waits for those that nobody else waits for; when who serves ends, so does the
-instance.
+"halt"; what `inside` has of its kernel and its disk it does at once. The first process only waits for those that nobody
+else waits for; when who serves ends, so does the instance.
 """
 
 from __future__ import annotations
 
 import base64
 import ctypes
+import glob
 import os
 import socket
 import termios
 import threading
 import time
 import tty
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from . import mounting
+from . import inside, mounting
 from .carrying import carry_out
 from .conversation import Call, Conversation, quickest
 from .line import Far
 from .netlink import Netlink
+from .parts import VM
 from .process import NOT_FOUND
 from .watchdog import Disk
 
-LINE = "/dev/ttyS0"
 _BASE = "/tmp"
 """Where the new root is put together: a directory that every node has empty."""
 _SYS_FINIT_MODULE = {"x86_64": 313}
 _POWER_OFF = 0x4321FEDC
 """LINUX_REBOOT_CMD_POWER_OFF, reboot(2)."""
 _BLKIO = "/sys/fs/cgroup/blkio"
-_ROOT_DISK, _DISK = "/dev/ubda", "/dev/ubdb"
-_DISK_NUMBER = "98:16"
 _CALLS = 200
 _LOOK_S = 1.0
 """How often disks are looked at, which takes a tenth of a millisecond or two."""
 
 
-def main(*_: str) -> int:
+@dataclass(frozen=True)
+class Hardware:
+    """What an instance has: its control line, the disk for what it writes, that of its role, and its link."""
+
+    line: str
+    root: str
+    disk: str
+    link: str
+
+
+_OF_UML = Hardware("/dev/ttyS0", "/dev/ubda", "/dev/ubdb", "vec0")
+_OF_VM = Hardware("/dev/vport*p1", "/dev/vda", "/dev/vdb", "eth0")
+
+
+def main(*words: str) -> int:
     """Be the first process: let another do the work, and reap. The kernel adds words of its own."""
+    hardware = _OF_VM if VM in words else _OF_UML
     worker = os.fork()
     if worker == 0:
         try:
-            Guest().serve()
+            Guest(hardware).serve()
         except BaseException as error:
             print(f"the node's init failed: {error!r}", flush=True)  # on the console, which is a log of the node
         os._exit(1)
@@ -67,22 +82,26 @@ def halt() -> None:
 class Guest:
     """Who serves the line."""
 
-    def __init__(self) -> None:
-        descriptor = os.open(LINE, os.O_RDWR | os.O_NOCTTY)
-        tty.setraw(descriptor, termios.TCSANOW)
+    def __init__(self, hardware: Hardware) -> None:
+        self._hardware = hardware
+        descriptor = os.open(_there(hardware.line), os.O_RDWR | os.O_NOCTTY)
+        if os.isatty(descriptor):
+            tty.setraw(descriptor, termios.TCSANOW)
         self._line = Far(descriptor)
         self._conversation = Conversation(self._line, self._answer, step=1)
+        self._counters: inside.Counters | None = None
 
     def serve(self) -> None:
         """Become the node, and do what is asked for until the line ends."""
-        said = (self._line.lines(), lambda text: None)
+        said = (self._lines(), lambda text: None)
         listening = threading.Thread(target=self._conversation.listen, args=said, daemon=True)
         listening.start()
         about: Mapping[str, Any] = self._conversation.ask("begin", None, {}).next()["done"]
         self._set_clock()
         failed = ""
         try:
-            become(about)
+            become(about, self._hardware)
+            self._counters = inside.Counters(os.path.basename(self._hardware.disk) if about["disk"] else "")
         except (OSError, KeyError) as error:
             failed = str(error)
         self._conversation.ask("up", None, {"failed": failed}).next()
@@ -90,9 +109,19 @@ class Guest:
             threading.Thread(target=self._watch_disks, daemon=True).start()
         listening.join()
 
+    def _lines(self) -> Iterator[bytes]:
+        """What is said on the line beside what `inside` has, which is done at once."""
+        for line in self._line.lines():
+            if line.startswith(inside.LIMIT):
+                _throttle(self._hardware.disk, *line.removeprefix(inside.LIMIT).decode().split())
+            elif not line.startswith(b"?"):
+                yield line
+            elif self._counters is not None:
+                self._line.write(self._counters.answer(line))
+
     def _watch_disks(self) -> None:
         """Tell of disks that do not answer."""
-        names = map(os.path.basename, (_ROOT_DISK, _DISK))
+        names = map(os.path.basename, (self._hardware.root, self._hardware.disk))
         disks = [Disk(name) for name in names if os.path.exists(f"/sys/block/{name}")]
         while True:
             if for_s := max(disk.unanswered_s() for disk in disks):
@@ -132,15 +161,30 @@ class Guest:
         os.sync()
         mounting.write("/proc/sys/vm/drop_caches", "3")
 
-    def do_throttle(self, call: Call) -> None:
-        """Limit what passes between the node and its disk, each way, in bytes/s; 0 is no limit."""
-        for way in ("read", "write"):
-            mounting.write(f"{_BLKIO}/blkio.throttle.{way}_bps_device", f"{_DISK_NUMBER} {int(call.given['rate'])}")
-
     def do_halt(self, call: Call) -> None:
         """Write what is not yet on the disks, and end the instance."""
         os.sync()
         halt()
+
+
+def _there(pattern: str) -> str:
+    """The device of that name, which may take a moment to be there. OSError."""
+    until = time.monotonic() + 10
+    while not (found := glob.glob(pattern)):
+        if time.monotonic() > until:
+            raise OSError(f"there is no {pattern}")
+        time.sleep(0.01)
+    return found[0]
+
+
+def _throttle(disk: str, way: str, rate: str) -> None:
+    """Limit what passes between the node and its disk one way, "read" or "write", in bytes/s; 0 is no limit."""
+    try:
+        number = os.stat(disk).st_rdev
+        limit = f"{os.major(number)}:{os.minor(number)} {rate}"
+        mounting.write(f"{_BLKIO}/blkio.throttle.{way}_bps_device", limit)
+    except OSError as error:
+        print(f"the disk cannot be limited: {error}", flush=True)
 
 
 def _calls_s() -> float:
@@ -150,18 +194,18 @@ def _calls_s() -> float:
     return time.perf_counter() - began
 
 
-def become(about: Mapping[str, Any]) -> None:
+def become(about: Mapping[str, Any], hardware: Hardware) -> None:
     """Make the root, the link and the disks of a node. Raises OSError."""
     load(about["modules"], ("overlay", *about["load"]))
     if about["module"]:
         _insert(about["module"])  # before there is a new /tmp, in which it may be
-    _make_root()
+    _make_root(hardware.root)
     _furnish(about["modules"], about["visible"])
     mounting.libc.sethostname(about["name"].encode(), len(about["name"]))
-    _wire(about["address"], about["prefix"])
+    _wire(hardware.link, about["address"], about["prefix"])
     for target, kind in about["disk"]:
         os.makedirs(target, exist_ok=True)
-        mounting.mount(_DISK, target, kind, 0, "noinit_itable")
+        mounting.mount(hardware.disk, target, kind, 0, "noinit_itable")
 
 
 def load(directory: str, names: tuple[str, ...]) -> None:
@@ -188,13 +232,13 @@ def _insert(path: str) -> None:
         os.close(descriptor)
 
 
-def _make_root() -> None:
+def _make_root(device: str) -> None:
     """Put what is written, on a disk of its own, over the place's root, and make that the root."""
     mounting.mount("tmpfs", _BASE, "tmpfs")
     disk, root = f"{_BASE}/disk", f"{_BASE}/root"
     os.mkdir(disk)
     os.mkdir(root)
-    mounting.mount(_ROOT_DISK, disk, "ext4", 0, "noinit_itable")
+    mounting.mount(device, disk, "ext4", 0, "noinit_itable")
     for name in ("upper", "work"):
         os.makedirs(f"{disk}/{name}", exist_ok=True)
     mounting.mount("pliant", root, "overlay", 0, f"lowerdir=/,upperdir={disk}/upper,workdir={disk}/work")
@@ -223,18 +267,24 @@ def _furnish(modules: str, visible: Sequence[str]) -> None:
         os.symlink(modules, f"/lib/modules/{os.uname().release}")
 
 
-def _wire(address: str, prefix: int) -> None:
+def _wire(link: str, address: str, prefix: int) -> None:
     """Give the link the name that it has in every node, and the node's address."""
     if os.path.exists("/proc/sys/net/ipv6"):
         mounting.write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
         mounting.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")
     links = Netlink()
-    index = socket.if_nametoindex("vec0")
-    links.rename(index, "eth0")
+    index = socket.if_nametoindex(link)
+    if link != "eth0":
+        links.rename(index, "eth0")
     links.add_address(index, address, prefix)
     links.set_up(socket.if_nametoindex("lo"))
     links.set_up(index)
     links.close()
+    if link == _OF_UML.link:
+        _take_in_by_a_thread()
+
+
+def _take_in_by_a_thread() -> None:
     # Else interrupts that come while one is served are lost at times, and with them what a disk has answered.
     threaded = "/sys/class/net/eth0/threaded"
     mounting.write(threaded, "1")

@@ -9,10 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from . import cpus, disks, launch, needing, network, uml, view
-from .instances import Instances
-from .parts import MACHINE, LiveNode, NodeRequest
+from . import cpus, disks, launch, needing, network, view, window
+from .instances import ROOT_BYTES, Instances
+from .parts import MACHINE, SHARED, LiveNode, NodeRequest
 from .process import CommandFailed, environment, run
 from .promised import PROMISE, promised, promised_cpus
 from .running import HOSTS
@@ -67,7 +68,7 @@ class Making(Instances):
         own = {r.name: r.disk_options for r in requests if r.disk}
         devices = disks.make(self.journal, sizes, self.figures.memory_bytes, own)
         specs = self._specs(requests, placement, devices, visible)
-        own_kernel = {each.name: each for each in requests if each.kind == uml.KIND}
+        own_kernel = {each.name: each for each in requests if each.kind != SHARED}
         self._launch(specs, own_kernel)
         if own_kernel:
             self.boot(own_kernel, {name: self._node_group(name, placement[name]) for name in own_kernel})
@@ -173,7 +174,7 @@ class Making(Instances):
         specs = {}
         for number, request in enumerate(requests, 1):
             device = devices.get(request.name)
-            own_kernel = request.kind == uml.KIND
+            own_kernel = request.kind != SHARED
             specs[request.name] = launch.NodeSpec(
                 name=request.name,
                 number=number,
@@ -194,7 +195,7 @@ class Making(Instances):
                 disk={"device": device, "target": request.disk, "kind": disks.KIND}
                 if device and request.disk
                 else None,
-                root_image=disks.root_image(self.journal, request.name, uml.ROOT_BYTES) if own_kernel else "",
+                root_image=disks.root_image(self.journal, request.name, ROOT_BYTES) if own_kernel else "",
             )
         return specs
 
@@ -227,7 +228,7 @@ class Making(Instances):
             spec = specs[line["node"]]
             logs = f"{base}/logs/{spec.name}"
             device, disk = (spec.disk["device"], spec.disk["target"]) if spec.disk else (None, None)
-            kind = uml.KIND if spec.name in own_kernel else uml.SHARED
+            kind = own_kernel[spec.name].kind if spec.name in own_kernel else SHARED
             self.nodes[spec.name] = LiveNode(
                 spec.name, spec.number, spec.address, line["pid"], device, logs, disk, kind
             )
@@ -252,7 +253,7 @@ class Making(Instances):
 
     def _start_diskshare(self) -> None:
         """Start the program that divides each host's disk bandwidth; see `diskshare`."""
-        self._write_diskshare()
+        self.share_disks()
         join = self._joining(self.cgroups.join_files(f"{self.group}/base"))
         argv = [*join, *needing.own("diskshare"), str(self.journal.directory / "diskshare.json")]
         self._start(argv, self.journal.directory / "diskshare.log", environment(self.id))
@@ -271,18 +272,25 @@ class Making(Instances):
         return self.figures.disk_byte_s * DISK_RATE if "disk" in self.limits else None
 
     def share_disks(self) -> None:
-        """Have the hosts' disks shared among the nodes that are on them now."""
-        self._write_diskshare()
-        self.throttle(self._disk_rate)
-
-    def _write_diskshare(self) -> None:
-        rate = self._disk_rate
-        hosts: dict[int, list[str]] = {}
+        """Have the hosts' disks shared among the nodes that are on them now; see `diskshare`."""
+        hosts: dict[int, list[LiveNode]] = {}
         for node in self.nodes.values():
-            if node.device and node.kind == uml.SHARED:
-                hosts.setdefault(self.placed.get(node.name, 1), []).append(disks.number(node.device))
-        content = []
-        for host, found in hosts.items():
-            limits = {kind: asdict(how) for kind, how in self.cgroups.disk_limits(f"{self.group}/host-{host}").items()}
-            content.append({"rate": rate, "disks": found, "limits": limits})
+            if node.device and not (self.is_instance(node.name) and node.name in self.down):
+                hosts.setdefault(self.placed.get(node.name, 1), []).append(node)
+        content = [
+            {"rate": self._disk_rate, "disks": [self._disk(node, host, len(own) > 1) for node in own]}
+            for host, own in hosts.items()
+        ]
         self.journal.write("diskshare.json", {"hosts": content})
+
+    def _disk(self, node: LiveNode, host: int, shared: bool) -> dict[str, Any]:
+        """A node's disk as `diskshare` has it: its own kernel limits it, or the machine's."""
+        assert node.device is not None
+        number = disks.number(node.device)
+        stat, how = f"/sys/dev/block/{number}/stat", self.cgroups.disk_limits(f"{self.group}/host-{host}")
+        if self.is_instance(node.name):
+            limited = shared and "disk" in self.limits
+            stat = str(self._doors(node.name, "disk"))
+            how = window.limits(str(self._doors(node.name, "asked")), limited)
+        found = {"name": number, "stat": stat, "limits": {kind: asdict(each) for kind, each in how.items()}}
+        return {**found, "at": window.AT} if self.is_instance(node.name) else found

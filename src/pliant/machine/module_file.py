@@ -50,6 +50,12 @@ def read(path: str) -> ModuleFile | None:
     )
 
 
+def needed_by(path: str) -> tuple[str, ...]:
+    """The modules that one needs which the user names by its file; none for ""."""
+    known = read(path) if path else None
+    return known.depends if known else ()
+
+
 def _modinfo(data: bytes) -> bytes:
     """The section of an ELF file that has what a module says of itself. ValueError if there is none."""
     header = _HEADER.unpack_from(data)

@@ -44,6 +44,8 @@ class NodeFile:
     owner: str = "root"
 
 
+SHARED, UML, VM = "shared", "uml", "vm"
+"""Kinds of nodes: those that share the machine's kernel, and those that have one of their own (`uml`, `vm`)."""
 MACHINE = "machine"
 """The kind of a node that is the machine itself (`standing`)."""
 
@@ -53,8 +55,8 @@ class NodeRequest:
     """One node to make. `disk` is where its own disk of `disk_bytes` is mounted, which is made with `disk_options`
     (mkfs.ext4); `private` as in `launch.NodeSpec`.
 
-    Of the kind "uml" it has a kernel of its own (see `uml`), with `memory_bytes`, the file systems `modules`, and what
-    is in the file `module` of one, if that is not ""; of "shared" it has the machine's. `links` are symbolic links that
+    Of the kind "uml" or "vm" it has a kernel of its own, with `memory_bytes`, the file systems `modules`, and what is
+    in the file `module` of one, if that is not ""; of "shared" it has the machine's. `links` are symbolic links that
     it has beside the machine's files: (path, target).
     """
 
@@ -64,7 +66,7 @@ class NodeRequest:
     disk_bytes: int = 0
     private: tuple[str, ...] = ()
     files: tuple[NodeFile, ...] = ()
-    kind: str = "shared"
+    kind: str = SHARED
     memory_bytes: int = 0
     modules: tuple[str, ...] = ()
     module: str = ""
@@ -83,4 +85,4 @@ class LiveNode:
     device: str | None
     logs: str
     disk: str | None = None
-    kind: str = "shared"
+    kind: str = SHARED

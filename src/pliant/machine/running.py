@@ -202,20 +202,29 @@ class Running:
 
     def _plan(self, out: Path) -> dict[str, Any]:
         """What is to be sampled, into a file."""
+        inside = self._inside_files()
         return sampling.plan(
             self.cgroups,
             self.group,
             hosts=self.hosts,
             placement=self.placed,
             links={node.name: node.number for node in self.nodes.values()},
-            disks={node.name: disks.number(node.device) if node.device else None for node in self.nodes.values()},
+            disks={
+                node.name: disks.number(node.device) if node.device and node.name not in inside else None
+                for node in self.nodes.values()
+            },
             beats={host: {cpu: f"{self._beat}-{cpu}" for cpu in kept} for host, kept in enumerate(self.kept_on, 1)},
             lost=self._lost_files(),
+            inside=inside,
             out=str(out),
         )
 
     def _lost_files(self) -> dict[str, str]:
         """The files that say what nodes' own kernels lost; of nodes that share the machine's there is none."""
+        return {}
+
+    def _inside_files(self) -> dict[str, dict[str, Any]]:
+        """Where nodes' own kernels tell what they count; see `window`."""
         return {}
 
     @contextlib.contextmanager

@@ -8,6 +8,9 @@ The first column is CLOCK_MONOTONIC. What a kernel does not have is left out of 
 last value. It ends, after a last sample, on SIGTERM, and by itself when no group of a host is left or when the process
 that started it has gone: nobody would read on.
 
+What nodes' own kernels count comes later than it is asked for, with the moment that it is of, so a sample waits for the
+next one: its numbers are those between the two.
+
 Everything stays open and is read in place, and no program is started: 64 nodes on 64 hosts have some 1300 counters.
 """
 
@@ -56,6 +59,10 @@ clocks change, and a kernel without PARAVIRT_TIME_ACCOUNTING takes what its hype
 
 STARVING_NS = 10**9
 """So long without any CPU is no turn that is still to come."""
+
+LOOK = b"look\n"
+"""How a door is asked to have its node's file brought up to date; see `window`."""
+_ANSWER_S = 0.05
 
 Values = list[int]
 
@@ -336,6 +343,53 @@ def runnable(procs: str) -> bool:
     return False
 
 
+class Inside:
+    """Counters of nodes with kernels of their own, as their doors have them in files (`window`): {"told", "asked",
+    "columns": [[name, factor], ...]}. The first number of a file is the moment that the others are of."""
+
+    def __init__(self, nodes: Iterable[dict[str, Any]], columns: _Columns) -> None:
+        self._nodes: list[tuple[int, list[int]]] = []
+        self._asked: list[int] = []
+        for node in nodes:
+            told = _open(node["told"])
+            if told is None:
+                continue
+            self._nodes.append((told, [columns.add(name, factor) for name, factor in node["columns"]]))
+            try:
+                self._asked.append(os.open(node["asked"], os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            except OSError:  # its kernel has gone: it tells no more
+                continue
+        if self._nodes:  # so that there is something from before the first sample
+            self.ask()
+            time.sleep(_ANSWER_S)
+        self._before = self._told()
+
+    def __bool__(self) -> bool:
+        return bool(self._nodes)
+
+    def ask(self) -> None:
+        """Ask all of them for what they count now."""
+        for descriptor in self._asked:
+            try:
+                os.write(descriptor, LOOK)
+            except OSError:
+                continue
+
+    def read(self, values: Values, at_ns: int) -> None:
+        """Put into `values` what they counted at a moment, as far as what was told before and now says it."""
+        now = self._told()
+        for (_, indices), (was_ns, *were), (is_ns, *are) in zip(self._nodes, self._before, now):
+            part = 1.0 if is_ns <= was_ns else min(1.0, max(0.0, (at_ns - was_ns) / (is_ns - was_ns)))
+            # What was 0 is the file as it is before anything was told.
+            part = part if was_ns else 1.0
+            for index, before, after in zip(indices, were, are):
+                values[index] = before + round(part * (after - before))
+        self._before = now
+
+    def _told(self) -> list[list[int]]:
+        return [[int(word) for word in os.pread(told, _DUMP_BYTES, 0).split()] for told, _ in self._nodes]
+
+
 class Sampler:
     """All counters of a plan."""
 
@@ -351,12 +405,15 @@ class Sampler:
         self._links = Links(plan["links"], columns)
         self._queues = Queues(plan["queues"], columns)
         self._starving = Starving(plan["starving"], columns)
+        self._inside = Inside(plan["inside"], columns)
+        self._waiting: Values | None = None
         self._values = columns.values
         self.header = {"format": FORMAT, "every_s": plan["every_s"], "columns": columns.names}
 
     def sample(self, late_ns: int) -> bytes | None:
-        """One line of the output; None if no host is left."""
+        """The next line of the output, or b"" if it has to wait; None if no host is left."""
         values = self._values
+        self._inside.ask()
         values[self._time] = time.monotonic_ns()
         values[self._late] = late_ns
         before = time.thread_time_ns()
@@ -370,7 +427,28 @@ class Sampler:
         self._links.read(values)
         self._queues.read(values)
         self._starving.read(values, values[self._time])
-        return (" ".join(map(str, values)) + "\n").encode()
+        if not self._inside:
+            return _line(values)
+        line = self.rest()
+        self._waiting = values.copy()
+        return line
+
+    @property
+    def asks(self) -> bool:
+        """Whether there are nodes with kernels of their own, which need time to answer."""
+        return bool(self._inside)
+
+    def rest(self) -> bytes:
+        """The line that waits for what nodes' own kernels count; b"" if none does."""
+        if self._waiting is None:
+            return b""
+        self._inside.read(self._waiting, self._waiting[self._time])
+        line, self._waiting = _line(self._waiting), None
+        return line
+
+
+def _line(values: Values) -> bytes:
+    return (" ".join(map(str, values)) + "\n").encode()
 
 
 def run(sampler: Sampler, every_ns: int, write: Callable[[bytes], object], alive: Callable[[], bool]) -> None:
@@ -388,6 +466,9 @@ def run(sampler: Sampler, every_ns: int, write: Callable[[bytes], object], alive
         ended = signal.sigtimedwait(_ENDS, max(0, due - time.monotonic_ns()) / 1e9) is not None
     if (line := sampler.sample(0)) is not None:
         write(line)
+        if sampler.asks:
+            time.sleep(_ANSWER_S)
+            write(sampler.rest())
 
 
 def main(path: str) -> int:

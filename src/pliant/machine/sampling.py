@@ -43,6 +43,7 @@ def plan(
     disks: Mapping[str, str | None],
     beats: Mapping[int, Mapping[int, str]],
     lost: Mapping[str, str] = MappingProxyType({}),
+    inside: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     out: str,
     every_s: float = EVERY_S,
 ) -> dict[str, Any]:
@@ -51,8 +52,8 @@ def plan(
     `group` is the deployment's ("pliant-ID"), `placement` maps each node to its host (1 to `hosts`), `links` to its
     number in the fabric, `disks` to its disk's "MAJOR:MINOR", `beats` a host to its CPUs, and each to the file in
     which the metronome tells how late it was there, `lost` a node with a kernel of its own to the file of its
-    `watchdog`. `out` is the file to write, `every_s` the time between two samples.
-    After a refold another plan is needed.
+    `watchdog`, `inside` to what `sampler.Inside` is told of it, its columns' names without the node's. `out` is the
+    file to write, `every_s` the time between two samples. After a refold another plan is needed.
     """
     numbers = range(1, hosts + 1)
     found: dict[str, Any] = {"every_s": every_s, "out": out}
@@ -66,11 +67,9 @@ def plan(
         if disk := disks.get(node):
             files += of_disk(disk, f"node/{node}")
         if node in lost:
-            files += [
-                {"name": f"node/{node}/{what}", "factor": factor, "file": lost[node], "key": f"{key} "}
-                for what, key, factor in (("lost_packets", "drops", 1.0), ("asleep_s", "asleep", 1e-9))
-            ]
+            files += _lost(lost[node], f"node/{node}")
     found["files"] = files
+    found["inside"] = [_inside(about, f"node/{node}") for node, about in inside.items()]
     found["starving"] = [
         {
             "name": f"node/{node}/starved_s",
@@ -97,6 +96,15 @@ def plan(
 
 def _withheld(prefix: str, beats: Mapping[int, str]) -> list[dict[str, Any]]:
     return [{"name": f"{prefix}/withheld_cpu{cpu}_s", "factor": 1e-9, "file": file} for cpu, file in beats.items()]
+
+
+def _lost(file: str, prefix: str) -> list[dict[str, Any]]:
+    counts = (("lost_packets", "drops ", 1.0), ("asleep_s", "asleep ", 1e-9))
+    return [{"name": f"{prefix}/{what}", "factor": factor, "file": file, "key": key} for what, key, factor in counts]
+
+
+def _inside(about: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {**about, "columns": [[f"{prefix}/{name}", factor] for name, factor in about["columns"]]}
 
 
 def of_group(cgroups: Cgroups, group: str, prefix: str) -> list[dict[str, Any]]:

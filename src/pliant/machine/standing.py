@@ -83,7 +83,7 @@ class Standing(Deployment):
         hosts = sampling.of_group(self.cgroups, _ALL, "host/host1")
         return {
             **{"every_s": sampling.EVERY_S, "out": str(out), "hosts": hosts, "files": files, "links": links},
-            **{"starving": [], "queues": []},
+            **{"starving": [], "queues": [], "inside": []},
         }
 
     def log_files(self, node: str, written: Sequence[str]) -> Iterator[Path]:

@@ -16,17 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import module_file
-from .facts import UNNAMED
+from . import module_file, module_tree
 from .launch import DISK_DEVICE, ROOT_DEVICE
 from .process import PATH
 
 PROGRAM = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")
 """Where the package has its kernel's modules."""
-KIND, SHARED = "uml", "shared"
-ROOT_BYTES = 4 << 30
-"""Size of the disk for what an instance writes beside its role's disk; the file is sparse."""
 
 
 def program() -> str | None:
@@ -40,53 +36,20 @@ def modules() -> Path | None:
     return found[-1].parent if found else None
 
 
-_BESIDE = {"nfs4": ("nfsv4",), "nfs": ("nfsv3",)}
-"""Modules that a file system asks for by itself, which takes a program in the instance and its time."""
-
-
-def modules_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The modules that have these file systems, in the order in which they are to be loaded."""
-    directory = modules()
-    lines = (directory / "modules.alias").read_text().splitlines() if directory else []
-    alias = {words[1]: words[2] for words in map(str.split, lines) if len(words) == 3}
-    named = {name: alias.get(f"fs-{name}", UNNAMED.get(name, name)) for name in names}
-    return tuple(each for name in names for each in (named[name], *_BESIDE.get(name, ())))
-
-
 def lacking(names: Sequence[str]) -> list[str]:
     """Those of the file systems that its kernel neither has nor has a module for; all of them if it is not there."""
-    directory = modules()
-    if program() is None or directory is None:
-        return list(names)
-    known = (directory / "modules.alias").read_text().split()
-    built = (directory / "modules.builtin").read_text().split()
-    unnamed = [name for name in names if f"fs-{name}" not in known and not _built(name, built)]
-    modules_there = {path.stem for path in directory.glob("kernel/fs/**/*.ko")} if unnamed else set()
-    return [name for name in unnamed if UNNAMED.get(name) not in modules_there]
-
-
-def needed_by(file: str) -> tuple[str, ...]:
-    """The modules that one needs which the user names by its file; none for ""."""
-    known = module_file.read(file) if file else None
-    return known.depends if known else ()
+    return module_tree.lacking(modules() if program() is not None else None, names)
 
 
 def vermagic() -> str:
     """What a module must be built for, to be loaded by its kernel; "" if it or its modules are not there."""
-    directory = modules() if program() is not None else None
-    some = next(directory.glob("kernel/**/overlay.ko"), None) if directory else None
-    known = module_file.read(str(some)) if some else None
-    return known.vermagic if known else ""
+    return module_tree.vermagic(modules() if program() is not None else None)
 
 
 def module(path: str) -> dict[str, Any] | None:
     """What the file of a module says of itself, as plain values; None if it is none."""
     known = module_file.read(path)
     return asdict(known) if known else None
-
-
-def _built(name: str, built: Sequence[str]) -> bool:
-    return any(each.endswith(f"/{name}.ko") for each in built)
 
 
 def command(name: str, memory_bytes: int, mac: str, python: Sequence[str], disk: bool) -> list[str]:

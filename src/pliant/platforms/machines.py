@@ -11,10 +11,12 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from pliant.composition.nodeset import fold
-from pliant.machine import facts, module_file, uml
+from pliant.machine import facts, module_file, uml, vm
 from pliant.machine.facts import Facts
 from pliant.machine.module_file import ModuleFile
+from pliant.machine.parts import UML, VM
 from pliant.machine.process import Completed, environment, run
+from pliant.machine.vm import Booted
 from pliant.platforms.agents import HostError
 from pliant.platforms.fleet import Fleet
 from pliant.platforms.kit import Kit
@@ -64,9 +66,12 @@ class Machines(Protocol):
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """Those of the file systems that a kernel neither has nor would load a module for."""
 
-    def own_kernel_lacks(self, names: Sequence[str]) -> list[str]:
-        """Those of the file systems that a kernel of a node's own (`machine.uml`) would not have either; all of them
-        where there is none."""
+    def own_kernel_lacks(self, names: Sequence[str], kind: str = UML) -> list[str]:
+        """Those of the file systems that a kernel of a node's own (`machine.uml`, `machine.vm`) would not have either;
+        all of them where there is none."""
+
+    def booted(self) -> list[Booted]:
+        """How virtual machines were found to boot; see `machine.vm.known`."""
 
     def having(self, *modules: str) -> str:
         """What makes a kernel have what is in these modules."""
@@ -137,9 +142,13 @@ class Here:
         """See Machines."""
         return facts.missing_filesystems(tuple(names))
 
-    def own_kernel_lacks(self, names: Sequence[str]) -> list[str]:
+    def own_kernel_lacks(self, names: Sequence[str], kind: str = UML) -> list[str]:
         """See Machines."""
-        return uml.lacking(names)
+        return vm.lacking(names) if kind == VM else uml.lacking(names)
+
+    def booted(self) -> list[Booted]:
+        """See Machines."""
+        return vm.known()
 
     def having(self, *modules: str) -> str:
         """See Machines."""
@@ -243,9 +252,13 @@ class There:
         told = self._each("missing_filesystems", names=list(names))
         return [name for name in names if any(name in missing for missing in told.values())]
 
-    def own_kernel_lacks(self, names: Sequence[str]) -> list[str]:
+    def own_kernel_lacks(self, names: Sequence[str], kind: str = UML) -> list[str]:
         """See Machines. Only nodes of this machine have kernels of their own."""
         return list(names)
+
+    def booted(self) -> list[Booted]:
+        """See Machines."""
+        return []
 
     def having(self, *modules: str) -> str:
         """See Machines."""

@@ -44,11 +44,12 @@ class PlatformTable(Table):
         examples=["emulated"], description="where hosts come from"
     )
     host: HostTable | None = Field(None, description="what one host has; real ones may be left as they are")
-    kernel: Literal["shared", "uml"] | None = Field(
+    kernel: Literal["shared", "uml", "vm"] | None = Field(
         None,
         examples=["uml"],
-        description="the kernel of nodes whose file system is the kernel's: the machine's, or one of their own; by "
-        "default the machine's where it has that file system",
+        description="the kernel of nodes whose file system is the kernel's: the machine's, or one of their own, "
+        "by User Mode Linux or in a virtual machine; by default the machine's where it has that file system, else one "
+        "of their own",
     )
     hosts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=1000)], ...] = Field(
         (), max_length=1000, examples=[["node[1-8]"]], description="ssh: the hosts, as ssh knows them, or @FILE"

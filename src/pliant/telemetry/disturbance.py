@@ -305,11 +305,14 @@ def _did(operation: _Operation, begin_s: float, end_s: float) -> Disturbance:
     lacking, host = operation.lacking
     dropped = operation.most("lost_packets")
     asleep = operation.most("asleep_s")
+    killed = operation.most("own_killed")
     losses = [
         (gap_s / (end_s - begin_s), _standing(gap_s)),
         (swapped / SWAP_BYTE_S / (end_s - begin_s), f"the machine swapped {swapped / 2**20:.0f} MiB"),
         (dropped[0] * RETRANSMIT_S / (end_s - begin_s), f"{dropped[1]}'s own kernel lost {dropped[0]:.0f} packets"),
         (asleep[0] / (end_s - begin_s), f"{asleep[1]}'s own kernel slept for {asleep[0]:.1f} s over what had come"),
+        # What it kills is no part of the file system any more; it has as much memory at every ratio.
+        (min(1.0, killed[0]), f"{killed[1]}'s own kernel killed processes, its memory used up"),
         (lacking, f"the machine had no idle CPU, and {host} had not got its own: up to {_percent(lacking)} of it"),
     ]
     return Disturbance(
