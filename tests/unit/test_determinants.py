@@ -153,7 +153,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "316cfe6e4aa6ef19"
+DIGEST = "a142dd40dc777494"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -211,7 +211,7 @@ def figures_of(study: Study, machine: Facts) -> tuple[HostFigures, float]:
     if study.platform.host is None:
         return HostFigures(machine.cores, 0.0, 0.0, machine.memory_bytes), 1.0
     try:
-        return host_figures(study.platform.host, 1 if study.platform.real else study.most_nodes, machine)
+        return host_figures(study.platform.host, 1 if study.platform.real else study.most_hosts, machine)
     except ValueError as error:
         raise StudyError([Problem(study.file, "platform.host.scale", str(error))]) from None
 
@@ -272,7 +272,7 @@ def _overdrawn(study: Study, figures: HostFigures, place: Place, machine: Facts)
     """What is promised beyond what the machines have: of all hosts on this one, or of one on each of others."""
     nodes, host, machines = study.nodes, study.platform.host, place.machines
     with_disk = {node.name for node in nodes if study.composition.role(node.role).disk is not None}
-    hosts, disks, up = len(nodes), len(with_disk), promises()
+    hosts, disks, up = study.most_hosts, len(with_disk), promises()
     if machines.remote:
         most = max(len(with_disk.intersection(each)) for p in study.placements.values() for each in p.hosts)
         hosts, disks, up = 1, most, []
@@ -410,7 +410,7 @@ def _program(workload: LabelledWorkload, machines: Machines) -> str | None:
 
 def _warnings(study: Study, figures: HostFigures, machine: Facts) -> tuple[str, ...]:
     found = list(study.composition.warnings)
-    hosts = 0 if study.platform.real else len(study.nodes)
+    hosts = 0 if study.platform.real else study.most_hosts
     share = fullest(hosts, figures.cores, dict.fromkeys(range(machine.cores), 0.0)) if hosts else 0.0
     if share > 0.95:
         found.append(

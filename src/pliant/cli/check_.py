@@ -175,7 +175,7 @@ def _show(prepared: Sequence[Prepared]) -> None:
             _row("its disk", first.disk_caveat)
         _row("scale", f"{first.scale:g}{chosen}; CPU, NIC and disk are divided by it, memory is not")
     _row("a host", first.host_figures)
-    _row("promised", _promised(max(prepared, key=lambda each: len(each.study.nodes))))
+    _row("promised", _promised(first))
     for each in prepared:
         if disks := _disks(each):
             _row("disks", disks)
@@ -262,12 +262,13 @@ def _disks(prepared: Prepared) -> str:
 def _promised(prepared: Prepared) -> str:
     from pliant.units import format_size
 
-    machine, figures, hosts = prepared.machine, prepared.figures, len(prepared.study.nodes)
+    machine, figures, hosts = prepared.machine, prepared.figures, prepared.study.most_hosts
     if prepared.place.machines.remote:
         memory = f"{format_size(figures.memory_bytes)} of {format_size(machine.memory_bytes)} memory"
         return f"{figures.cores:g} of {machine.cores} CPUs, {memory}, to the host on each machine"
     memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"
-    return f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {hosts} hosts at ratio 1"
+    at = f"{hosts} hosts at ratio {prepared.study.baseline:g}"
+    return f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {at}"
 
 
 def _show_placements(prepared: Prepared, several: bool) -> None:
