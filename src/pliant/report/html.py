@@ -16,7 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pliant.analysis import words
 from pliant.analysis.conclusions import Analysis, RunAnalysis
+from pliant.analysis.matrix import Matrix
 from pliant.report import curves, figures, predicted, svg, timeline, utilisation
+from pliant.report import matrix as cells
 from pliant.report.across import Across
 from pliant.report.chart import Figure, series
 from pliant.report.side_by_side import document
@@ -70,6 +72,13 @@ def compared(across: Across) -> str:
     for workload, figure in curves.compared(medians, "hosts").items():
         found.append((f"{workload}: metric against the number of hosts", figure))
     return page("compare.html.j2", across=across, document=document(across), figures=found)
+
+
+def matrix(found: Matrix) -> str:
+    """The page of a matrix: its figure, its cells with a way to the report of each, and what each key does."""
+    return page(
+        "matrix.html.j2", document=cells.document(found), headline=cells.headline(found), figure=cells.figure(found)
+    )
 
 
 def page(template: str, **content: Any) -> str:
