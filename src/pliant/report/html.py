@@ -100,6 +100,10 @@ def page(template: str, **content: Any) -> str:
     }
     environment.globals |= {
         "marks": words.MARKS,
+        "mark": words.mark,
+        "state": words.state,
+        "claimed": words.claimed,
+        "ceiling": words.CEILING,
         "bounds": words.bounds,
         "interval": words.interval,
         "median": words.median,
@@ -154,6 +158,7 @@ def _part(analysis: Analysis, whose: str, values: int) -> dict[str, Any]:
         "singles": singles,
         "timeline": over_time if values <= _MOST_VALUES else over_time[:1],
         "passed": any(row.passed_over for v in analysis.verdicts for row in v.ratios),
+        "ceiling": any(row.ceiling for v in analysis.verdicts for row in v.ratios),
         "outliers": {
             (v.workload, v.metric.name): [n for row in v.ratios for n in row.outliers] for v in analysis.verdicts
         },
