@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pliant.study.model import Study
     from pliant.workloads.model import Phase
 
+_LONGEST = 1000
+"""Characters of a placement that are shown: of hundreds of nodes nobody would find the rest."""
+
 
 @click.command(short_help="Check a study file.")
 @study_argument
@@ -282,7 +285,9 @@ def _show_placements(prepared: Prepared, several: bool) -> None:
         count = len(placement.hosts)
         how = [] if ratio == UNFOLDED else [prepared.study.fold.strategy]
         how += ["baseline"] if ratio == prepared.study.baseline else []
-        _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({', '.join(how)})  {placement.describe()}")
+        where = placement.describe()
+        where = where if len(where) <= _LONGEST else f"{where[:_LONGEST]} ... (--json has all)"
+        _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({', '.join(how)})  {where}")
     if brought := prepared.study.composition.brought:
         where = brought.directory or "on PATH"
         version = version_of(prepared.study.composition, prepared.brought, prepared.place.machines)
