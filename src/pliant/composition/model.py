@@ -185,8 +185,8 @@ class NixOS:
 
 @dataclass(frozen=True)
 class Brought:
-    """Where a user has the programs that no package brings, those of a composition's `sources`: in `directory`, or in bin
-    or sbin below it, or on PATH if that is "".
+    """Where a user has the programs that no package brings, those of a composition's `sources`: in `directory`, or in
+    bin or sbin below it, or on PATH if that is "".
 
     What the composition's `version` says must match `release`, a regular expression whose group is the version; `other`
     says what to do where it does not.
