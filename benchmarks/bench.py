@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pliant.machine.process import PATH
 
-from . import disk, disturbed, fidelity, figures, hosts, kernels, mininet_side, scale, sharing, telemetry
+from . import disk, disturbed, fidelity, figures, hosts, kernels, large, mininet_side, scale, sharing, telemetry
 from .machine import Bench, describe, others, stolen_s, version
 
 PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
@@ -29,6 +29,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], tuple[str, ...]]] = {
     "disk": (disk.run, ("dd", "fio")),
     "hosts": (hosts.run, ("sshd",)),
     "kernels": (kernels.run, ("linux.uml",)),
+    "large": (large.run, ("mfsmaster", "mfschunkserver", "mfsmount")),
 }
 """What there is to run, in this order, and the programs that each needs beside pliant's own."""
 

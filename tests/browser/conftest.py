@@ -13,7 +13,9 @@ UNIT = Path(__file__).parent.parent / "unit"
 sys.path.insert(0, str(UNIT))
 
 import runs  # noqa: E402
+from study_files import GOOD  # noqa: E402
 
+from pliant.cli import matrix  # noqa: E402
 from pliant.report.writing import write_report  # noqa: E402
 from pliant.results.store import Store  # noqa: E402
 
@@ -55,6 +57,16 @@ def two(tmp_path_factory) -> Path:
             metrics = {name: value * factor for name, value in trial.metrics.items()}
             store.end(replace(trial, number=number, filesystem=label, metrics=metrics))
     return write_report(directory).html
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory) -> Path:
+    """The page of a matrix of eight cells, of which one breaks before the others."""
+    directory = tmp_path_factory.mktemp("matrix") / "m"
+    table = '[matrix]\nfilesystem.roles.server = [1, 2, 3, 4]\nworkload.block = ["8 MiB", "32 MiB"]\n'
+    runs.make_cells(directory, GOOD + table, [{}, {2.0: 0.5}, *[{}] * 6])
+    matrix.show(directory, ended=True)
+    return directory / matrix.PAGE
 
 
 @pytest.fixture(params=["one", "two"])

@@ -200,3 +200,28 @@ def test_it_prints_in_light_colours_on_pages_that_nothing_leaves(visit, page_fil
     assert page.evaluate("document.documentElement.scrollWidth") <= 688
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
+
+
+# The page of a matrix
+
+
+def test_lines_of_a_matrix_that_coincide_are_all_seen(visit, cells):
+    page = visit(cells)
+    boxes = [shape.bounding_box() for shape in page.locator("figure .mark:not(.c-breaks) .shape").all()]
+    assert len(boxes) == 8, "a mark for each cell"
+    for number, one in enumerate(boxes):
+        for other in boxes[number + 1 :]:
+            apart = abs(one["x"] - other["x"]), abs(one["y"] - other["y"])
+            assert max(apart) >= min(one["width"], other["width"]) / 2, apart
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.set_viewport_size({"width": 400, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_matrix_leads_to_the_report_of_each_cell(visit, cells):
+    page = visit(cells)
+    ways = [link.get_attribute("href") for link in page.locator("table a").all()]
+    assert len(ways) == 8 and all((cells.parent / way).is_file() for way in ways)
+    for number, way in enumerate(ways, 1):
+        assert way.startswith(f"{number}-")
+    assert page.locator(".headline").inner_text().startswith("8 of 8 cells: from ratio 1 (server 1, block 32 MiB)")

@@ -99,6 +99,21 @@ def test_scratch_sockets_and_state_of_the_machine_are_not_there(nodes, path):
     assert set(listing(nodes, "client1", path)) <= {"pytest-of-root"} | shown
 
 
+def test_what_a_node_has_in_memory_is_one_file_system(nodes):
+    """The kernel looks at each for every control group that comes or goes: of a thousand nodes that is felt."""
+    lines = [line.split(" - ") for line in out(nodes, "server1", "cat", "/proc/self/mountinfo").splitlines()]
+    there = {before.split()[4]: before.split()[2] for before, after in lines if after.startswith("tmpfs ")}
+    assert {"/tmp", "/var/tmp", "/run", "/dev", "/dev/shm"} <= set(there)
+    assert len(set(there.values())) == 1
+    listed = out(
+        nodes, "server1", "sh", "-c", "touch /tmp/a /dev/shm/b && ls /var/tmp /run && stat -c %a /tmp /dev/shm /run"
+    )
+    assert listed.split()[-3:] == ["1777", "1777", "755"] and not {"a", "b"} & set(listed.split())
+    flags = {before.split()[4]: set(before.split()[5].split(",")) for before, _ in lines}
+    assert {"nosuid", "nodev"} <= flags["/tmp"] & flags["/dev/shm"] and "nodev" not in flags["/dev"]
+    assert "nosuid" in flags["/dev"] and "ro" in flags["/sys"]
+
+
 def test_what_a_node_writes_stays_in_it(nodes):
     for path in (f"/pliant-{TOKEN}", f"/etc/pliant-{TOKEN}", f"/usr/bin/pliant-{TOKEN}", f"/tmp/pliant-{TOKEN}"):
         out(nodes, "client1", "touch", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from pliant.power_model import PowerModel
 from pliant.results.run_info import RunInfo
 from pliant.results.store import Store
+from pliant.study import matrix
 from pliant.telemetry.usage import HostUsage, PhaseUsage, ResourceUse, Usage
 from pliant.trial import Trial
 from pliant.workloads.model import Metric
@@ -176,9 +178,21 @@ FACTS = {
 }
 
 
-def make_run(directory: Path, many: list[Trial] | None = None, **changes) -> Path:
+def make_cells(directory: Path, text: str, values: Sequence[Mapping[float, float]]) -> Path:
+    """The directory of a matrix: a run for each cell of the study of that text, whose rates at the ratios that are
+    named are so many times what they are otherwise."""
+    for cell, factors in zip(matrix.cells(text, "a.toml"), values, strict=True):
+        many = []
+        for one in trials():
+            factor = factors.get(one.ratio, 1.0)
+            many.append(replace(one, metrics={name: factor * value for name, value in one.metrics.items()}))
+        make_run(directory / cell.name, many, text=cell.text)
+    return directory
+
+
+def make_run(directory: Path, many: list[Trial] | None = None, text: str = STUDY, **changes) -> Path:
     """A run directory with a store in it, and nothing else."""
-    with Store.create(directory, STUDY, {"study": {"name": "synthetic"}}, [info(**changes)], FACTS) as store:
+    with Store.create(directory, text, {"study": {"name": "synthetic"}}, [info(**changes)], FACTS) as store:
         for one in trials() if many is None else many:
             store.begin(one)
             store.end(one)

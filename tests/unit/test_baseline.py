@@ -18,7 +18,7 @@ from test_adaptive import EARLY, LATE, READ, WRITE, measured, question, run
 
 from pliant.analysis.conclusions import analyse
 from pliant.campaign import deploying, description, engine, places
-from pliant.campaign.determinants import Determined
+from pliant.campaign.determinants import Determined, differences
 from pliant.campaign.preparation import search_of
 from pliant.cli import cli
 from pliant.platforms import calibration
@@ -47,9 +47,7 @@ def test_a_study_has_the_baseline_it_names_and_no_smaller_ratio():
     found = study("ratios = [1, 2, 4] => ratios = [8, 4, 2] \n baseline = 2")
     assert (found.baseline, found.ratios, list(found.placements)) == (2.0, (2.0, 4.0, 8.0), [2.0, 4.0, 8.0])
     assert places.needed(found) == 4
-    assert len(found.placement(1.0).hosts) == 8 and found.placement(4.0) == found.placements[4.0]
-    with pytest.raises(KeyError):
-        found.placement(3.0)
+    assert found.most_hosts == 4
 
 
 def test_without_one_it_is_the_unfolded_cluster():
@@ -225,7 +223,7 @@ def runner(tmp_path, monkeypatch, live: bool, *edits: str):
 
     def bring_up(prepared, ratio, **about):
         hosts = Unmade()
-        hosts.placed = engine.numbers(prepared.study.placement(ratio))
+        hosts.placed = engine.numbers(prepared.study.placements[ratio])
         made.log.append(f"deploy {ratio:g}")
         return SimpleNamespace(id="ab12", deployment=hosts, keep_logs=lambda *of: None, close=lambda: None)
 
@@ -235,11 +233,11 @@ def runner(tmp_path, monkeypatch, live: bool, *edits: str):
     return made
 
 
-def test_where_nodes_move_it_is_deployed_unfolded_whatever_the_baseline(machine, tmp_path, monkeypatch):
+def test_where_nodes_move_it_is_deployed_once_as_the_baseline_is(machine, tmp_path, monkeypatch):
     made = runner(tmp_path, monkeypatch, True)
     for ratio in (2.0, 4.0):
         made.take_turns(Todo("ior", ratio, 1, "glusterfs"))
-    assert made.log == ["deploy 1", "deployed 8 nodes", "calibrate"]
+    assert made.log == ["deploy 2", "deployed 8 nodes", "calibrate"]
 
 
 def test_where_they_do_not_it_is_deployed_and_calibrated_at_the_baseline(machine, tmp_path, monkeypatch):
@@ -250,14 +248,22 @@ def test_where_they_do_not_it_is_deployed_and_calibrated_at_the_baseline(machine
     assert made.log == said
 
 
-def test_a_cluster_is_deployed_at_ratio_1_although_that_is_none_of_the_study(machine, monkeypatch):
+def test_a_cluster_has_as_many_hosts_as_the_baseline_takes_and_no_more(machine, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        deploying.Cluster, "deploy", lambda platform, of, figures, placement, **more: asked.append(placement)
-    )
+    monkeypatch.setattr(deploying.Cluster, "deploy", lambda *of, hosts, **more: asked.append((len(of[3].hosts), hosts)))
     monkeypatch.setattr(deploying.workplace, "write_down", lambda cluster, study: None)
-    deploying.bring_up(prepare(study(FOLDED)), 1.0)
-    assert asked[0].hosts == tuple((node.name,) for node in study().nodes)
+    for ratio in (2.0, 4.0):
+        deploying.bring_up(prepare(study(FOLDED)), ratio)
+    assert asked == [(4, 4), (2, 4)]
+    with pytest.raises(KeyError):
+        deploying.bring_up(prepare(study(FOLDED)), 1.0)
+
+
+def test_nodes_that_would_not_fit_unfolded_are_promised_what_the_baseline_takes(machine):
+    many = ("server = 4 => server = 40", "client = 4 => client = 40")
+    with pytest.raises(StudyError, match="80 hosts of"):
+        prepare(study(*many))
+    prepare(study("ratios = [1, 2, 4] => ratios = [20, 40] \n baseline = 20", *many))
 
 
 def test_trials_are_held_against_those_of_the_baseline(machine, tmp_path, monkeypatch):
@@ -284,9 +290,11 @@ def test_what_is_written_down_says_so_and_of_others_as_before(machine):
     assert description.document_of(study(FOLDED))["fold"]["baseline"] == 2.0
 
 
-def test_what_a_trial_is_held_against_is_no_part_of_its_key(machine):
-    keys = {Determined(prepare(study(*e)), "dev").key(Todo("ior", 4.0, 1, "glusterfs")) for e in ((), (FOLDED,))}
-    assert len(keys) == 1
+def test_as_what_a_cluster_is_deployed_is_a_part_of_a_trials_key(machine):
+    plain, folded = (
+        Determined(prepare(study(*e)), "dev").document(Todo("ior", 4.0, 1, "glusterfs")) for e in ((), (FOLDED,))
+    )
+    assert list(differences(plain, folded)) == ["baseline was not there and is 2.0"]
 
 
 PLACED = {"server1": 1, "client1": 1, "server2": 2, "client2": 2, "client3": 3}

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+import runs
 
+from pliant.analysis.conclusions import analyse
+from pliant.report import latex, markdown, terminal
+from pliant.report.summary import document
+from pliant.report.writing import write_report
+from pliant.results.store import Store
 from pliant.statistics.verdict import Series, emulated, judge
 from pliant.telemetry.ceiling import Kernels, reached
+from pliant.telemetry.disturbance import Disturbance
 from pliant.telemetry.samples import FORMAT, Promise, read
 from pliant.trial import Trial
 from pliant.workloads.model import Metric
@@ -105,3 +113,25 @@ def test_it_gets_no_verdict_however_clear_its_values_are():
     assert verdict.sentence == "NFS's file stat (mdtest) gets no verdict: at ratio 1 it is slow."
     assert verdict.to_json()["emulated"] == "at ratio 1 it is slow"
     assert [row.loss for row in verdict.folded] == [row.loss for row in judge(series).folded]
+
+
+def test_what_gets_no_verdict_has_a_sign_of_its_own_wherever_it_is_shown(tmp_path, capsys):
+    nothing = Disturbance(1.0, 0.0, 0.0, 0.0, 0.0).to_json(0.1)
+    about = {"file_stat": nothing | {"emulated": "the kernels of nodes were busy"}}
+    many = [replace(t, disturbance=about) if t.workload == "mdtest" else t for t in runs.trials()]
+    runs.make_run(tmp_path, many)
+    page = write_report(tmp_path).html.read_text()
+    cells = re.findall(
+        r'title="the emulation&#39;s ceiling, no verdict: [^>]*><span class="mark-letter">⊤</span>', page
+    )
+    assert len(cells) == 3 and 'mark-letter">⊤</span> ceiling: what nodes' in page
+    with Store.open(tmp_path) as store:
+        run = analyse(store)
+    terminal.said(run)
+    said = capsys.readouterr().out
+    (row,) = [line for line in said.splitlines() if "mdtest file stat" in line]
+    assert row.count("⊤") == 3 and "?" not in row and "⊤ the emulation's ceiling: no verdict" in said
+    assert markdown.write(document(run)).count("⊤ ceiling") == 3
+    assert latex.write(document(run)).count(r"\ensuremath{\top} ceiling") == 3
+    runs.make_run(tmp_path / "plain")
+    assert "⊤" not in write_report(tmp_path / "plain").html.read_text()

@@ -58,9 +58,9 @@ def test_a_study_with_two_file_systems():
     study = parse(TWO, "a.toml")
     assert [each.label for each in study.filesystems] == ["glusterfs", "replicated"]
     assert study.total_trials == 2 * 2 * 3 * 2
-    assert study.most_nodes == 8
+    assert study.most_hosts == 8
     one = study.of("replicated")
-    assert (len(one.nodes), one.total_trials, one.most_nodes) == (4, 12, 8)
+    assert (len(one.nodes), one.total_trials, one.most_hosts) == (4, 12, 8)
     assert {ratio: len(placement.hosts) for ratio, placement in one.placements.items()} == {1: 4, 2: 2, 4: 1}
     with pytest.raises(ValueError):
         _ = study.composition  # of which?

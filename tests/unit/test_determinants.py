@@ -160,7 +160,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "f0c902e8acd873f2"
+DIGEST = "fd1b25a813fd416f"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

@@ -102,8 +102,9 @@ def test_every_program_is_declared_and_only_the_users_own_commands_meet_a_shell(
     assert composition.packages
     assert composition.version
     assert composition.of_kernels in KERNEL.get(kind, {("fuse",)})
+    assert set(composition.sources) <= set(composition.programs)
     if composition.brought:
-        assert set(composition.brought.programs) <= set(composition.programs)
+        assert composition.sources
 
 
 def test_a_node_that_starts_again_keeps_what_it_has(each):

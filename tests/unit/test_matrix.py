@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 import runs
+from click.testing import CliRunner
 from study_files import GOOD
 
 from pliant.analysis.conclusions import analyse
 from pliant.analysis.matrix import judged, matrix
+from pliant.campaign import preparation
+from pliant.campaign.determinants import Determined
+from pliant.cli import cli
+from pliant.cli.matrix import read
+from pliant.errors import UserError
 from pliant.report import markdown, paper
 from pliant.report.matrix import document, figure
 from pliant.results.store import Store
+from pliant.statistics.search import Todo
 from pliant.study.matrix import cells
 from pliant.study.problems import StudyError
 from pliant.study.reading import parse
@@ -95,12 +104,33 @@ def test_several_cells_are_no_study_for_other_commands():
         parse(MANY, "a.toml")
 
 
+@pytest.mark.parametrize("key", ["fold.max_loss", "fold.ratios"])
+def test_a_trial_that_two_cells_share_is_the_same_trial(machine, key):
+    """What cells tolerate, or which ratios they ask for, is no part of a trial: the store has it from the first."""
+    values = {"fold.max_loss": ["5 %", "10 %"], "fold.ratios": [[1, 2], [1, 2, 4]]}[key]
+    text = f"{GOOD}[matrix]\n{key} = {json.dumps(values)}\n"
+    keys = []
+    for cell in cells(text, "a.toml"):
+        (prepared,) = preparation.prepare(parse(cell.text, "a.toml"))
+        determined = Determined(prepared, "dev")
+        keys.append({determined.key(Todo("ior", ratio, 1, "glusterfs")) for ratio in (1.0, 2.0)})
+    assert len(keys) == 2 and keys[0] == keys[1] and len(keys[0]) == 2
+
+
+def test_a_trial_of_another_cluster_is_another(machine):
+    keys = []
+    for cell in cells(MANY, "a.toml"):
+        (prepared,) = preparation.prepare(parse(cell.text, "a.toml"))
+        keys.append(Determined(prepared, "dev").key(Todo("ior", 1.0, 1, "glusterfs")))
+    assert len(set(keys)) == 4
+
+
 @pytest.fixture
 def found(tmp_path):
     runs.make_run(tmp_path / "run")
     with Store.open(tmp_path / "run") as store:
         (part,) = analyse(store).parts
-    return matrix("a", [judged(each.values, part) for each in cells(MANY, "a.toml")])
+    return matrix("a", [judged(each.name, each.values, part) for each in cells(MANY, "a.toml")])
 
 
 def test_cells_say_up_to_where_they_hold_and_what_breaks_them(found):
@@ -124,3 +154,61 @@ def test_it_is_written_as_a_table_and_a_figure(found):
     assert [each.label for each in (drawn.charts[0].x,)] == ["filesystem.roles.server"]
     assert len(drawn.charts[0].lines) == 2
     assert paper.single(drawn, "svg").startswith(b"<?xml")
+
+
+# The directory of a matrix
+
+HARDER = [{}, {2.0: 0.5}, {}, {2.0: 0.5}]
+
+
+@pytest.fixture
+def told(tmp_path):
+    """A matrix of four cells, of which those with large blocks break at once; the last is still to be begun."""
+    runs.make_cells(tmp_path / "m", MANY, HARDER)
+    shutil.rmtree(tmp_path / "m" / cells(MANY, "a.toml")[-1].name)
+    return tmp_path / "m"
+
+
+def report(*arguments):
+    return CliRunner().invoke(cli, ["report", *map(str, arguments)])
+
+
+def test_the_report_of_a_matrix_leads_to_those_of_its_cells(told):
+    done = report(told)
+    assert done.exit_code == 0, done.output
+    page = (told / "matrix.html").read_text()
+    links = re.findall(r'<a href="([^"]+)">', page)
+    assert len(links) == 3 and all((told / link).exists() for link in links)
+    assert "3 of 3 cells: from ratio 1 (server 2, block 32 MiB) to 2 (server 2, block 8 MiB)." in page
+    assert all(link in (told / "matrix.md").read_text() for link in links)
+    assert not (told / "matrix.json").exists(), "by that it is known to have ended"
+    assert report(told / links[0].partition("/")[0]).exit_code == 0
+
+
+def test_a_matrix_is_told_in_every_format_and_by_some_metrics(told):
+    assert json.loads(report(told, "--json").stdout)["cells"][0]["holds_up_to"] == 2
+    for kind, begin in (("html", "<!DOCTYPE html>"), ("markdown", "# How far"), ("latex", "%")):
+        done = report(told, "--format", kind)
+        assert done.exit_code == 0 and done.stdout.startswith(begin), done.output
+    assert not (told / "matrix.html").exists()
+    done = report(told, "--metric", "file_stat")
+    assert done.exit_code == 0 and "How far does it fold" in done.stdout
+    assert isinstance(report(told, "--figures").exception, UserError)
+
+
+def test_a_run_is_no_matrix(tmp_path):
+    assert isinstance(report(tmp_path).exception, UserError)
+    runs.make_run(tmp_path / "1-run")
+    assert isinstance(report(tmp_path).exception, UserError)
+    assert report(tmp_path / "1-run").exit_code == 0
+    assert (tmp_path / "1-run" / "report.html").exists()
+
+
+def test_lines_that_would_lie_on_each_other_are_beside_each_other(told):
+    (chart,) = figure(read(told)).charts
+    assert len(chart.lines) == 2
+    points = [point for line in chart.lines for point in line.points]
+    assert len(set(points)) == len(points) == 3
+    assert [tick for _, tick in chart.x.ticks] == ["2", "4"]
+    for line in chart.lines:
+        assert [round(x) for x, _ in line.points] == list(range(len(line.points)))

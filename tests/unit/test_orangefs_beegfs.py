@@ -358,7 +358,7 @@ def test_programs_that_are_not_there_or_of_another_release():
     with pytest.raises(UserError, match=r'"BeeGFS Management 8\.2\.1"; release = "7\.4" is deployed.*"8"'):
         brought.programs_brought(composition, Machines(there=there, says="BeeGFS Management 8.2.1"))
     eight = compose("beegfs", BEE, release="8")
-    there = {name: f"/usr/bin/{name}" for name in eight.brought.programs}
+    there = {name: f"/usr/bin/{name}" for name in eight.sources}
     assert brought.programs_brought(eight, Machines(there=there, says="beegfs-mgmtd 8.2.1")) == {}
     with pytest.raises(UserError, match="orangefs: no pvfs2-server, pvfs2-check-server, pvfs2fuse on PATH; no package"):
         brought.programs_brought(compose("orangefs", {"server": 1, "client": 1}), Machines())

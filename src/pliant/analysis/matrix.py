@@ -14,9 +14,11 @@ from pliant.analysis.words import metric_title
 
 @dataclass(frozen=True)
 class Judged:
-    """A file system of one cell: key -> value as written. `ratio` is the largest ratio at which all its metrics are
-    shown to hold, None if nothing is known; `breaks_at` the smallest at which one is shown to break, `what` that is."""
+    """A file system of one cell: the name of its directory, and key -> value as written. `ratio` is the largest at
+    which all its metrics are shown to hold, None if nothing is known; `breaks_at` the smallest at which one is shown to
+    break, `what` that is."""
 
+    cell: str
     values: Mapping[str, str]
     filesystem: str
     ratio: float | None
@@ -73,6 +75,7 @@ class Matrix:
             "study": self.study,
             "cells": [
                 {
+                    "cell": cell.cell,
                     "values": dict(cell.values),
                     "filesystem": cell.filesystem,
                     "holds_up_to": cell.ratio,
@@ -89,11 +92,12 @@ class Matrix:
         }
 
 
-def judged(values: Mapping[str, Any], analysis: Analysis) -> Judged:
+def judged(cell: str, values: Mapping[str, Any], analysis: Analysis) -> Judged:
     """A file system of a cell, from its run."""
     broken = [(v.breaks_at, v) for v in analysis.plain if v.breaks_at is not None]
     at, first = min(broken, key=lambda each: each[0], default=(None, None))
     return Judged(
+        cell,
         {key: _text(value) for key, value in values.items()},
         analysis.filesystem,
         analysis.recommended,

@@ -9,11 +9,28 @@ from pliant.statistics.verdict import RatioVerdict, State
 from pliant.workloads.model import Metric
 
 PASSED_OVER = "·"
+CEILING = "⊤"
+"""Of a metric that is the emulation's."""
 MARKS: dict[State, str] = {"holds": "✓", "breaks": "✗", "undecided": "?"}
 NOT_KNOWN = "–"
 OPEN = "…"
 """The end of an interval that is open on that side."""
 MINUS = "−"
+
+
+def mark(row: RatioVerdict) -> str:
+    """The sign of a ratio's state."""
+    return CEILING if row.ceiling else PASSED_OVER if row.passed_over else MARKS[row.state]
+
+
+def state(row: RatioVerdict) -> str:
+    """A ratio's state in a word or two."""
+    return "ceiling" if row.ceiling else "not needed" if row.passed_over else row.state
+
+
+def claimed(row: RatioVerdict) -> bool:
+    """Whether a ratio has a state that is to be noticed."""
+    return not (row.ceiling or row.passed_over)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ from pliant.platforms.machines import Machines
 
 def packaged(composition: Composition) -> tuple[str, ...]:
     """The programs that packages bring."""
-    own = composition.brought.programs if composition.brought else ()
+    own = composition.sources if composition.brought else ()
     return tuple(program for program in composition.programs if program not in own)
 
 
@@ -23,12 +23,12 @@ def programs_brought(composition: Composition, machines: Machines) -> dict[str, 
     if brought is None:
         return {}
     if brought.directory:
-        found = machines.located(brought.programs, brought.directory)
+        found = machines.located(tuple(composition.sources), brought.directory)
     else:
-        found = {program: machines.which(program) for program in brought.programs}
+        found = {program: machines.which(program) for program in composition.sources}
     where = f"in {brought.directory}, its bin or its sbin" if brought.directory else "on PATH"
     if absent := [program for program, path in found.items() if path is None]:
-        raise UserError(f"{composition.filesystem}: no {', '.join(absent)} {where}; {brought.source}")
+        raise UserError(f"{composition.filesystem}: no {', '.join(absent)} {where}; {composition.sources[absent[0]]}")
     paths = {program: path for program, path in found.items() if path} if brought.directory else {}
     if brought.release and not _release(composition, paths, machines):
         said = " ".join(_said(composition, paths, machines).split())[:200]

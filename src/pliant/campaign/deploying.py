@@ -19,7 +19,7 @@ def bring_up(
     logs: Path | None = None,
     said: Callable[[str], None] = lambda step: None,
 ) -> Cluster:
-    """Deploy the study's cluster at a ratio (`Study.placement`), without limits, and write down what it was promised.
+    """Deploy the study's cluster at one of its ratios, without limits, and write down what it was promised.
 
     `run` is the directory of the run that it is for, by which it is found if the run is killed.
     """
@@ -28,7 +28,8 @@ def bring_up(
         prepared.place.platform,
         study.composition,
         prepared.figures,
-        study.placement(ratio),
+        study.placements[ratio],
+        hosts=study.most_hosts,
         disk_bytes=study.platform.disk_size,
         title=study.name,
         programs=sorted(prepared.programs),

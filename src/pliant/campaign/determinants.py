@@ -24,6 +24,7 @@ from pliant.platforms.machines import Machines
 from pliant.results.artefacts import file_digest
 from pliant.statistics.search import Todo
 from pliant.study.model import LabelledWorkload
+from pliant.trial import UNFOLDED
 
 MEASURING = 8
 """Raised whenever the same trial could give other numbers than before because pliant itself measures otherwise: then
@@ -59,6 +60,8 @@ class Determined:
             **({"kernels of nodes": prepared.kernels.document(machines)} if prepared.kernels.own else {}),
             # A scheduler lends one time these and another time others that are like them.
             **({"hosts": list(prepared.place.hosts)} if prepared.place.hosts and not prepared.place.loan else {}),
+            # It is deployed as that is folded, and refolded from there.
+            **({} if study.baseline == UNFOLDED else {"baseline": study.baseline}),
             "seed": study.about.seed,
             "trial timeout": study.about.trial_timeout,
         }

@@ -33,7 +33,7 @@ from pliant.statistics.patience import Patience, medians
 from pliant.statistics.search import Key, Search, Todo, key_of
 from pliant.study.model import Study
 from pliant.telemetry.disturbance import neighbours
-from pliant.trial import BUDGET_SPENT, HOST_LOST, INTERRUPTED, UNFOLDED, Trial, Workflow
+from pliant.trial import BUDGET_SPENT, HOST_LOST, INTERRUPTED, Trial, Workflow
 
 _ATTEMPTS = 2
 """How often a trial may fail before it is given up."""
@@ -216,11 +216,11 @@ class _Runner:
         self.proved = (*gone, self.proof.new(self.cluster))
 
     def deploy(self, ratio: float) -> None:
-        """Deploy the cluster: unfolded where it can be folded while it runs, so that a trial finds it the same
-        whichever ratio came first, and whichever is the baseline."""
+        """Deploy the cluster: folded as the baseline is where that can be changed while it runs, so that a trial finds
+        it the same whichever ratio came first."""
         self.listener.doing("deploy")
         started = time.monotonic()
-        ratio = UNFOLDED if self.prepared.place.platform.refolds_live else ratio
+        ratio = self.study.baseline if self.prepared.place.platform.refolds_live else ratio
         self.cluster = self.bring_up(ratio)
         took_s = time.monotonic() - started
         self.timing.expected.deployments_s.append(took_s)

@@ -9,13 +9,15 @@ from pydantic import BaseModel
 
 from pliant.campaign.brought import packaged, programs_brought
 from pliant.campaign.kernels import Kernels, choose, requires
+from pliant.campaign.one_kernel import crowd, tight
+from pliant.campaign.one_kernel import lacking as too_little
 from pliant.campaign.places import Place
 from pliant.cluster import mpi as mpi_
 from pliant.composition.faults import Fault
 from pliant.composition.faults import warnings as fault_warnings
 from pliant.composition.nodeset import fold
 from pliant.errors import UserError
-from pliant.machine.facts import PROGRAMS, Facts
+from pliant.machine.facts import PROGRAMS, Facts, open_files
 from pliant.platforms.budget import fullest, host_figures, overdrawn, promises, width
 from pliant.platforms.here import elsewhere
 from pliant.platforms.interface import CommandFailed, HostFigures
@@ -211,7 +213,7 @@ def figures_of(study: Study, machine: Facts) -> tuple[HostFigures, float]:
     if study.platform.host is None:
         return HostFigures(machine.cores, 0.0, 0.0, machine.memory_bytes), 1.0
     try:
-        return host_figures(study.platform.host, 1 if study.platform.real else study.most_nodes, machine)
+        return host_figures(study.platform.host, 1 if study.platform.real else study.most_hosts, machine)
     except ValueError as error:
         raise StudyError([Problem(study.file, "platform.host.scale", str(error))]) from None
 
@@ -252,13 +254,16 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
         hosts = tuple(study.placements.values())
         kernels = choose(study.composition, hosts, figures.memory_bytes, study.platform.kernel, machines)
         _need_kernel(study, kernels, machines)
+        if not machines.remote and (wrong := list(too_little(crowd(study), machines.kernel_limit, open_files()))):
+            raise UserError("; ".join(wrong))
     _need_programs(study, machines)
     brought = {} if study.deployment else programs_brought(study.composition, machines)
     clients = tuple(node.name for node in study.composition.clients)
     tools = {workload.label: _tools(workload, clients, machines) for workload in study.workloads}
     versions = machines.package_versions(study.composition.packages)
     about_kernels = () if study.platform.real else tuple(kernels.warnings(study.composition))
-    warnings = (*_warnings(study, figures, machine), *about_kernels, *_unlike(known))
+    about_tables = () if machines.remote or study.deployment else tight(crowd(study), machines.kernel_limit)
+    warnings = (*_warnings(study, figures, machine), *about_kernels, *about_tables, *_unlike(known))
     prepared = Prepared(
         study, figures, machine, tools, {}, warnings, scale, versions, kernels=kernels, brought=brought, place=place
     )
@@ -273,7 +278,7 @@ def _overdrawn(study: Study, figures: HostFigures, place: Place, machine: Facts)
     """What is promised beyond what the machines have: of all hosts on this one, or of one on each of others."""
     nodes, host, machines = study.nodes, study.platform.host, place.machines
     with_disk = {node.name for node in nodes if study.composition.role(node.role).disk is not None}
-    hosts, disks, up = len(nodes), len(with_disk), promises()
+    hosts, disks, up = study.most_hosts, len(with_disk), promises()
     if machines.remote:
         most = max(len(with_disk.intersection(each)) for p in study.placements.values() for each in p.hosts)
         hosts, disks, up = 1, most, []
@@ -422,7 +427,7 @@ def _program(workload: LabelledWorkload, machines: Machines) -> str | None:
 
 def _warnings(study: Study, figures: HostFigures, machine: Facts) -> tuple[str, ...]:
     found = list(study.composition.warnings)
-    hosts = 0 if study.platform.real else len(study.nodes)
+    hosts = 0 if study.platform.real else study.most_hosts
     share = fullest(hosts, figures.cores, dict.fromkeys(range(machine.cores), 0.0)) if hosts else 0.0
     if share > 0.95:
         found.append(

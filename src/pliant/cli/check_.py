@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pliant.study.model import Study
     from pliant.workloads.model import Phase
 
+_LONGEST = 1000
+"""Characters of a placement that are shown: of hundreds of nodes nobody would find the rest."""
+
 
 @click.command(short_help="Check a study file.")
 @study_argument
@@ -175,7 +178,7 @@ def _show(prepared: Sequence[Prepared]) -> None:
             _row("its disk", first.disk_caveat)
         _row("scale", f"{first.scale:g}{chosen}; CPU, NIC and disk are divided by it, memory is not")
     _row("a host", first.host_figures)
-    _row("promised", _promised(max(prepared, key=lambda each: len(each.study.nodes))))
+    _row("promised", _promised(first))
     for each in prepared:
         if disks := _disks(each):
             _row("disks", disks)
@@ -262,12 +265,13 @@ def _disks(prepared: Prepared) -> str:
 def _promised(prepared: Prepared) -> str:
     from pliant.units import format_size
 
-    machine, figures, hosts = prepared.machine, prepared.figures, len(prepared.study.nodes)
+    machine, figures, hosts = prepared.machine, prepared.figures, prepared.study.most_hosts
     if prepared.place.machines.remote:
         memory = f"{format_size(figures.memory_bytes)} of {format_size(machine.memory_bytes)} memory"
         return f"{figures.cores:g} of {machine.cores} CPUs, {memory}, to the host on each machine"
     memory = f"{format_size(figures.memory_bytes * hosts)} of {format_size(machine.memory_bytes)} memory"
-    return f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {hosts} hosts at ratio 1"
+    at = f"{hosts} hosts at ratio {prepared.study.baseline:g}"
+    return f"{figures.cores * hosts:g} of {machine.cores} cores, {memory}, to {at}"
 
 
 def _show_placements(prepared: Prepared, several: bool) -> None:
@@ -281,7 +285,9 @@ def _show_placements(prepared: Prepared, several: bool) -> None:
         count = len(placement.hosts)
         how = [] if ratio == UNFOLDED else [prepared.study.fold.strategy]
         how += ["baseline"] if ratio == prepared.study.baseline else []
-        _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({', '.join(how)})  {placement.describe()}")
+        where = placement.describe()
+        where = where if len(where) <= _LONGEST else f"{where[:_LONGEST]} ... (--json has all)"
+        _row(f"ratio {ratio:g}", f"{count} host{'' if count == 1 else 's'} ({', '.join(how)})  {where}")
         ranks = prepared.study.ranks(ratio, 1)
         if max(ranks.values()) > 1:
             told = ", ".join(f"{client} {count}" for client, count in ranks.items())

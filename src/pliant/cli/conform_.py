@@ -104,7 +104,6 @@ def _run_of(output: Path, study: str, filesystem: str) -> Store:
 def _clusters(prepared: Prepared, ratios: Sequence[float], told: Told) -> Iterator[tuple[float, Cluster]]:
     """The cluster at each ratio: one that is refolded, or one after the other."""
     from pliant.campaign.deploying import bring_up
-    from pliant.trial import UNFOLDED
 
     live = prepared.place.platform.refolds_live
     cluster: Cluster | None = None
@@ -112,9 +111,8 @@ def _clusters(prepared: Prepared, ratios: Sequence[float], told: Told) -> Iterat
         for ratio in ratios:
             if cluster is None:
                 told.doing("deploy")
-                cluster = bring_up(
-                    prepared, UNFOLDED if live else ratio, said=lambda step: told.doing(f"deploy: {step}")
-                )
+                first = prepared.study.baseline if live else ratio
+                cluster = bring_up(prepared, first, said=lambda step: told.doing(f"deploy: {step}"))
             cluster.limit(False)
             if live:
                 cluster.refold(prepared.study.placements[ratio])

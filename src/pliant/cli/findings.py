@@ -124,8 +124,8 @@ def usable(ask: Ask, name: str, driver: type[Filesystem]) -> Finding:
         return Finding(what, True, "what it needs follows from the study", False)
     counts = {role.name: max(1, role.minimum) for role in driver.roles(options)}
     composition = driver.compose(nodes_for(counts), options, 0)
-    if composition.brought and not all(ask("which", programs=composition.brought.programs).values()):
-        return Finding(what, False, composition.brought.source, False)
+    if composition.brought and not all(ask("which", programs=list(composition.sources)).values()):
+        return Finding(what, False, next(iter(composition.sources.values())), False)
     if unknown := ask("missing_filesystems", names=composition.kernel):
         remedy = ask("having", modules=list(map(facts.module_of, unknown)))
         return Finding(what, False, f"the kernel has no {', '.join(unknown)}: {remedy}", False)

@@ -14,10 +14,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pliant.analysis.words import MARKS, metric_title
+from pliant.analysis.words import claimed, mark, metric_title
 from pliant.cli.progress import Lines, about, states
 from pliant.cli.traffic import Traffic
-from pliant.statistics.verdict import Verdict
+from pliant.statistics.verdict import RatioVerdict, Verdict
 from pliant.trial import Trial
 
 _STYLES = {"holds": "green", "breaks": "red", "undecided": "dim"}
@@ -118,7 +118,11 @@ def _so_far(verdicts: tuple[Verdict, ...], count: int, several: bool) -> Table:
         table.add_column(f"{ratio:.3g}", justify="center")
     for verdict in verdicts:
         name = f"{verdict.filesystem} " if several else ""
-        found = states(verdict)
-        cells = [Text(MARKS[found[r]], _STYLES[found[r]]) if r in found else Text() for r in ratios]
+        found = {row.ratio: row for row in verdict.folded}
+        cells = [_state(found[ratio]) if ratio in found else Text() for ratio in ratios]
         table.add_row(Text(f"{name}{verdict.workload} {metric_title(verdict.metric)}"), *cells)
     return table
+
+
+def _state(row: RatioVerdict) -> Text:
+    return Text(mark(row), _STYLES[row.state] if claimed(row) else "dim")

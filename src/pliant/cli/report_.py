@@ -34,12 +34,14 @@ def command(
     metrics: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Judge RUN, the directory of a run (also an interrupted one), and write its report there.
+    """Judge RUN, the directory of a run (also an interrupted one) or of a matrix, and write its report there.
 
-    Writes verdict.json, trials.csv and report.html, and figures/ if asked for or if there is one of an earlier report.
-    With --format only that is written, and nothing in RUN. --metric and --workload ask how far the file system folds by
-    these alone; that is shown, or written in the --format, and nothing in RUN either.
+    Of a matrix that is matrix.html, matrix.md and matrix.svg, and the report of each cell in the cell's directory. Of a
+    run it writes verdict.json, trials.csv and report.html, and figures/ if asked for or if there is one of an earlier
+    report. With --format only that is written, and nothing in RUN. --metric and --workload ask how far the file system
+    folds by these alone; that is shown, or written in the --format, and nothing in RUN either.
     """
+    from pliant.cli import matrix
     from pliant.cli.run_ import show
     from pliant.errors import UserError
 
@@ -48,7 +50,12 @@ def command(
     kind = "json" if as_json else kind
     if kind is not None and figures:
         raise UserError("--figures writes into the run, --format only what it names; give one of them")
-    if kind is not None:
+    many = matrix.is_one(run)
+    if many and figures:
+        raise UserError("--figures draws those of a run: name the directory of a cell")
+    if many and kind is not None:
+        written(matrix.text(matrix.read(run, workloads, metrics), kind), output)
+    elif kind is not None:
         written(_text(run, kind, workloads, metrics), output)
     elif output is not None:
         raise UserError(
@@ -57,11 +64,23 @@ def command(
     elif workloads or metrics:
         if figures:
             raise UserError("--figures writes all of a run's; leave out --metric and --workload")
-        from pliant.report.terminal import said
-
-        said(_judged(run, workloads, metrics))
+        _said(run, workloads, metrics, many)
+    elif many:
+        matrix.show(run)
     else:
         show(run, figures=figures)
+
+
+def _said(run: Path, workloads: tuple[str, ...], metrics: tuple[str, ...], many: bool) -> None:
+    """Say what a run, or the cells of a matrix, say by these alone."""
+    from pliant.cli import matrix
+    from pliant.report import terminal
+    from pliant.report.matrix import document
+
+    if many:
+        print(terminal.plain(document(matrix.read(run, workloads, metrics))))
+    else:
+        terminal.said(_judged(run, workloads, metrics))
 
 
 def _judged(run: Path, workloads: tuple[str, ...], metrics: tuple[str, ...]) -> RunAnalysis:

@@ -113,7 +113,7 @@ def _cells(
         if not quiet and not events:
             print(f"cell {number} of {len(cells)}: {cell.name}", file=sys.stderr)
         _run(checked, directory / cell.name, workflow or checked.about.workflow, fresh, quiet, events, priors)
-    matrix.show(directory, first.name, cells, events)
+    matrix.show(directory, as_json=events, ended=True)
 
 
 def _on(study: Study, deployment: Path, workflow: WorkflowChoice | None) -> Study:

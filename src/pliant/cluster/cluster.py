@@ -121,6 +121,7 @@ class Cluster:
         placement: Placement,
         *,
         disk_bytes: int,
+        hosts: int | None = None,
         title: str = "",
         programs: Sequence[str] = (),
         kernels: Mapping[str, OwnKernel] = MappingProxyType({}),
@@ -130,7 +131,7 @@ class Cluster:
         logs: Path | None = None,
         said: Callable[[str], None] = lambda text: None,
     ) -> Cluster:
-        """Make the hosts (at least one per node, so that any placement is possible later) and deploy the file system.
+        """Make the hosts, as many as any later placement needs (one per node unless told), and deploy the file system.
 
         `programs` are paths of programs that nodes must see, wherever they lie, with what is beside them. `kernels`
         are the roles whose nodes have kernels of their own. `brought` are the file
@@ -148,7 +149,7 @@ class Cluster:
         )
         try:
             said("hosts and nodes")
-            deployment.up(cluster._requests(), numbers(placement), len(composition.nodes), cluster._visible)
+            deployment.up(cluster._requests(), numbers(placement), hosts or len(composition.nodes), cluster._visible)
             cluster._carry_out(said)
         except BaseException as error:
             if logs is not None:

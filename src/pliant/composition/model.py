@@ -185,16 +185,14 @@ class NixOS:
 
 @dataclass(frozen=True)
 class Brought:
-    """Programs that no package brings: the user has them, in `directory` or in bin or sbin below it, or on PATH if that
-    is "".
+    """Where a user has the programs that no package brings, those of a composition's `sources`: in `directory`, or in
+    bin or sbin below it, or on PATH if that is "".
 
-    `source` says, as the rest of a sentence, where they are to be had. What the composition's `version` says must
-    match `release`, a regular expression whose group is the version; `other` says what to do where it does not.
+    What the composition's `version` says must match `release`, a regular expression whose group is the version; `other`
+    says what to do where it does not.
     """
 
-    programs: tuple[str, ...]
     directory: str
-    source: str
     release: str = ""
     other: str = ""
 
@@ -223,7 +221,7 @@ class Composition:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Program -> how to get it, of those that no Debian package has."""
     brought: Brought | None = None
-    """Those of the programs that no package brings."""
+    """Where these are, if the user says, and what of them is deployed."""
     version: tuple[str, ...] = ()
     """Command that prints the file system's version on its first line."""
     warnings: tuple[str, ...] = ()

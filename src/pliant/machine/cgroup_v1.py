@@ -113,8 +113,8 @@ class CgroupV1:
         found: set[int] = set()
         for tree in self._trees:
             for directory, _, _ in os.walk(tree / group):
-                with contextlib.suppress(FileNotFoundError, OSError):
-                    found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
+                with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as file:
+                    found.update(map(int, file.read().split()))
         return sorted(found)
 
     def groups(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import resource
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,14 +90,19 @@ def loading(names: Sequence[str]) -> str:
 
 
 _TAKEN = {"fs.aio-max-nr": "fs.aio-nr"}
-"""A limit of the kernel's own, and where it counts what is taken of it (proc(5))."""
+"""A limit of the kernel's own, and where it counts what is taken of it (proc(5)); of others it does not."""
 
 
 def kernel_limit(name: str) -> tuple[int | None, int]:
     """How much there is of something that the whole kernel has so much of, by its sysctl's name, and how much of it is
     taken; None where it is not limited."""
-    limit, taken = (_read(f"/proc/sys/{each.replace('.', '/')}").strip() for each in (name, _TAKEN[name]))
+    limit, taken = (_read(f"/proc/sys/{each.replace('.', '/')}").strip() for each in (name, _TAKEN.get(name, "")))
     return int(limit) if limit else None, int(taken or 0)
+
+
+def open_files() -> int:
+    """How many files a process may have open that is started from here."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def load_filesystems(names: tuple[str, ...]) -> None:

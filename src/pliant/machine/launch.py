@@ -21,6 +21,7 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ from .mounting import (
     mount,
     pivot,
     tmpfs,
+    unmount,
     unshare,
     write,
 )
@@ -50,6 +52,8 @@ _CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 ROOT_DEVICE, DISK_DEVICE = "/dev/.pliant-root", "/dev/.pliant-disk"
 """The disks of an instance with a kernel of its own, as its place has them."""
+_PARTS = "/sys"
+"""Where directories in memory are made, before it is the kernel's."""
 _AT_ONCE = 4
 """Nodes that are made at the same time, per CPU."""
 
@@ -156,9 +160,27 @@ def _populate(spec: NodeSpec) -> None:
         os.mkdir(_work(upper(spec.directory, layer)))
 
 
+def _in_memory(hidden: Sequence[str]) -> None:
+    """Empty directories in memory, parts of one file system: with each more the kernel has to look at it for every
+    control group that comes or goes, so that many nodes would take a time that grows with their square."""
+    tmpfs(_PARTS, "755")
+    places = [*(path for path in hidden if os.path.isdir(path)), "/dev"]
+    for number, path in enumerate(places):
+        part = f"{_PARTS}/{number}"
+        os.mkdir(part)
+        os.chmod(part, 0o1777 if path in ("/tmp", "/var/tmp") else 0o755)
+        if os.path.isdir(path):  # one below another is hidden with it
+            mount(part, path, "", MS_BIND)
+    mount("", "/dev", "", MS_REMOUNT | MS_BIND | MS_NOSUID)
+    os.mkdir("/dev/shm")
+    os.chmod("/dev/shm", 0o1777)
+    mount("/dev/shm", "/dev/shm", "", MS_BIND)
+    mount("", "/dev/shm", "", MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV)
+    unmount(_PARTS)
+
+
 def _devices() -> None:
-    """A /dev of its own: the harmless devices, FUSE, terminals and shared memory; no disk of the machine."""
-    mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=1m")
+    """What its /dev has: the harmless devices, FUSE and terminals; no disk of the machine."""
     os.umask(0)
     for name, major, minor in _DEVICES:
         os.mknod(f"/dev/{name}", 0o666 | stat.S_IFCHR, os.makedev(major, minor))
@@ -170,8 +192,6 @@ def _devices() -> None:
     os.mkdir("/dev/pts")
     mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
     os.symlink("pts/ptmx", "/dev/ptmx")
-    os.mkdir("/dev/shm")
-    tmpfs("/dev/shm", "1777")
 
 
 def _layers(spec: NodeSpec, scratch: str) -> str:
@@ -194,9 +214,7 @@ def _layers(spec: NodeSpec, scratch: str) -> str:
 
 def _furnish(spec: NodeSpec) -> None:
     """What a node has beside its layers. Done inside its root, where a symbolic link cannot lead out of it."""
-    for path in spec.hidden:
-        if os.path.isdir(path):
-            tmpfs(path, "1777" if path in ("/tmp", "/var/tmp") else "755")
+    _in_memory(spec.hidden)
     for path in spec.private:
         if os.path.islink(path):  # the node gets a directory in its place; what it leads to is not the role's
             os.unlink(path)

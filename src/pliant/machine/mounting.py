@@ -38,6 +38,11 @@ def tmpfs(target: str, mode: str, size: str = "50%") -> None:
     mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode},size={size}")
 
 
+def unmount(target: str) -> None:
+    """Unmount what is on a directory, once nobody uses it any more (umount2(2), MNT_DETACH)."""
+    check(libc.umount2(target.encode(), _MNT_DETACH), f"umount {target}")
+
+
 def pivot(root: str) -> None:
     """Make `root` the root of this mount namespace, with the machine's own still to be seen at OLD (pivot_root(2))."""
     os.makedirs(root + OLD, exist_ok=True)
@@ -48,7 +53,7 @@ def pivot(root: str) -> None:
 
 def forget_machine() -> None:
     """Let go of the machine's root with all its mounts."""
-    check(libc.umount2(OLD.encode(), _MNT_DETACH), "umount the machine's root")
+    unmount(OLD)
 
 
 def write(path: str, text: str) -> None:

@@ -52,6 +52,8 @@ BASELINE = Look("baseline", "s")
 STATES = {"holds": Look("holds", "o"), "undecided": Look("undecided", "D"), "breaks": Look("breaks", "X")}
 PASSED_OVER = Look("muted", "D", hollow=True, size=0.8)
 """Of a ratio that a search had no need of."""
+CEILING = Look("muted", "s", hollow=True, size=0.8)
+"""Of a metric that is the emulation's, of which nothing is claimed."""
 TRIAL = Look("muted", "o", hollow=True, size=0.55)
 STOPPED = {"below": Look("muted", "v", hollow=True, size=0.7), "above": Look("muted", "^", hollow=True, size=0.7)}
 """Of a single trial that was stopped: where it is at best; its true value is below, or above."""

@@ -32,7 +32,8 @@ class Items:
 class Table:
     """Rows of texts below their columns' titles; `left` says which columns are words, to be set to the left.
 
-    A row that begins a group is set off from the one before.
+    A row that begins a group is set off from the one before. Where there are `links`, one for each row, its first cell
+    leads there, by a path that is seen from where the document lies; "" leads nowhere.
     """
 
     caption: str
@@ -40,6 +41,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     left: frozenset[int] = frozenset({0})
     begins: frozenset[int] = frozenset()
+    links: tuple[str, ...] = ()
 
 
 Block = Heading | Paragraph | Items | Table

@@ -11,6 +11,7 @@ from pliant.analysis.conclusions import Analysis
 from pliant.analysis.words import at_best, bounds, interval, loss, median, metric_title, number, place, plural
 from pliant.report.chart import BASELINE as BASELINE_LOOK
 from pliant.report.chart import (
+    CEILING,
     JOIN,
     PASSED_OVER,
     STATES,
@@ -53,6 +54,7 @@ def folding(analysis: Analysis, kind: str, whose: str = "", singles: bool = True
         looks = {mark.look for panel in panels for mark in panel.marks}
         key = ((BASELINE_LOOK, base_words(analysis)), *_KEY)
         key += ((PASSED_OVER, "not needed"),) if PASSED_OVER in looks else ()
+        key += ((CEILING, "the emulation's ceiling"),) if CEILING in looks else ()
         key += tuple((look, "stopped trial, at best") for look in STOPPED.values() if look in looks)
         if not singles:
             panels = [_without_singles(panel) for panel in panels]
@@ -80,7 +82,7 @@ def state_look(verdict: Verdict, row: RatioVerdict) -> Look:
     """The look of a median or loss: its state, or that it is the baseline's."""
     if row.ratio == verdict.baseline:
         return BASELINE_LOOK
-    return PASSED_OVER if row.passed_over else STATES[row.state]
+    return CEILING if row.ceiling else PASSED_OVER if row.passed_over else STATES[row.state]
 
 
 def says(verdict: Verdict, row: RatioVerdict) -> str:
@@ -95,6 +97,8 @@ def says(verdict: Verdict, row: RatioVerdict) -> str:
 
 def state_words(row: RatioVerdict) -> str:
     """A state, and what it would take to decide it."""
+    if row.ceiling:
+        return "the emulation's ceiling, no verdict"
     if row.passed_over:
         return "undecided, and not needed"
     if row.state == "undecided" and row.expected:

@@ -16,7 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pliant.analysis import words
 from pliant.analysis.conclusions import Analysis, RunAnalysis
+from pliant.analysis.matrix import Matrix
 from pliant.report import curves, figures, predicted, svg, timeline, utilisation
+from pliant.report import matrix as cells
 from pliant.report.across import Across
 from pliant.report.chart import Figure, series
 from pliant.report.side_by_side import document
@@ -72,6 +74,13 @@ def compared(across: Across) -> str:
     return page("compare.html.j2", across=across, document=document(across), figures=found)
 
 
+def matrix(found: Matrix) -> str:
+    """The page of a matrix: its figure, its cells with a way to the report of each, and what each key does."""
+    return page(
+        "matrix.html.j2", document=cells.document(found), headline=cells.headline(found), figure=cells.figure(found)
+    )
+
+
 def page(template: str, **content: Any) -> str:
     """A template with its content, and what all pages share."""
     loader = PackageLoader("pliant", "report")
@@ -91,6 +100,10 @@ def page(template: str, **content: Any) -> str:
     }
     environment.globals |= {
         "marks": words.MARKS,
+        "mark": words.mark,
+        "state": words.state,
+        "claimed": words.claimed,
+        "ceiling": words.CEILING,
         "bounds": words.bounds,
         "interval": words.interval,
         "median": words.median,
@@ -145,6 +158,7 @@ def _part(analysis: Analysis, whose: str, values: int) -> dict[str, Any]:
         "singles": singles,
         "timeline": over_time if values <= _MOST_VALUES else over_time[:1],
         "passed": any(row.passed_over for v in analysis.verdicts for row in v.ratios),
+        "ceiling": any(row.ceiling for v in analysis.verdicts for row in v.ratios),
         "outliers": {
             (v.workload, v.metric.name): [n for row in v.ratios for n in row.outliers] for v in analysis.verdicts
         },

@@ -55,6 +55,7 @@ _SPECIAL = {
     "°": r"\ensuremath{^\circ}",
     "±": r"\ensuremath{\pm}",
     "✗": r"\ensuremath{\times}",
+    "⊤": r"\ensuremath{\top}",
     "\N{NO-BREAK SPACE}": "~",
     "µ": r"\ensuremath{\mu}",
     "μ": r"\ensuremath{\mu}",

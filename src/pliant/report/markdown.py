@@ -40,8 +40,10 @@ def _block(block: Block) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     yield _row(table.columns)
     yield "|" + "|".join(" --- " if at in table.left else " ---: " for at in range(len(table.columns))) + "|"
-    yield from (_row(row) for row in table.rows)
+    links = table.links or ("",) * len(table.rows)
+    yield from (_row(row, link) for row, link in zip(table.rows, links, strict=True))
 
 
-def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(escape(cell) for cell in cells) + " |"
+def _row(cells: tuple[str, ...], link: str = "") -> str:
+    first, *others = map(escape, cells)
+    return "| " + " | ".join([f"[{first}](<{link}>)" if link else first, *others]) + " |"

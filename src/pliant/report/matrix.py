@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 from pliant.analysis.matrix import Judged, Matrix
-from pliant.analysis.words import NOT_KNOWN, number, ratio
+from pliant.analysis.words import NOT_KNOWN, number, plural, ratio
 from pliant.report.chart import STATES, Chart, Figure, Line, Mark, places, scale, series
 from pliant.report.document import Block, Document, Heading, Paragraph, Table
 from pliant.statistics.comparison import spelled
 
+REPORT = "report.html"
+"""The report of a cell, in its directory."""
+_APART = 0.5
+"""The part of the room for one value on the axis over which the lines of others are spread: equal ones are all seen."""
 _BETWEEN = (
     "“Holds up to” is the largest ratio at which all metrics are shown to hold, “breaks at” the smallest at which one "
     "is shown to break; what lies between is not decided."
@@ -23,11 +26,26 @@ def document(found: Matrix) -> Document:
     return Document(title, tuple(_blocks(found)))
 
 
+def headline(found: Matrix) -> str:
+    """How far cells fold, from the least to the most of them, in a sentence."""
+    known = [cell for cell in found.cells if cell.ratio is not None]
+    if not known:
+        return "Of no cell is it known how far it folds."
+    least, most = (choose(known, key=lambda cell: cell.ratio or 0.0) for choose in (min, max))
+    of = f"{len(known)} of {plural(len(found.cells), 'cell')}"
+    if least.ratio == most.ratio:
+        return f"{of}: each holds up to ratio {ratio(most.ratio)}."
+    return (
+        f"{of}: from ratio {ratio(least.ratio)} ({_rest(found, least)}) to {ratio(most.ratio)} ({_rest(found, most)})."
+    )
+
+
 def _blocks(found: Matrix) -> Iterator[Block]:
     several = len(found.filesystems) > 1
-    columns = (*found.keys, *(("file system",) if several else ()), "holds up to", "hosts", "breaks at", "by")
+    columns = ("cell", *found.keys, *(("file system",) if several else ()), "holds up to", "hosts", "breaks at", "by")
     rows = tuple(
         (
+            cell.cell.partition("-")[0],
             *cell.values.values(),
             *((spelled(cell.filesystem),) if several else ()),
             ratio(cell.ratio),
@@ -38,7 +56,8 @@ def _blocks(found: Matrix) -> Iterator[Block]:
         for cell in found.cells
     )
     words = frozenset({*range(len(columns) - 4), len(columns) - 1})
-    yield Table(_BETWEEN, columns, rows, words)
+    links = tuple(f"{cell.cell}/{REPORT}" for cell in found.cells)
+    yield Table(_BETWEEN, columns, rows, words, links=links)
     if found.effects:
         yield Heading("What each key does", 2)
         yield Table(
@@ -57,19 +76,21 @@ def figure(found: Matrix) -> Figure:
     key = max(found.keys, key=lambda each: len({cell.values[each] for cell in found.cells}))
     labels = list(dict.fromkeys(cell.values[key] for cell in found.cells))
     marks, lines, looks = [], [], []
-    others = sorted(found.cells, key=lambda cell: _rest(found, cell, key))
-    for number_, (rest, cells) in enumerate(groupby(others, key=lambda cell: _rest(found, cell, key))):
-        look, points = series(number_), []
+    curves: dict[str, list[Judged]] = {}
+    for each in found.cells:
+        curves.setdefault(_rest(found, each, key), []).append(each)
+    for number_, (rest, cells) in enumerate(curves.items()):
+        look, points, beside = series(number_), [], _APART * ((number_ + 0.5) / len(curves) - 0.5)
         looks.append((look, rest or "holds up to"))
         for cell in cells:
             if cell.ratio is None:
                 continue
-            at = float(labels.index(cell.values[key]))
+            at = labels.index(cell.values[key]) + beside
             points.append((at, cell.ratio))
-            says = f"{key} {cell.values[key]}{f', {rest}' if rest else ''}: holds up to ratio {ratio(cell.ratio)}"
-            marks.append(Mark(at, cell.ratio, look, says))
+            about = f"{key} {cell.values[key]}{f', {rest}' if rest else ''}"
+            marks.append(Mark(at, cell.ratio, look, f"{about}: holds up to ratio {ratio(cell.ratio)}"))
             if cell.breaks_at is not None:
-                said = f"{key} {cell.values[key]}: {cell.what} breaks at ratio {ratio(cell.breaks_at)}"
+                said = f"{about}: {cell.what} breaks at ratio {ratio(cell.breaks_at)}"
                 marks.append(Mark(at, cell.breaks_at, STATES["breaks"], said))
         lines.append(Line(look, tuple(sorted(points))))
     top = 1.15 * max([each.y for each in marks], default=1.0)
@@ -84,7 +105,7 @@ def figure(found: Matrix) -> Figure:
     return Figure("matrix", (chart,), (*looks, (STATES["breaks"], "breaks")))
 
 
-def _rest(found: Matrix, cell: Judged, key: str) -> str:
-    """What a cell is beside the value of one key, in words."""
+def _rest(found: Matrix, cell: Judged, key: str = "") -> str:
+    """What a cell is, beside the value of one key, in words."""
     parts = [f"{each.rpartition('.')[2]} {value}" for each, value in cell.values.items() if each != key]
     return ", ".join([*parts, *([spelled(cell.filesystem)] if len(found.filesystems) > 1 else [])])

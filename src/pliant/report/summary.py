@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from pliant.analysis.conclusions import Analysis, RunAnalysis
 from pliant.analysis.words import (
-    MARKS,
     NOT_KNOWN,
-    PASSED_OVER,
     bounds,
     energy,
     interval,
     join,
     loss,
+    mark,
     mass,
     median,
     metric_title,
@@ -21,6 +20,7 @@ from pliant.analysis.words import (
     percent,
     plural,
     ratio,
+    state,
 )
 from pliant.report.document import Block, Document, Heading, Items, Paragraph, Table, grouped
 from pliant.report.story import story
@@ -133,8 +133,7 @@ def values(verdict: Verdict, row: RatioVerdict) -> tuple[str, str, str, str, str
     if row.ratio == verdict.baseline:
         return *measured, NOT_KNOWN, NOT_KNOWN, "baseline"
     ends = bounds(row.loss_low, row.loss_high) or NOT_KNOWN
-    state = f"{PASSED_OVER} not needed" if row.passed_over else f"{MARKS[row.state]} {row.state}"
-    return *measured, loss(row), ends, state
+    return *measured, loss(row), ends, f"{mark(row)} {state(row)}"
 
 
 def _limits(analysis: Analysis) -> Table:

@@ -12,7 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from pliant.analysis.conclusions import Analysis, RunAnalysis
-from pliant.analysis.words import MARKS, NOT_KNOWN, PASSED_OVER, bound, energy, mass, median, metric_title, number
+from pliant.analysis.words import (
+    CEILING,
+    MARKS,
+    NOT_KNOWN,
+    PASSED_OVER,
+    bound,
+    claimed,
+    energy,
+    mark,
+    mass,
+    median,
+    metric_title,
+    number,
+)
 from pliant.report.document import Document, Heading, Items, Paragraph
 from pliant.report.document import Table as DocumentTable
 from pliant.report.story import search
@@ -133,9 +146,7 @@ def _table(analysis: Analysis, ratios: Sequence[float], last: bool) -> Table:
 def _cell(verdict: Verdict, row: RatioVerdict) -> Text:
     if row.ratio == verdict.baseline:
         return Text(median(row))
-    if row.passed_over:
-        return Text(f"{median(row)} {PASSED_OVER}", style="dim")
-    return Text(f"{median(row)} {MARKS[row.state]}", style=_STYLES[row.state])
+    return Text(f"{median(row)} {mark(row)}", style=_STYLES[row.state] if claimed(row) else "dim")
 
 
 def _legend(analysis: Analysis) -> Text:
@@ -144,6 +155,8 @@ def _legend(analysis: Analysis) -> Text:
     said = f"{MARKS['holds']} holds (loss within {tolerated})  {MARKS['breaks']} breaks  {MARKS['undecided']} undecided"
     if any(row.passed_over for verdict in analysis.verdicts for row in verdict.ratios):
         said += f"  {PASSED_OVER} not needed: looked at, and passed over"
+    if any(row.ceiling for verdict in analysis.verdicts for row in verdict.ratios):
+        said += f"  {CEILING} the emulation's ceiling: no verdict"
     if any(row.median_is != "exact" for verdict in analysis.verdicts for row in verdict.ratios):
         said += "\n< or > before a median: it is a bound, as trials were stopped"
     if analysis.info.asked:

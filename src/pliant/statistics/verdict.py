@@ -223,6 +223,8 @@ class RatioVerdict:
     """The numbers of the trials whose values were drawn in."""
     passed_over: bool = False
     """Undecided as a search had no need of it: it looks like a larger ratio that holds, or a smaller that breaks."""
+    ceiling: bool = False
+    """Nothing is claimed of it, as the metric is the emulation's and not the file system's."""
     at_least: bool = False
     median_is: MedianIs = "exact"
     """Where half of the values or more are bounds, the median is one as well."""
@@ -374,7 +376,7 @@ def judge(series: Series, confidence: float = 0.95) -> Verdict:
 
 def _unclaimed(row: RatioVerdict) -> RatioVerdict:
     """A row of which nothing is claimed, whatever it shows."""
-    return replace(row, state="undecided", expected=None, chance=None, hope=None, grid=None)
+    return replace(row, state="undecided", expected=None, chance=None, hope=None, grid=None, ceiling=True)
 
 
 def _slopes(levels: Levels, better: str) -> dict[str, float]:

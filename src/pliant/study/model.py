@@ -26,7 +26,6 @@ from pliant.study.tables import (
     PowerTable,
     StudyTable,
 )
-from pliant.trial import UNFOLDED
 from pliant.workloads.model import Workload
 
 
@@ -73,8 +72,9 @@ class Study:
     mpi: MpiTable
     nixos_compose: NixosComposeTable
     workloads: tuple[LabelledWorkload, ...]
-    most_nodes: int
-    """The nodes of the file system that has most: so many hosts are promised something, whichever is deployed."""
+    most_hosts: int
+    """The hosts of the placement with most of them, of any file system: so many are promised something, whichever is
+    deployed."""
     left_out: tuple[str, ...] = ()
     """The workloads of the file that are not run, as none of their metrics is asked for."""
     deployment: str = ""
@@ -132,13 +132,6 @@ class Study:
     def placements(self) -> Mapping[float, Placement]:
         """Folding ratio -> placement, by ascending ratio; the first is the baseline's."""
         return self.alone.placements
-
-    def placement(self, ratio: float) -> Placement:
-        """That at a ratio of the study, or at 1, even where it is none of them: each node on a host of its own.
-        KeyError for any other."""
-        if ratio == UNFOLDED and ratio not in self.placements:
-            return Placement(tuple((node.name,) for node in self.nodes))
-        return self.placements[ratio]
 
     def ranks(self, ratio: float, each: int) -> dict[str, int]:
         """Client -> the MPI ranks in it at a ratio, of a job that has `each` in every client unfolded."""

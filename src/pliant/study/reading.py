@@ -107,7 +107,7 @@ def parse(text: str, file: str) -> Study:
         mpi=mpi,
         nixos_compose=nxc,
         workloads=tuple(workload for workload in workloads if workload not in left_out),
-        most_nodes=max(len(each.composition.nodes) for each in filesystems),
+        most_hosts=max(len(folded.hosts) for each in filesystems for folded in each.placements.values()),
         left_out=tuple(workload.label for workload in left_out),
     )
 
