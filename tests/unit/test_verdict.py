@@ -25,6 +25,7 @@ KEYS |= {
     "grid",
     "outliers",
     "passed_over",
+    "ceiling",
     "at_least",
     "median_is",
     "stopped",
