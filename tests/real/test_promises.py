@@ -90,7 +90,7 @@ def test_a_host_that_does_not_get_its_cpu_is_named(three):
 
 def test_a_limit_that_does_not_hold_is_named(three, monkeypatch):
     """The disk's limit is left off: a host that delivers more than it has is no better."""
-    monkeypatch.setattr(Deployment, "_write_diskshare", lambda self: None)
+    monkeypatch.setattr(Deployment, "share_disks", lambda self: None)
     with pytest.raises(FatalError, match=r"disk, writing, of host[12]: .* more than promised.*does not hold the limit"):
         calibrate_hosts(three, {"a1": DISK, "b1": DISK})
 
