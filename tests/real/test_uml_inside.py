@@ -84,26 +84,18 @@ def test_a_hosts_disk_is_shared_by_demand_whatever_its_nodes_kernels_are(four):
         for node in ("uml1", "uml2", "plain"):
             time.sleep(1.2)
             support.attempts(lambda one=node: sum(written(four, one).values()), 0.95 * RATE, 1.05 * RATE)
-        shares: list[dict[str, float]] = []
 
-        def together() -> float:
+        def least(due: dict[str, float]) -> float:
+            """The least of what these get while all of them write, as a part of what is due to each."""
             time.sleep(1.2)
-            shares.append(written(four, "uml1", "uml2", "plain", for_s=8))
-            return sum(shares[-1].values())
+            got = written(four, *due, for_s=8)
+            assert sum(got.values()) < 1.05 * sum(due.values())
+            return min(got[node] / due[node] for node in due)
 
-        support.attempts(together, 0.95 * RATE, 1.05 * RATE)
-        assert list(shares[-1].values()) == pytest.approx([RATE / 3] * 3, rel=0.08)
+        third = dict.fromkeys(("uml1", "uml2", "plain"), RATE / 3)
+        support.attempts(lambda: least(third), 0.92, 1.05)
         four.refold({**TOGETHER, "uml2": 2})
-        moved: list[dict[str, float]] = []
-
-        def apart() -> float:
-            time.sleep(1.2)
-            moved.append(written(four, "uml1", "uml2", "plain", for_s=8))
-            return sum(moved[-1].values())
-
-        support.attempts(apart, 0.95 * 2 * RATE, 1.05 * 2 * RATE)
-        assert [moved[-1][node] for node in ("uml1", "plain")] == pytest.approx([RATE / 2] * 2, rel=0.08)
-        assert moved[-1]["uml2"] == pytest.approx(RATE, rel=0.06)
+        support.attempts(lambda: least({"uml1": RATE / 2, "uml2": RATE, "plain": RATE / 2}), 0.92, 1.05)
     finally:
         four.refold(TOGETHER)
         four.limit(False)
@@ -161,9 +153,10 @@ def test_telemetry_has_what_a_nodes_own_kernel_counts(four, tmp_path):
     columns = {name.removeprefix("node/uml2/") for name in samples.columns if name.startswith("node/uml2/")}
     plain = {name.removeprefix("node/plain/") for name in samples.columns if name.startswith("node/plain/")}
     assert plain < columns
-    assert 1.4 < samples.total("node/uml2/own_user_s")[-1] < 3
     whole = ("user", "system", "idle", "waiting", "stolen")
     length_s = samples.time_s[-1] - samples.time_s[0]
+    # What others take of the machine meanwhile its kernel takes to be its programs'.
+    assert 1.4 < samples.total("node/uml2/own_user_s")[-1] <= length_s
     assert samples.total(*(f"node/uml2/own_{kind}_s" for kind in whole))[-1] == pytest.approx(length_s, rel=0.1)
     memory = samples.columns["node/uml2/own_memory_bytes"]
     assert memory.max() - memory[0] > 38 * MIB

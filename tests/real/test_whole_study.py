@@ -135,7 +135,7 @@ def test_the_verdict_has_all_that_is_documented(run):
             assert set(row) == {
                 *("ratio", "hosts", "trials", "median", "low", "high", "loss", "loss_low", "loss_high", "state"),
                 *("expected", "chance", "hope", "grid", "outliers", "passed_over", "limited_by"),
-                *("at_least", "median_is", "stopped", "loss_disturbed"),
+                *("at_least", "median_is", "stopped", "loss_disturbed", "ceiling"),
             }
             limit = row["limited_by"]
             assert limit["resource"] in ("cpu", "nic_up", "nic_down", "disk_read", "disk_write", "none")
