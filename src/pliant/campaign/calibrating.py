@@ -25,28 +25,46 @@ class Kept:
     fair: bool
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What was looked at; `known` if that was before."""
+
+    at: recently.Calibrated
+    known: bool
+
+    @property
+    def fact(self) -> str:
+        return "; ".join([*self.at.sentences, *([f"so {self.at.ago}"] if self.known else [])])
+
+
 def keeps_promises(
-    prepared: Prepared, cluster: Cluster, doing: Callable[[str], None], *, anew: bool, folds: bool
+    prepared: Prepared, cluster: Cluster, doing: Callable[[str], None], *, anew: bool, live: bool, folds: bool
 ) -> Kept:
-    """Measure what hosts really deliver, and if they can be folded now how nodes share them; unless that is known and
-    need not be measured anew. FatalError if it is not what was promised."""
+    """Measure what hosts really deliver, and if they can be folded now how nodes share them. FatalError if it is not
+    what was promised. What hosts of this machine, which are folded `live`, did recently is not measured again, unless
+    it is to be `anew`."""
     began = time.monotonic()
-    delivered, shared = recently.hosts(prepared), recently.fairness(prepared) if folds and _several(prepared) else None
-    known = None if anew else recently.known(delivered)
-    known_shared = None if anew or shared is None else recently.known(shared)
-    if known is None:
-        with cluster.undisturbed():
-            found = calibrate_hosts(cluster.deployment, _disks(prepared), doing)
-        delivered = replace(delivered, sentences=tuple(each.sentence for each in found))
-        recently.keep(delivered)
-    if shared is not None and known_shared is None:
-        shared = replace(shared, sentences=tuple(fair(prepared, cluster, doing)))
-        recently.keep(shared)
-    return Kept(
-        "; ".join(_told(delivered, known) + (_told(shared, known_shared) if shared is not None else [])),
-        _sentence(known, shared is not None, known_shared, time.monotonic() - began),
-        shared is not None,
-    )
+
+    def look(wanted: recently.Calibrated, measure: Callable[[], list[str]]) -> _Looked:
+        if live and not anew and (known := recently.known(wanted)) is not None:
+            return _Looked(known, True)
+        measured = replace(wanted, sentences=tuple(measure()))
+        if live:
+            recently.keep(measured)
+        return _Looked(measured, False)
+
+    hosts = look(recently.hosts(prepared), lambda: _delivered(prepared, cluster, doing))
+    shared = None
+    if folds and _several(prepared):
+        shared = look(recently.fairness(prepared), lambda: fair(prepared, cluster, doing))
+    fact = "; ".join(each.fact for each in (hosts, shared) if each is not None)
+    return Kept(fact, _sentence(hosts, shared, time.monotonic() - began), shared is not None)
+
+
+def _delivered(prepared: Prepared, cluster: Cluster, doing: Callable[[str], None]) -> list[str]:
+    with cluster.undisturbed():
+        found = calibrate_hosts(cluster.deployment, prepared.study.composition.disks, doing)
+    return [each.sentence for each in found]
 
 
 def fair(prepared: Prepared, cluster: Cluster, doing: Callable[[str], None]) -> list[str]:
@@ -62,33 +80,21 @@ def fair(prepared: Prepared, cluster: Cluster, doing: Callable[[str], None]) -> 
 def survey(prepared: Prepared, cluster: Cluster, doing: Callable[[str], None]) -> list[Delivered]:
     """Measure what real hosts deliver, of which nobody has promised anything."""
     with cluster.undisturbed():
-        return survey_hosts(cluster.deployment, _disks(prepared), doing)
+        return survey_hosts(cluster.deployment, prepared.study.composition.disks, doing)
 
 
-def _told(wanted: recently.Calibrated, known: recently.Calibrated | None) -> list[str]:
-    return [*known.sentences, f"so {known.ago}"] if known else list(wanted.sentences)
-
-
-def _sentence(
-    known: recently.Calibrated | None, shares: bool, known_shared: recently.Calibrated | None, took_s: float
-) -> str:
-    measured = f", as measured in {took_s:.1f} s"
-    if known is None:
-        shared = ", and its nodes share it fairly" if shares else ""
-        return f"every host delivers what it was promised within {_TOLERANCE}, all at once{shared}{measured}"
-    shared = f", and their nodes share them fairly{measured}" if shares and known_shared is None else ""
-    remedy = "`pliant run --fresh` measures anew"
-    return f"hosts with this promise delivered it within {_TOLERANCE} {known.ago}{shared}; {remedy}"
+def _sentence(hosts: _Looked, shared: _Looked | None, took_s: float) -> str:
+    measured, remedy = f", as measured in {took_s:.1f} s", "; `pliant run --fresh` measures anew"
+    if hosts.known:
+        fairly = f", and their nodes share them fairly{measured}" if shared and not shared.known else ""
+        return f"hosts with this promise delivered it within {_TOLERANCE} {hosts.at.ago}{fairly}{remedy}"
+    delivered = f"every host delivers what it was promised within {_TOLERANCE}, all at once"
+    if shared and shared.known:
+        return f"{delivered}{measured}, and its nodes shared it fairly {shared.at.ago}{remedy}"
+    return f"{delivered}{', and its nodes share it fairly' if shared else ''}{measured}"
 
 
 def _several(prepared: Prepared) -> bool:
     """Whether any host has several nodes at the largest ratio."""
     study = prepared.study
     return len(study.placements[max(study.placements)].hosts) < len(study.nodes)
-
-
-def _disks(prepared: Prepared) -> dict[str, str]:
-    """Where the disks of nodes that have one are mounted."""
-    composition = prepared.study.composition
-    disks = {node.name: composition.role(node.role).disk for node in prepared.study.nodes}
-    return {node: disk for node, disk in disks.items() if disk is not None}

@@ -265,12 +265,12 @@ class _Runner:
         if self.study.platform.host is None:
             self.survey()
             return
-        here = self.prepared.place.platform.refolds_live
         kept = calibrating.keeps_promises(
             self.prepared,
             self.cluster,
             self.listener.doing,
-            anew=self.workflow == "verified" or bool(self.store.document(rundir.FRESH)) or not here,
+            anew=self.workflow == "verified" or bool(self.store.document(rundir.FRESH)),
+            live=self.prepared.place.platform.refolds_live,
             folds=self.fits(max(self.study.placements)),
         )
         self.calibrated |= {f"{self.prepared.filesystem}, folded"} if kept.fair else set()

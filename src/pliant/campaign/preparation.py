@@ -123,7 +123,7 @@ class Prepared:
         if not (figures.nic_bit_s and figures.disk_byte_s):  # nobody knows what real hosts have until it is measured
             return None
         clients = [node.name for node in study.composition.clients]
-        servers = [node.name for node in study.nodes if study.composition.role(node.role).disk]
+        servers = list(study.composition.disks)
         rates = {
             ratio: client_rate(placement, clients, servers, figures.nic_bit_s / 8, figures.disk_byte_s)
             for ratio, placement in study.placements.items()
@@ -276,11 +276,10 @@ def _prepare(study: Study, place: Place, known: Mapping[str, Facts]) -> Prepared
 
 def _overdrawn(study: Study, figures: HostFigures, place: Place, machine: Facts) -> list[tuple[str, str]]:
     """What is promised beyond what the machines have: of all hosts on this one, or of one on each of others."""
-    nodes, host, machines = study.nodes, study.platform.host, place.machines
-    with_disk = {node.name for node in nodes if study.composition.role(node.role).disk is not None}
+    host, machines, with_disk = study.platform.host, place.machines, study.composition.disks
     hosts, disks, up = study.most_hosts, len(with_disk), promises()
     if machines.remote:
-        most = max(len(with_disk.intersection(each)) for p in study.placements.values() for each in p.hosts)
+        most = max(len(with_disk.keys() & set(each)) for p in study.placements.values() for each in p.hosts)
         hosts, disks, up = 1, most, []
     real = host.real if host is not None and host.scaled else None
     problems = overdrawn(figures, hosts, disks, study.platform.disk_size, machine, up, real)

@@ -56,8 +56,7 @@ def hosts(prepared: Prepared, said: Sequence[str] = ()) -> Calibrated:
     """What hosts deliver, as it was just measured: decided by what they were promised, by how many there are and how
     many of them have disks, and by the machine since it was switched on."""
     study = prepared.study
-    deployed = study.placements[study.baseline].hosts
-    disks = {node.name for node in study.nodes if study.composition.role(node.role).disk is not None}
+    deployed, disks = study.placements[study.baseline].hosts, study.composition.disks.keys()
     size = (len(deployed), sum(not disks.isdisjoint(host) for host in deployed))
     return _calibrated(prepared, "hosts", said, size)
 

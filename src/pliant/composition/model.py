@@ -301,6 +301,12 @@ class Composition:
         """The nodes that mount the file system, in order."""
         return tuple(n for n in self.nodes if self.role(n.role).client)
 
+    @property
+    def disks(self) -> dict[str, str]:
+        """Where the disks of the nodes that have one are mounted, by the nodes' names, in order."""
+        disks = {node.name: self.role(node.role).disk for node in self.nodes}
+        return {name: disk for name, disk in disks.items() if disk is not None}
+
 
 class BadOptions(ValueError):
     """Options that cannot be, as `compose` finds out: a study's mistake is then in its options, not in its counts."""
