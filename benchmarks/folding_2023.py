@@ -182,19 +182,16 @@ def _draw_experiment(axes: Any, known: Sequence[Measured], operation: str) -> No
         axes.axvline(rule_of_thumb(16, servers), color=colour, linestyle=":", linewidth=1)
     axes.plot([], [], "-", color="black", linewidth=1.2, label="model, from 8 clients")
     axes.plot([], [], ":", color="black", linewidth=1, label="rule of thumb: breaks here")
-    axes.set(xscale="log", yscale="log", xlabel="clients on the fullest machine", ylabel="seconds")
-    axes.set_xticks([1, 2, 4, 8, 16], labels=["1", "2", "4", "8", "16"])
-    axes.set_yticks([2, 3, 4, 6, 8], labels=["2", "3", "4", "6", "8"])
-    axes.minorticks_off()
-    axes.set_title(f"2023, OrangeFS on gros: {operation} of 16 clients, 1 GiB each", fontsize=9)
-    axes.legend(fontsize=7, loc="upper left")
+    axes.set(xlabel="clients on the fullest machine", ylabel="seconds")
+    _finish(axes, f"2023, OrangeFS on gros: {operation} of 16 clients, 1 GiB each", (1, 2, 4, 8, 16), (2, 3, 4, 6, 8))
 
 
 def _draw_run(axes: Any, known: Sequence[Measured], operation: str, run: Run) -> None:
     """Times against those of the unfolded cluster, of hosts and file systems that are not the same."""
     ratios, seconds = curve(of(known, operation, 8), 4, "1G")
-    axes.plot(ratios, [each / seconds[0] for each in seconds], "o-", color="#999999", markersize=4, linewidth=0.8)
-    axes.plot([], [], "o-", color="#999999", markersize=4, linewidth=0.8, label="2023: OrangeFS, 4 I/O nodes")
+    relative = [each / seconds[0] for each in seconds]
+    known_as = "2023: OrangeFS, 4 I/O nodes"
+    axes.plot(ratios, relative, "o-", color="#999999", markersize=4, linewidth=0.8, label=known_as)
     shown: set[str] = set()
     for row in run.rows[operation]:
         middle, state = _times(row["loss"]), row["state"]
@@ -211,11 +208,17 @@ def _draw_run(axes: Any, known: Sequence[Measured], operation: str, run: Run) ->
         shown.add(state)
     axes.axhline(_times(run.max_loss), color="black", linestyle="--", linewidth=0.8, label="what is tolerated")
     axes.axvline(rule_of_thumb(8, 4), color="black", linestyle=":", linewidth=1, label="rule of thumb: breaks here")
-    axes.set(xscale="log", yscale="log", xlabel="clients on the fullest host", ylabel="times as long as unfolded")
-    axes.set_xticks([1, 2, 4, 8], labels=["1", "2", "4", "8"])
-    axes.set_yticks([0.5, 1, 2, 4], labels=["0.5", "1", "2", "4"])
+    axes.set(xlabel="clients on the fullest host", ylabel="times as long as unfolded")
+    _finish(axes, f"{operation} of 8 clients, folded on fewer hosts", (1, 2, 4, 8), (0.5, 1, 2, 4))
+
+
+def _finish(axes: Any, title: str, across: Sequence[float], up: Sequence[float]) -> None:
+    """Logarithmic axes with these ticks, a title and a legend."""
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(across, labels=[f"{each:g}" for each in across])
+    axes.set_yticks(up, labels=[f"{each:g}" for each in up])
     axes.minorticks_off()
-    axes.set_title(f"{operation} of 8 clients, folded on fewer hosts", fontsize=9)
+    axes.set_title(title, fontsize=9)
     axes.legend(fontsize=7, loc="upper left")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
+
+import numpy as np
 
 from pliant.campaign import places
 from pliant.campaign.deploying import bring_up
@@ -18,6 +19,7 @@ from pliant.cluster import mpi
 from pliant.cluster.cluster import Cluster
 from pliant.errors import PliantError
 from pliant.study.reading import load
+from pliant.telemetry.samples import read
 from pliant.units import format_size
 
 from .figures import Figure
@@ -131,8 +133,6 @@ def _sampled(clock: _Clock, cluster: Cluster) -> None:
     out = cluster.deployment.directory / "large.samples"
     with cluster.deployment.telemetry(out):
         time.sleep(_SAMPLED_S)
-    head, *lines = out.read_text().splitlines()
-    names = [name for name, _ in json.loads(head)["columns"]]
-    at, used = names.index("time_s"), names.index("sampler/cpu_s")
-    first, last = ([int(word) for word in lines[which].split()] for which in (0, -1))
-    clock.add(f"sampled, {len(names)} counters", "CPU", (last[used] - first[used]) / (last[at] - first[at]))
+    samples = read(out.read_text())
+    used_s = float(samples.total("sampler/cpu_s")[-1])
+    clock.add(f"sampled, {len(samples.columns)} counters", "CPU", used_s / float(np.ptp(samples.time_s)))

@@ -20,7 +20,7 @@ import argparse
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -365,15 +365,20 @@ def cell(asked: tuple[int, float, int, bool]) -> str:
     return f"| {name} | {noise:.0%} | {shares} |".replace("%", " %")
 
 
+def told_right(found: Sequence[Outcome]) -> str:
+    """How many of the searches were wrong, ever off, and right."""
+    wrong, ever_off, right = (share([getattr(each, name) for each in found]) for name in ("wrong", "off", "right"))
+    return f"{wrong:.1%} | {ever_off:.1%} | {right:.0%}"
+
+
 def apart(asked: tuple[int, float, int, bool]) -> str:
     """One row of the table of what it costs that each ratio needs a deployment, with and without staying where one
     is."""
     shape, noise, curves, stays = SHAPES[asked[0]], *asked[1:]
     found = [searched(machine, number, stays) for number, machine in enumerate(machines(shape, noise, curves))]
-    shares = [share([getattr(each, name) for each in found]) for name in ("wrong", "off", "right")]
     trials, count = (float(np.mean([getattr(each, name) for each in found])) for name in ("trials", "deployments"))
     how = "stays" if stays else "at random"
-    figures = f"{shares[0]:.1%} | {shares[1]:.1%} | {shares[2]:.0%} | {trials:.0f} | {count:.0f}"
+    figures = f"{told_right(found)} | {trials:.0f} | {count:.0f}"
     return f"| {shape.__name__} | {noise:.0%} | {how} | {figures} |".replace("%", " %")
 
 
@@ -384,10 +389,16 @@ def foretold(asked: tuple[int, float, int, int | None]) -> str:
     """One row of the table of what a prior costs or saves."""
     shape, noise, curves, prior = SHAPES[asked[0]], *asked[1:]
     found = [searched(m, number, prior=prior) for number, m in enumerate(machines(shape, noise, curves))]
-    shares = [share([getattr(each, name) for each in found]) for name in ("wrong", "off", "right")]
-    trials = float(np.mean([each.trials for each in found]))
-    figures = f"{shares[0]:.1%} | {shares[1]:.1%} | {shares[2]:.0%} | {trials:.1f}"
+    figures = f"{told_right(found)} | {float(np.mean([each.trials for each in found])):.1f}"
     return f"| {shape.__name__.replace('_', ' ')} | {noise:.0%} | {PRIORS[prior]} | {figures} |".replace("%", " %")
+
+
+HEADS: dict[Callable[..., str], str] = {
+    cell: "curve | noise | wrong | ever off | right | undecided | trials | grid as often right | of it",
+    apart: "curve | noise | blocks | wrong | ever off | right | trials | deployments",
+    foretold: "curve | noise | prior | wrong | ever off | right | trials",
+}
+"""The titles of the columns that each kind of row has."""
 
 
 def main() -> None:
@@ -400,31 +411,21 @@ def main() -> None:
     parser.add_argument("--apart", action="store_true", help="what it costs that each ratio needs a deployment")
     parser.add_argument("--prior", action="store_true", help="what a prior costs or saves, right and wrong")
     asked = parser.parse_args()
+    row: Callable[..., str] = foretold if asked.prior else apart if asked.apart else cell
+    each: Iterable[int | None] = PRIORS if asked.prior else (False, True) if asked.apart else (not asked.blind,)
     names = [shape.__name__ for shape in SHAPES]
     cells = [
         (names.index(name), float(noise) / 100, asked.curves, told)
         for name in asked.shapes.split(",")
         for noise in asked.noise.split(",")
-        for told in ([False, True] if asked.apart else [not asked.blind])
+        for told in each
     ]
     began = time.monotonic()
-    if asked.prior:
-        print("| curve | noise | prior | wrong | ever off | right | trials |")
-        print("| --- | --- | --- | --- | --- | --- | --- |")
-        known = [(shape, noise, curves, prior) for shape, noise, curves, _ in cells for prior in PRIORS]
-        with multiprocessing.Pool() as pool:
-            for row in pool.imap(foretold, known):
-                print(row, flush=True)
-        return
-    if asked.apart:
-        print("| curve | noise | blocks | wrong | ever off | right | trials | deployments |")
-        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    else:
-        print("| curve | noise | wrong | ever off | right | undecided | trials | grid as often right | of it |")
-        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| {HEADS[row]} |")
+    print("| --- " * (HEADS[row].count("|") + 1) + "|")
     with multiprocessing.Pool() as pool:
-        for row in pool.imap(apart if asked.apart else cell, cells):
-            print(row, flush=True)
+        for line in pool.imap(row, cells):
+            print(line, flush=True)
     print(f"\n{len(cells)} cells of {asked.curves} curves in {time.monotonic() - began:.0f} s")
 
 

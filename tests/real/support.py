@@ -115,6 +115,15 @@ def attempts(measure: Callable[[], float], low: float, high: float, times: int =
     raise AssertionError(f"{best:.4g} is less than what was promised, {low:.4g}; {tried} times the machine was there")
 
 
+def cores_used(deployment: Deployment, node: str, host: str, after_s: float, for_s: float) -> float:
+    """The CPUs that a host uses while a process in a node of it never waits, from some time on and for so long."""
+    with background(deployment, node, ["sh", "-c", "while :; do :; done"], Path("/dev/null")):
+        time.sleep(after_s)
+        before, began = deployment.host_cpu_s()[host], time.monotonic()
+        time.sleep(for_s)
+        return (deployment.host_cpu_s()[host] - before) / (time.monotonic() - began)
+
+
 # The machine
 
 
@@ -183,9 +192,9 @@ def _named(mount: str) -> bool:
 
 
 def _others() -> set[str]:
-    """Deployments of somebody else on this machine: they have a state directory beside this one, their makers live and
-    do not come from this process, or they were there before the tests were."""
-    found = BEFORE | {each.name for each in STATE.parent.glob("pliant*/*") if each.parent != STATE}
+    """Deployments of somebody else on this machine: their makers live and do not come from this process, or they were
+    there before the tests were."""
+    found = set(BEFORE)
     for journal in deployments():
         owner = journal.owner()
         if owner is not None and owner.alive and os.getpid() not in _ancestors(owner.pid):

@@ -331,33 +331,35 @@ def test_io500_reads_what_other_nodes_wrote_and_notices_other_data(tmp_path):
     assert all(float(each["score"]) > 0 for name, each in result(done).items() if name != "run")
 
 
-def test_wrong_data_end_io500(tmp_path):
-    """One byte of what a phase wrote is changed before it is read, by a find that is not one."""
+def end_of_patched_io500(directory: Path, patch: str) -> str:
+    """What io500 said on standard error, in which a part is replaced, and of which two ranks failed."""
     program = (
-        f"import sys; sys.argv = ['io500', *sys.argv[2:]]; sys.path.insert(0, {str(KERNELS)!r});"
-        "import common, io500, find;"
-        "run = find.Find.run;"
-        "path = sys.argv[2] + '/data/mdtest-hard/test-dir.0-0/mdtest_tree.0/file.mdtest.1.17';"
-        "find.Find.run = lambda self: (run(self), open(path, 'r+b').write(b'?') if self.job.rank == 0 else 0);"
-        "common.run(io500.Settings, io500.main)"
+        f"import os, sys; sys.argv = ['io500', *sys.argv[2:]]; sys.path.insert(0, {str(KERNELS)!r});"
+        f"import common, io500, find; {patch}; common.run(io500.Settings, io500.main)"
     )
-    argv = [str(BIN / "mpiexec"), "-n", "2", sys.executable, "-c", program, "x", *IO500.format(tmp_path).split()]
+    argv = [str(BIN / "mpiexec"), "-n", "2", sys.executable, "-c", program, "x", *IO500.format(directory).split()]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
-    assert "file.mdtest.1.17: incorrect data on read" in done.stderr
+    return done.stderr
+
+
+def test_wrong_data_end_io500(tmp_path):
+    """One byte of what a phase wrote is changed before it is read, by a find that is not one."""
+    said = end_of_patched_io500(
+        tmp_path,
+        "run = find.Find.run;"
+        "path = sys.argv[2] + '/data/mdtest-hard/test-dir.0-0/mdtest_tree.0/file.mdtest.1.17';"
+        "find.Find.run = lambda self: (run(self), open(path, 'r+b').write(b'?') if self.job.rank == 0 else 0)",
+    )
+    assert "file.mdtest.1.17: incorrect data on read" in said
 
 
 def test_a_find_that_misses_a_file_ends_io500(tmp_path):
     """As one would whose listing of a directory is old."""
-    program = (
-        f"import os, sys; sys.argv = ['io500', *sys.argv[2:]]; sys.path.insert(0, {str(KERNELS)!r});"
-        "import common, io500, find;"
+    said = end_of_patched_io500(
+        tmp_path,
         "listed = find.Find.listed;"
         "find.Find.listed = lambda self, path: (os.path.exists(gone := path + b'/file.mdtest.0.3')"
-        " and os.unlink(gone), listed(self, path))[1];"
-        "common.run(io500.Settings, io500.main)"
+        " and os.unlink(gone), listed(self, path))[1]",
     )
-    argv = [str(BIN / "mpiexec"), "-n", "2", sys.executable, "-c", program, "x", *IO500.format(tmp_path).split()]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode != 0
-    assert re.search(r"find saw 14\d\d files in .*/data, where 1403 were made", done.stderr)
+    assert re.search(r"find saw 14\d\d files in .*/data, where 1403 were made", said)

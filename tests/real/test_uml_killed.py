@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import support
+from test_nfs_real import RUN
 
 from pliant.machine.journal import STATE
 from pliant.machine.parts import UML
@@ -28,32 +29,7 @@ KILLS = int(os.environ.get("PLIANT_KILLS", "3"))
 MIB = support.MIB
 DISK = "/srv/disk"
 FIGURES = support.HostFigures(cores=0.6, nic_bit_s=400e6, disk_byte_s=80e6, memory_bytes=400 * MIB)
-STUDY = """\
-[study]
-name = "killed"
-search = "grid"
-repetitions = 1
-[platform]
-kind = "emulated"
-kernel = "uml"
-[platform.host]
-cores = 0.5
-nic = "400 Mbit/s"
-disk = "60 MB/s"
-memory = "1 GiB"
-disk_size = "256 MiB"
-[filesystem]
-kind = "nfs"
-[filesystem.roles]
-server = 1
-client = 1
-[fold]
-ratios = [1, 2]
-max_loss = "20 %"
-[[workload]]
-kind = "ior"
-block = "16 MiB"
-"""
+STUDY = RUN.replace("client = 2", "client = 1").replace("ratios = [1, 3]", "ratios = [1, 2]").replace("8 MiB", "16 MiB")
 WRITES = f"""
 import os
 number = 0

@@ -160,7 +160,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "fd1b25a813fd416f"
+DIGEST = "1e1a64aa2f01aef4"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

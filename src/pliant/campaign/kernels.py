@@ -97,7 +97,7 @@ def choose(
         return Kernels({})
     kinds = {role.name: kind for role, kind in own.items()}
     sizes = {kind: _memory(composition, placements, kinds, kind, memory_bytes) for kind in set(kinds.values())}
-    emulated = "vm" in sizes and not any(each.acceleration == "kvm" and each.boots for each in machines.booted())
+    emulated = "vm" in sizes and not _at_full_speed(machines)
     modules = {role.name: role.module for role in own if role.module}
     return Kernels({name: OwnKernel(kind, sizes[kind]) for name, kind in kinds.items()}, modules, emulated)
 
@@ -137,12 +137,16 @@ def _kind(composition: Composition, role: Role, wish: str | None, machines: Mach
         return "vm"
     why = _no_uml(composition, role, missing, machines)
     # One that is known to run at full speed does where User Mode Linux cannot.
-    swift = any(each.acceleration == "kvm" and each.boots for each in machines.booted())
-    if why and wish is None and swift and not _no_machine(composition, role, machines):
+    if why and wish is None and _at_full_speed(machines) and not _no_machine(composition, role, machines):
         return "vm"
     if why:
         raise UserError(why)
     return "uml"
+
+
+def _at_full_speed(machines: Machines) -> bool:
+    """Whether a virtual machine was seen to boot by KVM."""
+    return any(each.acceleration == "kvm" and each.boots for each in machines.booted())
 
 
 def _not_elsewhere(composition: Composition, role: Role, missing: Sequence[str], machines: Machines) -> str:

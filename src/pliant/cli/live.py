@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pliant.analysis.words import claimed, mark, metric_title
-from pliant.cli.progress import Lines, about, states
+from pliant.cli.progress import Lines, about
 from pliant.cli.traffic import Traffic
 from pliant.statistics.verdict import RatioVerdict, Verdict
 from pliant.trial import Trial
@@ -110,7 +110,7 @@ class Live(Lines):
 
 def _so_far(verdicts: tuple[Verdict, ...], count: int, several: bool) -> Table:
     """For each metric its state at each folded ratio, as far as trials tell."""
-    ratios = sorted({ratio for verdict in verdicts for ratio in states(verdict)})
+    ratios = sorted({row.ratio for verdict in verdicts for row in verdict.folded})
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     more = f", {count - len(verdicts)} more" if count > len(verdicts) else ""
     table.add_column(f"verdicts so far{more}", no_wrap=True)

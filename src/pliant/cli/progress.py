@@ -13,7 +13,7 @@ from pliant.analysis.conclusions import judged, plain
 from pliant.analysis.words import at_best, bounds, loss, metric_title
 from pliant.composition.faults import Outcome
 from pliant.results.run_info import RunInfo
-from pliant.statistics.verdict import RatioVerdict, State, Verdict
+from pliant.statistics.verdict import RatioVerdict, Verdict
 from pliant.trial import Trial
 from pliant.units import format_duration
 
@@ -128,11 +128,6 @@ def _states(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, RatioVerdict
 
 def _key(verdict: Verdict, row: RatioVerdict) -> tuple[str, str, str, float]:
     return verdict.filesystem, verdict.workload, verdict.metric.name, row.ratio
-
-
-def states(verdict: Verdict) -> dict[float, State]:
-    """The state of each folded ratio."""
-    return {row.ratio: row.state for row in verdict.folded}
 
 
 class Lines(Told):

@@ -53,9 +53,9 @@ class Instances(Running):
             spec = specs[name]
             disk = [[spec.disk["target"], spec.disk["kind"]]] if spec.disk else []
             guest = {"name": name, "address": spec.address, "prefix": spec.prefix, "disk": disk}
-            own = uml if request.kind == UML else vm
-            needed = (*module_tree.of(own.modules(), request.modules), *module_file.needed_by(request.module))
-            guest |= {"modules": str(own.modules()), "load": needed, "module": request.module}
+            directory = (uml if request.kind == UML else vm).modules()
+            needed = (*module_tree.of(directory, request.modules), *module_file.needed_by(request.module))
+            guest |= {"modules": str(directory), "load": needed, "module": request.module}
             guest |= {"visible": spec.visible}
             files = {what: str(self._doors(name, what)) for what in ("socket", "ready", "lost", *_WINDOW)}
             about = {"node": name, **files, "guest": guest, **self._how_to_boot(request, spec)}

@@ -124,8 +124,9 @@ class Io500:
     @staticmethod
     def notes(options: Io500Options) -> tuple[str, ...]:
         """That nothing of this is for the list, where that is so."""
-        short = _short(options)
-        return (short,) if short else ()
+        if options.stonewall >= VALID_S:
+            return ()
+        return (f"{_NOT_VALID}: a stonewall of {options.stonewall:g} s is less than {VALID_S:g} s",)
 
     @staticmethod
     def parse(options: Io500Options, outputs: Mapping[str, str]) -> dict[str, float]:
@@ -161,12 +162,11 @@ class Io500:
         """
         output = outputs.get(running.phase, "")
         _right(output)
-        ended = results(output)
-        metrics = {_metric(phase): ended[phase] for phase in PHASES if phase in ended}
         if options.program or tools.program:
             printed = dict(_PRINTED.findall(output))
-            metrics = {_metric(phase): float(printed[phase]) for phase in PHASES if float(printed.get(phase, 0)) > 0}
-            return SoFar(metrics)
+            return SoFar({_metric(each): float(printed[each]) for each in PHASES if float(printed.get(each, 0)) > 0})
+        ended = results(output)
+        metrics = {_metric(phase): ended[phase] for phase in PHASES if phase in ended}
         operation, lasted_s = under_way(output, running)
         ranks = len(tools.clients) * options.ranks_per_client
         most = _most(options, ranks, ended, windows(output)).get(operation, 0.0)
@@ -225,13 +225,6 @@ def _arguments(options: Io500Options, directory: str) -> tuple[str, ...]:
 
 def _metric(phase: str) -> str:
     return phase.replace("-", "_")
-
-
-def _short(options: Io500Options) -> str:
-    """Why these options are not valid for the list; "" if they are."""
-    if options.stonewall >= VALID_S:
-        return ""
-    return f"{_NOT_VALID}: a stonewall of {options.stonewall:g} s is less than {VALID_S:g} s"
 
 
 def _sections(output: str) -> dict[str, dict[str, str]]:

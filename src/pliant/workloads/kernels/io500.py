@@ -67,12 +67,7 @@ class Settings:
         every = ("-a", "POSIX", "-C", "-Q", "1", "-g", "-G", SEED, "-k", "-e")
         own = {
             "easy": (
-                "-o",
-                f"{self.directory}/data/ior-easy/ior_file_easy",
-                "-t",
-                self.transfer,
-                "-b",
-                self.block,
+                *("-o", f"{self.directory}/data/ior-easy/ior_file_easy", "-t", self.transfer, "-b", self.block),
                 "-F",
             ),
             "hard": (
