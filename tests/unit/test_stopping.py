@@ -237,12 +237,12 @@ def test_one_whose_loss_is_not_shown_fails(tmp_path, monkeypatch):
 
 
 def test_without_a_baseline_what_it_shows_is_kept_for_later(tmp_path, monkeypatch):
-    made = runner(tmp_path, monkeypatch, BEGINS, (), TIMEOUT.format("1 s"))
+    made = runner(tmp_path, monkeypatch, BEGINS, (), TIMEOUT.format("2 s"))
     made.number = BASELINE.number
     made.all(Schedule(TODO))
     (trial,) = new(made)
     assert trial.state == "censored" and "nothing is known of the baseline yet" in trial.reason
-    assert 10 < trial.bounds["write_bandwidth"] < 60
+    assert 10 < trial.bounds["write_bandwidth"] < 60  # 40 MiB, over the part of 2 s that the kernel's start left
 
 
 def test_through_faults_a_trial_is_waited_for(tmp_path, monkeypatch):
