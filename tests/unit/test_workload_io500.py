@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -181,11 +182,13 @@ def test_of_the_real_one_is_told_what_is_surely_within_a_phase():
 
 
 def test_its_lines_are_those_of_a_kernel(tmp_path, capsys):
-    (tmp_path / "result.txt").write_text(CAPTURED)
+    # As if it had run just now: before the machine began, its monotonic clock has no moments.
+    just_now = re.sub(r"(?m)^(t_start\s*=).*$", time.strftime(r"\1 %Y-%m-%d %H:%M:%S"), CAPTURED)
+    (tmp_path / "result.txt").write_text(just_now)
     io500_result.main(str(tmp_path / "result.txt"))
     printed = capsys.readouterr().out
-    assert printed.startswith(CAPTURED)
-    assert set(windows(printed)) == set(io500_result.windows(CAPTURED, 0.0))
+    assert printed.startswith(just_now)
+    assert set(windows(printed)) == set(io500_result.windows(CAPTURED, 0.0)) != set()
 
 
 # What it shows before its end

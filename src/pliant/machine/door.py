@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -65,6 +66,7 @@ class Door:
         theirs.close()
         if begins:
             begins.close()
+        self._held = _guarded(self._process.pid)
         self._end, self._main = own, 0
         threading.Thread(target=self._watch, daemon=True).start()
         self._line = Near(own)
@@ -146,6 +148,26 @@ class Door:
         if what == "ahead":
             return self._ahead_s()
         return self._conversation.ask(what, 60, {}).next(time.monotonic() + 60)["done"]
+
+
+def _guarded(pid: int) -> int:
+    """Have another process end an instance if its door, this one, is killed: without it nobody gets in, and it would
+    go on. Returns the descriptor that lasts as long as the door. Called before there are threads."""
+    alive = _libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
+    if alive < 0:
+        raise OSError(ctypes.get_errno(), f"process {pid}: {os.strerror(ctypes.get_errno())}")
+    ends, held = os.pipe()
+    if os.fork() == 0:
+        os.close(held)
+        os.read(ends, 1)
+        if not select.select([alive], [], [], 0)[0]:  # it is not the one that ended
+            for each in [*descendants(pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
+        os._exit(0)
+    os.close(ends)
+    os.close(alive)
+    return held
 
 
 def widened(pid: int) -> socket.socket:
