@@ -127,12 +127,14 @@ def test_a_container_without_loop_devices_is_told_how_to_make_them():
     assert list(STATE.iterdir()) == []
 
 
-def test_with_another_state_what_is_up_is_neither_shown_nor_removed(tmp_path):
-    """There are control groups of it and, where one looks, no journal: but it is nobody's remains."""
+@pytest.mark.parametrize("within", [[], ["unshare", "--pid", "--fork", "--mount-proc"]], ids=["here", "unseen"])
+def test_with_another_state_what_is_up_is_neither_shown_nor_removed(tmp_path, within):
+    """There are control groups of it and, where one looks, no journal: but it is nobody's remains. Neither is it where
+    none of its processes is seen, as from a container beside it."""
     with support.deployed([support.request("node1", 1)], {"node1": 1}) as deployment:
         environment = {**os.environ, "PLIANT_STATE": str(tmp_path / "state")}
         for command in (["ps"], ["down", "--all"]):
-            argv = [support.PLIANT, *command]
+            argv = [*within, support.PLIANT, *command]
             done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environment)
             assert (done.returncode, done.stdout) == (0, "nothing is up\n"), done.stderr
         assert support.out(deployment, "node1", "hostname") == "node1\n"

@@ -29,7 +29,7 @@ from support import (
 
 from pliant.machine import teardown
 from pliant.machine.cgroups import probe
-from pliant.machine.journal import STATE, deployments
+from pliant.machine.journal import STATE, Journal, deployments
 
 pytestmark = pytest.mark.real
 
@@ -204,11 +204,13 @@ def test_a_name_that_is_no_id_removes_nothing(name):
     assert Path("/etc/passwd").exists()
 
 
-@pytest.mark.parametrize("everything", [False, True])
-def test_what_is_left_of_control_groups_alone_is_shown_and_removed(machine, everything):
+@pytest.mark.parametrize(("signed", "everything"), [(False, False), (True, False), (True, True)])
+def test_what_is_left_of_control_groups_alone_is_shown_and_removed(machine, signed, everything):
     cgroups = probe()
     for group in ("pliant-dead", "pliant-dead/host-1"):
         cgroups.make(group)
+    if signed:
+        cgroups.sign("pliant-dead", Journal("dead").whose)
     assert [each["id"] for each in listed()] == ["dead"]
     remove(["dead"], everything=everything)
     assert "pliant-dead" not in cgroups.groups()

@@ -110,6 +110,12 @@ class Cgroups(Protocol):
     def groups(self) -> list[str]:
         """The top-level groups of all deployments on this machine: "pliant-ID"."""
 
+    def sign(self, group: str, whose: str) -> None:
+        """Write on a deployment's group whose it is, where the kernel lets one."""
+
+    def whose(self, group: str) -> str:
+        """What was written on a deployment's group; "" if nothing."""
+
     def remove(self, group: str) -> None:
         """Remove an empty group and those below it; what is not there is fine, what cannot be removed is an error."""
 
@@ -121,6 +127,23 @@ class Cgroups(Protocol):
 
     def lift_disks(self, disks: Iterable[str]) -> None:
         """Lift the limits of block devices ("MAJOR:MINOR") that would outlive their deployment."""
+
+
+_WHOSE = "trusted.pliant.whose"
+"""An extended attribute (xattr(7)): control groups have no other place for a text."""
+
+
+def sign(directory: Path, whose: str) -> None:
+    """Write on one group whose it is. In a user namespace nobody may."""
+    with contextlib.suppress(OSError):
+        os.setxattr(directory, _WHOSE, whose.encode())
+
+
+def signed(directory: Path) -> str:
+    """What was written on one group; "" if nothing."""
+    with contextlib.suppress(OSError):
+        return os.getxattr(directory, _WHOSE).decode()
+    return ""
 
 
 def count(file: Path, name: str) -> int:

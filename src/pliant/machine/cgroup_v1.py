@@ -8,7 +8,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cgroup import Counter, DiskLimit, count, host_of, period_and_quota_us, remove_directory, removed, saving
+from .cgroup import (
+    Counter,
+    DiskLimit,
+    count,
+    host_of,
+    period_and_quota_us,
+    remove_directory,
+    removed,
+    saving,
+    sign,
+    signed,
+)
 
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "blkio")
 """Of v1, all of which are needed."""
@@ -120,6 +131,15 @@ class CgroupV1:
     def groups(self) -> list[str]:
         """See Cgroups."""
         return sorted({path.name for tree in self._trees for path in tree.glob("pliant-*")})
+
+    def sign(self, group: str, whose: str) -> None:
+        """See Cgroups."""
+        for tree in self._trees:
+            sign(tree / group, whose)
+
+    def whose(self, group: str) -> str:
+        """See Cgroups."""
+        return next(filter(None, (signed(tree / group) for tree in self._trees)), "")
 
     def remove(self, group: str) -> None:
         """See Cgroups."""

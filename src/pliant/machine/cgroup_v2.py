@@ -22,6 +22,8 @@ from .cgroup import (
     remove_directory,
     removed,
     saving,
+    sign,
+    signed,
 )
 
 CONTROLLERS = ("cpu", "cpuset", "memory", "io")
@@ -134,6 +136,14 @@ class CgroupV2:
     def groups(self) -> list[str]:
         """See Cgroups."""
         return sorted(path.name for path in self.root.glob("pliant-*"))
+
+    def sign(self, group: str, whose: str) -> None:
+        """See Cgroups."""
+        sign(self.root / group, whose)
+
+    def whose(self, group: str) -> str:
+        """See Cgroups."""
+        return signed(self.root / group)
 
     def remove(self, group: str) -> None:
         """See Cgroups."""

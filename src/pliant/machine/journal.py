@@ -14,7 +14,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,14 @@ class Journal:
         journal.directory.mkdir(mode=0o700)
         journal.own(title, keep=False)
         return journal
+
+    @property
+    def whose(self) -> str:
+        """What tells the directory of state from any other, also where another stands at its path; "" without one."""
+        with suppress(FileNotFoundError):
+            there = self.directory.parent.stat()
+            return f"{there.st_dev}:{there.st_ino}"
+        return ""
 
     def own(self, title: str, *, keep: bool, run: str = "") -> None:
         """Write down this process as the owner."""

@@ -45,6 +45,7 @@ class Making(Instances):
         self.journal.write(PROMISE, promise)
         self.journal.note(make="cgroup", group=self.group)
         self.cgroups.make(self.group)
+        self.cgroups.sign(self.group, self.journal.whose)
         self._spare_others()
         for group in ("/base", *(f"/host-{host}" for host in range(1, hosts + 1))):
             self.cgroups.make(self.group + group)

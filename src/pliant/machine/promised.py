@@ -61,7 +61,10 @@ def listed() -> list[dict[str, Any]]:
 
 
 def _of_another_state(deployment: str) -> bool:
-    """Whether one writes elsewhere than here (PLIANT_STATE): its nodes have their roots there, and so its journal."""
+    """Whether one writes elsewhere than here (PLIANT_STATE, or what a container has there), as its group says; where
+    the kernel lets nobody write that there, its nodes have their roots in that state, and so its journal."""
+    if whose := probe().whose(f"pliant-{deployment}"):
+        return whose != journal.Journal(deployment).whose
     for pid in _pids(deployment):
         with contextlib.suppress(OSError):
             mounts = Path(f"/proc/{pid}/mountinfo").read_text()

@@ -43,6 +43,7 @@ class Standing(Deployment):
         own = self._node_group(request.name, self.placed[request.name])
         for group in (self.group, f"{self.group}/base", os.path.dirname(own), own):
             self.cgroups.make(group)
+        self.cgroups.sign(self.group, self.journal.whose)
         for name in ("enter.d", "logs"):
             (self.journal.directory / name).mkdir()
         hosts_file = "".join(f"{address} {name}\n" for address, name in self.names.items())
