@@ -17,8 +17,8 @@ demo: setup
 
 test: setup-tests lint
 	$(PYTEST) tests/unit tests/browser --numprocesses 4 --dist loadfile
-	$(PYTEST) tests/real -m together --numprocesses 3 --dist worksteal
-	$(PYTEST) tests/real -m "not together"
+	$(PYTEST) tests/real -m "together and not speed" --numprocesses 5 --dist worksteal
+	$(PYTEST) tests/real -m "not together or speed"
 
 test-unit: setup-tests
 	$(PYTEST) tests/unit -m "not simulated" --numprocesses 3 --dist worksteal

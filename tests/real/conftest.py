@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,9 +13,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Each of those that run side by side has a state of its own: none lists or removes what another has up.
+    os.environ["PLIANT_STATE"] = f"/var/lib/pliant-tests{os.getppid()}-{worker}"
+
 import support
 
 from pliant.machine import cgroup, cgroups
+from pliant.machine.journal import STATE
 
 # Who starts the tests in a script's background has them ignore SIGINT, and with them every pliant that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +37,15 @@ def _lacking() -> str:
     except cgroup.CgroupError as error:
         return f"the real tests need control groups: {error}"
     return ""
+
+
+def pytest_sessionfinish():
+    """Remove what is kept beside deployments in a state that was for these tests alone; none of those is left."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for kept in STATE.parent.glob(f"{STATE.name}-*"):
+            kept.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            STATE.rmdir()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +66,8 @@ def store(module_store, tmp_path, monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def machine(request):
     """The machine before a module of tests, which has to be as it was after it. A lack fails, it never skips."""
-    if getattr(request.module, "pytestmark", None) != pytest.mark.real:
+    marks = getattr(request.module, "pytestmark", [])
+    if pytest.mark.real not in (marks if isinstance(marks, list) else [marks]):
         yield None
         return
     if lacking := _lacking():

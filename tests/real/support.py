@@ -181,9 +181,12 @@ def nothing_left(before: Snapshot, timeout_s: float = 10.0) -> None:
     """Assert that everything is as before. The kernel takes a moment to free what nobody uses any more; so does it
     take a moment until what others do on the machine is over."""
     deadline = time.monotonic() + timeout_s * PATIENCE
-    while left := Snapshot.take().left(before):
+    left = Snapshot.take().left(before)
+    while left:  # what is left of these tests is so at every look; what others do comes and goes
         assert time.monotonic() < deadline, f"left on the machine: {json.dumps(left, indent=1)}"
         time.sleep(0.1)
+        now = Snapshot.take().left(before)
+        left = {name: still for name, those in left.items() if (still := sorted({*those} & {*now.get(name, ())}))}
 
 
 def _named(mount: str) -> bool:
@@ -192,9 +195,17 @@ def _named(mount: str) -> bool:
 
 
 def _others() -> set[str]:
-    """Deployments of somebody else on this machine: their makers live and do not come from this process, or they were
-    there before the tests were."""
+    """Deployments of somebody else on this machine: they are of another state, as those of tests beside these; or their
+    makers live and do not come from this process; or they were there before the tests were."""
     found = set(BEFORE)
+    for state in STATE.parent.glob("pliant-tests*-gw*"):
+        if state != STATE and state.is_dir():
+            found.update(each.name for each in state.iterdir())
+    with contextlib.suppress(cgroup.CgroupError):
+        probe, own = cgroups.probe(), Journal("own").whose
+        for group in probe.groups():
+            if probe.whose(group) not in ("", own):
+                found.add(group.removeprefix("pliant-"))
     for journal in deployments():
         owner = journal.owner()
         if owner is not None and owner.alive and os.getpid() not in _ancestors(owner.pid):
@@ -227,9 +238,14 @@ def _processes(others: set[str]) -> tuple[set[str], set[str]]:
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError, IndexError):
-            environment = (entry / "environ").read_bytes().split(b"\0")
-            mark = next((v[len(MARK) + 1 :].decode() for v in environment if v.startswith(f"{MARK}=".encode())), None)
-            if mark in others:
+            environment = dict(
+                each.partition("=")[::2]
+                for each in (entry / "environ").read_bytes().decode(errors="replace").split("\0")
+            )
+            mark = environment.get(MARK)
+            if mark in others or _of(others, (entry / "cgroup").read_text()):
+                continue
+            if f"{STATE.parent}/pliant-tests" in (state := environment.get("PLIANT_STATE", "")) and state != str(STATE):
                 continue
             if mark is not None:
                 name = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80]

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from support import PLIANT, Snapshot, listed, pliant, study
 
-pytestmark = pytest.mark.real
+from pliant.machine.journal import STATE
+
+pytestmark = [pytest.mark.real, pytest.mark.together]
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_a_node_that_died_is_shown(cluster, tmp_path):
     done = pliant("up", study(tmp_path))
     name = done.stdout.strip()
     try:
-        pid = int(Path("/var/lib/pliant", name, "enter.d/client1").read_text().split()[0])
+        pid = int((STATE / name / "enter.d/client1").read_text().split()[0])
         os.kill(pid, 9)
         time.sleep(0.2)
         each = shown(name)
@@ -210,7 +211,7 @@ def test_what_is_up_counts(cluster, tmp_path):
 
 
 # Not root, but able to read wherever this repository lies.
-PLAIN = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+PLAIN = ["env", "--unset=PLIANT_STATE", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 PLAIN += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--"]
 
 
@@ -270,6 +271,7 @@ def test_doctor_finds_this_machine_fit():
     assert all(each["ok"] for each in findings if each["needed"])
 
 
+@pytest.mark.speed
 def test_help_is_fast():
     took = []
     for _ in range(3):

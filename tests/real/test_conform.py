@@ -38,6 +38,7 @@ def test_a_run_has_what_its_file_system_keeps_at_every_ratio(tmp_path):
     assert listed() == []
 
 
+@pytest.mark.together
 def test_nfs_from_nodes_with_kernels_of_their_own(tmp_path):
     text = study(tmp_path, servers=1, clients=2, ratios=[1], workloads=IOR).read_text()
     table = text[text.index("[filesystem]") : text.index("[fold]")]

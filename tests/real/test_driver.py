@@ -12,7 +12,7 @@ from support import listed, pliant, study
 
 from pliant.driver.script import Failed, attach
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.together]
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,7 @@ def test_a_container_without_loop_devices_is_told_how_to_make_them():
     assert list(STATE.iterdir()) == []
 
 
+@pytest.mark.together
 @pytest.mark.parametrize("within", [[], ["unshare", "--pid", "--fork", "--mount-proc"]], ids=["here", "unseen"])
 def test_with_another_state_what_is_up_is_neither_shown_nor_removed(tmp_path, within):
     """There are control groups of it and, where one looks, no journal: but it is nobody's remains. Neither is it where

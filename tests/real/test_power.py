@@ -15,7 +15,7 @@ from pliant.machine import cgroups, power
 from pliant.machine.deployment import Deployment
 from pliant.machine.process import CommandFailed, alive
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.together]
 
 SPREAD = {"server1": 1, "client1": 2}
 ECHO = """

@@ -75,6 +75,7 @@ def rounds():
         )
 
 
+@pytest.mark.together
 @pytest.mark.parametrize(("wait", "after_s", "group", "everything"), list(rounds()))
 def test_after_a_kill_all_of_a_run_can_be_removed(tmp_path, machine, wait, after_s, group, everything):
     with Running(study(tmp_path), tmp_path / "out") as running:
@@ -133,6 +134,7 @@ def test_removing_a_living_run_ends_it_and_keeps_its_results(tmp_path, machine):
     assert pliant("report", out).returncode == 0
 
 
+@pytest.mark.together
 def test_a_run_that_does_not_answer_is_killed_when_it_is_removed(tmp_path, machine):
     """Stopped by SIGSTOP, so that it cannot tear down by itself."""
     with Running(study(tmp_path), tmp_path / "out") as running:
@@ -144,6 +146,7 @@ def test_a_run_that_does_not_answer_is_killed_when_it_is_removed(tmp_path, machi
     nothing_left(machine)
 
 
+@pytest.mark.together
 def test_two_can_remove_the_same_at_once(tmp_path, machine):
     with Running(study(tmp_path), tmp_path / "out") as running:
         running.until("deployed 2 nodes")
@@ -165,6 +168,7 @@ def test_two_can_remove_the_same_at_once(tmp_path, machine):
     nothing_left(machine)
 
 
+@pytest.mark.together
 def test_removal_that_is_killed_can_be_done_again(tmp_path, machine):
     with Running(study(tmp_path), tmp_path / "out") as running:
         running.until("deployed 2 nodes")
@@ -182,6 +186,7 @@ def test_removal_that_is_killed_can_be_done_again(tmp_path, machine):
     nothing_left(machine)
 
 
+@pytest.mark.together
 def test_removing_where_nothing_is_up(machine):
     assert listed() == []
     if alone():
@@ -235,6 +240,7 @@ threading.Event().wait()
 """
 
 
+@pytest.mark.together
 @pytest.mark.parametrize("how", ["removed", "killed before", "crashed"])
 def test_a_fuse_client_that_waits_for_itself_does_not_hold_up_the_removal(how, tmp_path):
     log = tmp_path / "log"

@@ -23,7 +23,7 @@ from test_nfs_real import RUN
 from pliant.machine.journal import STATE
 from pliant.machine.parts import UML
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.together]
 
 KILLS = int(os.environ.get("PLIANT_KILLS", "3"))
 MIB = support.MIB
@@ -47,11 +47,19 @@ while True:
 """Files of 180 kB, each of which is told once it is on the disk."""
 
 
+def of_others(loop: Path) -> bool:
+    """Whether a loop device is of a file that is not of these tests' deployments."""
+    with suppress(OSError):
+        return not Path(f"/sys/block/{loop.name}/loop/backing_file").read_text().startswith(f"{STATE}/")
+    return False
+
+
 def locks(*directories: Path) -> list[str]:
     """The locks on files of deployments, and on those below directories (/proc/locks: device and inode)."""
     there = [each for each in (STATE, *directories) if each.exists()]
     inodes = {str(each.stat().st_ino) for top in there for each in top.rglob("*") if each.is_file()}
-    inodes |= {str(each.stat().st_ino) for each in Path("/dev").glob("loop*")}
+    loops = [each for each in Path("/dev").glob("loop*") if not of_others(each)]
+    inodes |= {str(each.stat().st_ino) for each in loops}
     lines = Path("/proc/locks").read_text().splitlines()
     return [line for line in lines if line.split()[-3].rpartition(":")[2] in inodes]
 

@@ -176,6 +176,7 @@ os.execvpe("sleep", ["sleep", "120"], {**os.environ, "PLIANT_ID": mark})
 """
 
 
+@pytest.mark.together
 def test_a_process_that_appears_behind_a_reset_stops_the_run(tmp_path, machine):
     out = tmp_path / "out"
     with Running(study(tmp_path, workflow="verified"), out) as running:

@@ -122,6 +122,7 @@ def test_a_refold_moves_all_of_it_and_power_is_cut(two):
     assert reaches(two, "plain", "vm1")
 
 
+@pytest.mark.together
 def test_nfs_by_virtual_machines(booted):
     text = study("nfs", {"server": 1, "client": 2})
     with up(text.replace('kind = "emulated"', 'kind = "emulated"\nkernel = "vm"')) as (cluster, took):

@@ -14,7 +14,7 @@ from support import PLIANT, pliant, study, until
 
 from pliant.machine.journal import STATE
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.together]
 
 
 @pytest.fixture(scope="module")

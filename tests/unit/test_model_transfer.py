@@ -107,19 +107,21 @@ def test_the_command_says_all_of_it(known):
 def test_a_run_is_held_against_it(known, tmp_path):
     row = {"ratio": 1.0, "loss": 0.0, "loss_low": 0.0, "loss_high": 0.0, "state": "holds"}
     broken = {"ratio": 4.0, "loss": 0.5, "loss_low": 0.2, "loss_high": 0.6, "state": "breaks"}
-    once = {"ratio": 8.0, "loss": -1.0, "loss_low": None, "loss_high": None, "state": "undecided"}
+    once = {"ratio": 8.0, "loss": -3.0, "loss_low": None, "loss_high": None, "state": "undecided"}
     unknown = {"ratio": 2.0, "loss": None, "loss_low": None, "loss_high": None, "state": "undecided"}
     verdicts = [
-        {"workload": "ior", "metric": f"{each}_bandwidth", "max_loss": 0.1, "ratios": [row, unknown, broken, once]}
+        {"workload": kind, "metric": f"{each}_bandwidth", "max_loss": 0.1, "ratios": [row, unknown, broken, once]}
+        for kind in ("memory", "disks")
         for each in ("write", "read")
     ]
     (tmp_path / "verdict.json").write_text(json.dumps({"study": "anew", "verdicts": verdicts}))
     run = folding_2023.Run.at(tmp_path)
-    assert run.tell()[3:] == [
-        "anew, read, 1 clients a host: 1.00 times as long as unfolded (1.00 to 1.00), holds",
-        "anew, read, 4 clients a host: 2.00 times as long as unfolded (1.25 to 2.50), breaks",
-        "anew, read, 8 clients a host: 0.50 times as long as unfolded (no interval), undecided",
+    assert run.tell()[3:6] == [
+        "anew, memory, read, 1 clients a host: 1.00 times as long as unfolded (1.00 to 1.00), holds",
+        "anew, memory, read, 4 clients a host: 2.00 times as long as unfolded (1.25 to 2.50), breaks",
+        "anew, memory, read, 8 clients a host: 0.25 times as long as unfolded (no interval), undecided",
     ]
     folding_2023.draw(known, tmp_path / "figure.svg", run)
     drawn = (tmp_path / "figure.svg").read_text()
-    assert "anew: breaks" in drawn and "anew: undecided" in drawn
+    assert "pliant, memory: breaks" in drawn and "pliant, disks: undecided" in drawn
+    assert drawn.count("from the mount's page cache") == 4

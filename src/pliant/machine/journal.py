@@ -28,6 +28,8 @@ if os.geteuid() != 0 and not os.environ.get("PLIANT_STATE"):
     STATE = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")) / "pliant"
 """... here. Who is not root has deployments on other machines only, and keeps account of them at home."""
 
+_CGROUPS = Path("/sys/fs/cgroup")
+
 
 def unusable(state: Path = STATE) -> str:
     """Why a directory cannot be the one for state, by its name; "" if it can. The name is a part of mounts' options and
@@ -74,6 +76,8 @@ class Journal:
         (state or STATE).mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             journal = cls(secrets.token_hex(2), state)
+            if any(each for pattern in ("", "*/") for each in _CGROUPS.glob(f"{pattern}pliant-{journal.id}")):
+                continue  # one of another state has the groups of that name
             try:
                 journal.directory.mkdir(mode=0o700)
             except FileExistsError:
