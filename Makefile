@@ -1,5 +1,6 @@
 # make demo    install what is missing, then run studies/quickstart.toml
-# make test    install what is missing, then lint, type-check and run every test (as root): real ones that measure nothing side by side
+# make test    install what is missing, then lint, type-check and run every test (as root): real ones side by side where
+#              they measure nothing, or nobody judges what they measure
 # make test-v2 install what is missing, then run real tests on a virtual machine with control groups v2 (as root; slow)
 # make bench   install what is missing, then measure what the emulation promises and costs (as root, about an hour)
 .PHONY: setup setup-tests demo test test-unit test-v2 bench lint clean
@@ -17,8 +18,9 @@ demo: setup
 
 test: setup-tests lint
 	$(PYTEST) tests/unit tests/browser --numprocesses 4 --dist loadfile
-	$(PYTEST) tests/real -m "together and not speed" --numprocesses 5 --dist worksteal
-	$(PYTEST) tests/real -m "not together or speed"
+	$(PYTEST) tests/real -m "together and not speed" --numprocesses 4 --dist worksteal
+	$(PYTEST) tests/real -m paired --numprocesses 2 --dist worksteal
+	$(PYTEST) tests/real -m "not (together or paired) or speed"
 
 test-unit: setup-tests
 	$(PYTEST) tests/unit -m "not simulated" --numprocesses 3 --dist worksteal

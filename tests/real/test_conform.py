@@ -19,6 +19,7 @@ KEPT = (
 """What GlusterFS keeps; what its clients' caches, and appends of several, come to is chance."""
 
 
+@pytest.mark.paired
 def test_a_run_has_what_its_file_system_keeps_at_every_ratio(tmp_path):
     file = study(tmp_path, servers=2, clients=2, ratios=[1, 4], workloads=IOR)
     out = tmp_path / "out"

@@ -8,7 +8,7 @@ import json
 import pytest
 from support import listed, pliant, study
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.paired]
 
 IOR = '[[workload]]\nkind = "ior"\nblock = "{block}"\noperations = ["write"]\n'
 FAULT = '[[fault]]\nwhat = "{what}"\nrole = "server"\nat = "{at}"\nheal = "{heal}"\nrecovery = "1 min"\n'

@@ -266,6 +266,7 @@ ODD = {
 }
 
 
+@pytest.mark.paired
 @pytest.mark.parametrize("kind", ODD)
 def test_few_servers_two_ranks_each_a_tenth_of_a_core_all_on_one_host(kind, tmp_path, machine):
     text, ratios = ODD[kind]

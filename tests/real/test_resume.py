@@ -20,7 +20,7 @@ from support import Running, Snapshot, nothing_left, pliant, study
 from pliant.campaign.rundir import state_of
 from pliant.results.store import Store
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.paired]
 
 SIX = {"ratios": [1, 2], "repetitions": 3}
 

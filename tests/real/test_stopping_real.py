@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import IOR, Running, Snapshot, brick, listed, nothing_left, pliant, study, until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.paired]
 
 LONG = IOR.replace("4 MiB", "24 MiB")
 PATIENT = "ping_timeout_s = 600"

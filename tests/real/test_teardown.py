@@ -93,6 +93,7 @@ def test_there_are_enough_rounds():
     assert len(MOMENTS) >= 20
 
 
+@pytest.mark.paired
 def test_what_a_killed_run_had_measured_can_be_judged(tmp_path, machine):
     out = tmp_path / "out"
     with Running(study(tmp_path, workloads=LONG), out) as running:
@@ -106,6 +107,7 @@ def test_what_a_killed_run_had_measured_can_be_judged(tmp_path, machine):
     assert "1 trial never ended" in report.stdout
 
 
+@pytest.mark.paired
 def test_another_run_can_start_while_the_remains_of_one_are_there(tmp_path, machine):
     with Running(study(tmp_path), tmp_path / "killed") as running:
         running.until("deployed 2 nodes")
@@ -118,6 +120,7 @@ def test_another_run_can_start_while_the_remains_of_one_are_there(tmp_path, mach
     nothing_left(machine)
 
 
+@pytest.mark.paired
 def test_removing_a_living_run_ends_it_and_keeps_its_results(tmp_path, machine):
     out = tmp_path / "out"
     with Running(study(tmp_path, workloads=LONG), out) as running:

@@ -143,6 +143,7 @@ def of_its_own(pid: int) -> str:
     return str(name)
 
 
+@pytest.mark.paired
 def test_every_trial_is_on_a_cluster_of_its_own_and_says_what_was_proved(tmp_path):
     out = tmp_path / "out"
     done = pliant("run", study(tmp_path, clients=2), "--workflow", "verified", "--output", out)
@@ -176,7 +177,6 @@ os.execvpe("sleep", ["sleep", "120"], {**os.environ, "PLIANT_ID": mark})
 """
 
 
-@pytest.mark.together
 def test_a_process_that_appears_behind_a_reset_stops_the_run(tmp_path, machine):
     out = tmp_path / "out"
     with Running(study(tmp_path, workflow="verified"), out) as running:
