@@ -1,4 +1,4 @@
-"""What a cluster of 256 nodes takes of one machine: studies/large.toml, deployed, verified, refolded, and used."""
+"""What a cluster of 512 nodes takes of one machine: studies/large.toml, deployed, verified, refolded, and used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .figures import Figure
 from .machine import FAILURES, Bench, available_bytes, short
 
 STUDY = Path(__file__).parents[1] / "studies" / "large.toml"
-HOW = """studies/large.toml: 32 servers and 224 clients of MooseFS on one machine, once. Each step of the deployment by
+HOW = """studies/large.toml: 64 servers and 448 clients of Gfarm on one machine, once. Each step of the deployment by
 the clock, limits off, as `pliant run` has it; then every node to the hosts of the next ratio and back; a program that
 does nothing in every client, from the first that is started to the last that ended; as many MPI ranks, which meet once;
 the sampler for three seconds; the removal. Memory: `MemAvailable` after `echo 3 > /proc/sys/vm/drop_caches`, before and

@@ -21,7 +21,7 @@ def limits(**known: int):
 
 
 def test_the_large_study_is_of_as_many_nodes_as_it_says():
-    assert crowd(load(ROOT / "studies/large.toml")) == Crowd(256, 224, 129)
+    assert crowd(load(ROOT / "studies/large.toml")) == LARGE
 
 
 def test_where_the_kernel_has_enough_nothing_is_said():
