@@ -160,7 +160,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "1e1a64aa2f01aef4"
+DIGEST = "c26c0a4e8eb9bd3f"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

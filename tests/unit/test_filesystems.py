@@ -584,6 +584,7 @@ def test_as_many_servers_as_the_options_need(kind, options, least):
         ("moosefs", MOOSE, {"goal": 1}, ["goal 1 keeps one copy"]),
         ("moosefs", MOOSE, {"trash_time": "1 h"}, ["what is deleted stays"]),
         ("moosefs", MOOSE, {}, []),
+        ("moosefs", {"master": 1, "chunkserver": 63, "client": 448}, {}, ["with nothing to do take about 4.6 CPUs"]),
     ],
 )
 def test_warnings(kind, counts, options, words):
