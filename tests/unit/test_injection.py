@@ -84,10 +84,10 @@ def test_faults_take_place_and_are_healed_in_time():
         assert wanted <= at - made.began_s < wanted + 0.1
     found = made.outcome()
     assert [(fault.what, fault.node) for fault in found.happened] == [("crash", "server1"), ("cut", "server2")]
-    assert found.happened[0].at_s == pytest.approx(0.05, abs=1)
+    assert found.happened[0].at_s == pytest.approx(0.05, abs=0.1)
     assert (found.intact, found.unwell) == (True, {})
     assert found.recovered_s is not None
-    assert found.recovered_s < 5
+    assert found.recovered_s < 1
 
 
 def test_what_is_not_healed_when_the_workload_ends_is_healed_then_or_at_its_time():
@@ -95,7 +95,7 @@ def test_what_is_not_healed_when_the_workload_ends_is_healed_then_or_at_its_time
     began = time.monotonic()
     through(cluster, Fault("crash", "server1", 0.05, None), Fault("cut", "server2", 0.05, 0.5), lasts_s=0.2)
     assert cluster.done[2:] == [("start", "server1"), ("unblock", "server2")]
-    assert 0.5 <= time.monotonic() - began < 5
+    assert 0.5 <= time.monotonic() - began < 0.8
 
 
 def test_a_workload_that_is_over_before_the_fault_is_no_trial():

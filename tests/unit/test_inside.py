@@ -197,7 +197,7 @@ def test_a_door_is_asked_and_says_how_it_ended(tmp_path):
     assert relay.ask(path, ":", ["drops", "all"], 5) == (3, '[":", "drops", "all"]')
     began = time.monotonic()
     assert relay.ask(path, ":", ["wait"], 0.2) == (None, "")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 2
     answers = []
     asking = [threading.Thread(target=lambda: answers.append(relay.ask(path, ":", ["x"], 5))) for _ in range(20)]
     for each in asking:

@@ -50,7 +50,7 @@ def test_a_hundred_thousand_nodes_take_no_time(strategy):
     roles = {"server": 20_000, "client": 80_000}
     begin_s = time.monotonic()
     found = mixes(roles, hosts_for(100_000, 11), strategy, {"client"})
-    assert time.monotonic() - begin_s < 10
+    assert time.monotonic() - begin_s < 2
     assert sum(found.values()) == hosts_for(100_000, 11) and len(found) < 10
     assert sum(mix[0] * count for mix, count in found.items()) == 20_000
 

@@ -118,8 +118,8 @@ def test_environment():
 def test_the_deadline_ends_a_program_that_ignores_sigterm():
     began = time.monotonic()
     with pytest.raises(CommandFailed) as failed:
-        sh("trap '' TERM INT HUP; echo started; echo why >&2; while :; do sleep 0.1; done", timeout_s=1.5)
-    assert time.monotonic() - began < 20
+        sh("trap '' TERM INT HUP; echo started; echo why >&2; while :; do sleep 0.1; done", timeout_s=0.3)
+    assert time.monotonic() - began < 3
     assert failed.value.exit_status is None
     assert (failed.value.stdout, failed.value.stderr) == ("started\n", "why\n")
     assert "did not end in time: why" in str(failed.value)
@@ -128,7 +128,7 @@ def test_the_deadline_ends_a_program_that_ignores_sigterm():
 def test_the_deadline_ends_grandchildren(tmp_path):
     script = f"trap '' TERM; (trap '' TERM; sleep 60 & echo $! > {tmp_path}/pid; wait) & wait"
     with pytest.raises(CommandFailed):
-        sh(script, timeout_s=1.5)
+        sh(script, timeout_s=0.5)
     assert gone(number_in(tmp_path / "pid"))
 
 
@@ -137,8 +137,8 @@ def test_a_daemon_that_left_the_session_and_holds_the_output_cannot_hold_the_dea
     began = time.monotonic()
     try:
         with pytest.raises(CommandFailed) as failed:
-            run(["sh", "-c", 'echo before; "$@" & wait', "sh", sys.executable, "-c", daemon], timeout_s=2)
-        assert time.monotonic() - began < 20
+            run(["sh", "-c", 'echo before; "$@" & wait', "sh", sys.executable, "-c", daemon], timeout_s=0.7)
+        assert time.monotonic() - began < 5
         assert failed.value.exit_status is None
         assert failed.value.stdout == "before\n"
     finally:
@@ -171,7 +171,7 @@ def test_what_watches_a_program_sees_what_it_has_printed_and_ends_it(tmp_path):
     began = time.monotonic()
     with pytest.raises(CommandStopped) as stopped:
         sh(script, timeout_s=30, where="client1", watch=watch)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 5
     assert seen[0] == "one\n" and seen[-1] == "one\ntwo\n" and len(seen) >= 3
     error = stopped.value
     assert (error.stdout, error.exit_status, error.why) == ("one\ntwo\n", None, "it has said enough")
@@ -184,9 +184,9 @@ def test_who_is_content_with_a_program_changes_nothing():
     assert (done.exit_status, len(done.stdout), done.stderr) == (3, 1000000, "err\n")
     began = time.monotonic()
     with pytest.raises(CommandFailed, match="did not end in time: why") as failed:
-        sh("echo started; echo why >&2; sleep 60", timeout_s=1.5, watch=lambda printed: "")
+        sh("echo started; echo why >&2; sleep 60", timeout_s=0.6, watch=lambda printed: "")
     assert not isinstance(failed.value, CommandStopped) and failed.value.stdout == "started\n"
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 3
 
 
 def test_a_program_that_has_closed_its_output_is_watched_on():

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import runs
@@ -285,7 +286,8 @@ def telemetry(rows: int) -> str:
 
 
 def test_traffic_is_that_of_the_last_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr("pliant.cli.traffic._EVERY_S", 60.0)
+    now_s = [100.0]
+    monkeypatch.setattr("pliant.cli.traffic.time", SimpleNamespace(monotonic=lambda: now_s[0]))
     file = tmp_path / "telemetry.txt"
     assert Traffic(file).words == ""
     file.write_text(telemetry(1))
@@ -293,4 +295,7 @@ def test_traffic_is_that_of_the_last_seconds(tmp_path, monkeypatch):
     assert traffic.words == ""
     file.write_text(telemetry(5000))
     assert Traffic(file).words == "NICs 80 Mbit/s, disks 2 MB/s"
-    assert traffic.words == "", "it is looked up now and then"
+    now_s[0] += 0.99
+    assert traffic.words == "", "it is looked up once a second"
+    now_s[0] += 0.02
+    assert traffic.words == "NICs 80 Mbit/s, disks 2 MB/s"

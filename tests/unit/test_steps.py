@@ -185,7 +185,7 @@ def test_a_daemon_that_dies_before_it_is_ready_is_told_with_the_end_of_its_log(n
     began = time.monotonic()
     with pytest.raises(StepFailed) as failed:
         carry_out(nodes, daemon, tail=lambda node: "tail of " + node)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 5
     error = failed.value
     assert (error.step, error.node) == ("glusterd", "n1")
     assert "ended with status 7: the daemon ended" in error.reason
@@ -209,7 +209,7 @@ def test_a_step_that_is_not_ready_by_its_deadline(nodes):
     began = time.monotonic()
     with pytest.raises(StepFailed) as failed:
         carry_out(nodes, step("pool", ready={"n1": Command(("ready",), expect="all")}, timeout_s=0.4))
-    assert 0.3 < time.monotonic() - began < 10
+    assert 0.3 < time.monotonic() - began < 2
     assert "did not end in time: not ready in time; last: " in failed.value.reason
     assert "no /all/ in: waiting for n2" in failed.value.reason
     assert len(nodes.calls) > 2
@@ -242,7 +242,7 @@ def test_the_first_failure_ends_it_and_nothing_new_is_started(nodes):
     with pytest.raises(StepFailed) as failed:
         carry_out(nodes, waiting, step("bad"), step("later", after=("bad",)))
     assert failed.value.step == "bad"
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 2
     time.sleep(0.3)
     asked = len(nodes.calls)
     time.sleep(0.3)
@@ -261,7 +261,7 @@ def test_an_interrupt_ends_it_too(nodes):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         Runner(nodes, lambda node: "").carry_out(steps, interrupt)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 2
     assert ("n1", "second") not in nodes.calls
 
 

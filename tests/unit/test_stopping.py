@@ -119,7 +119,7 @@ def test_a_trial_that_hangs_is_stopped_and_counts(tmp_path, monkeypatch):
     assert trial.metrics == {}
     # 4 clients x 8 MiB; a fifth of 900 MiB/s cannot be had any more, and patience is at an end.
     assert 32 / took_s < trial.bounds["write_bandwidth"] <= 32 / 0.3
-    assert trial.usage["write"]["duration_s"] <= trial.duration_s < took_s < 30
+    assert trial.usage["write"]["duration_s"] <= trial.duration_s < took_s < 5
     assert made.over[-1] == trial and made.keeper.kept == [trial]
     assert trial.reason.startswith("its loss is shown: ") and trial.reason.endswith(" of write")
     assert (tmp_path / trial.directory / "write+read.out").read_text().startswith("begin write ")
@@ -270,7 +270,7 @@ def test_a_budget_ends_a_trial_with_what_it_has_shown(tmp_path, monkeypatch):
     made.number = BASELINE.number
     began = time.monotonic()
     made.all(within(made, [*TODO, Todo("ior", 1.0, 1)]))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 2.5
     (trial,) = new(made)
     assert (trial.state, trial.reason, trial.metrics) == ("censored", BUDGET_SPENT, {"write_bandwidth": 12.5})
     assert trial.bounds["read_bandwidth"] > 32 / 1.5
