@@ -199,39 +199,38 @@ def _draw_run(axes: Any, known: Sequence[Measured], operation: str, run: Run) ->
     relative = [each / seconds[0] for each in seconds]
     known_as = "2023: OrangeFS, 4 I/O nodes"
     axes.plot(ratios, relative, "o-", color="#999999", markersize=4, linewidth=0.8, label=known_as)
-    shown: set[str] = set()
-    lowest = 0.5
-    for (workload, rows), filled in zip(run.of(operation).items(), ("full", "none"), strict=False):
-        times = [_times(row["loss"]) for row in rows]
-        axes.plot(
-            [row["ratio"] for row in rows], times, "-" if filled == "full" else "--", color="black", linewidth=0.6
-        )
-        for row, middle in zip(rows, times, strict=True):
-            label = f"pliant, {workload}: {row['state']}"
-            # What was passed over has an interval of one trial, which says nothing.
-            decided = row["state"] != "undecided" and row["loss_low"] is not None
-            ends = [_times(row[end]) if decided else middle for end in ("loss_low", "loss_high")]
-            axes.errorbar(
-                [row["ratio"]],
-                [middle],
-                yerr=[[max(0.0, middle - ends[0])], [max(0.0, ends[1] - middle)]],
-                fmt={"holds": "o", "breaks": "X", "undecided": "D"}[row["state"]],
-                fillstyle=filled,
-                markersize=6 if decided else 4,
-                color=STATES[row["state"]],
-                capsize=3,
-                label=label if label not in shown else None,
-            )
-            shown.add(label)
-            lowest = min(lowest, middle)
-            if middle < _CACHED:
-                where = {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right", "va": "center", "fontsize": 7}
-                axes.annotate("from the mount's page cache", (row["ratio"], middle), **where)
+    workloads = run.of(operation)
+    for (workload, rows), (line, filled) in zip(workloads.items(), (("-", "full"), ("--", "none")), strict=False):
+        axes.plot([r["ratio"] for r in rows], [_times(r["loss"]) for r in rows], line, color="black", linewidth=0.6)
+        for row in rows:
+            _draw_row(axes, row, filled, f"pliant, {workload}: {row['state']}")
     axes.axhline(_times(run.max_loss), color="black", linestyle=":", linewidth=0.8, label="what is tolerated")
     axes.axvline(rule_of_thumb(8, 4), color="black", linestyle=":", linewidth=1, label="rule of thumb: breaks here")
     axes.set(xlabel="clients a host", ylabel="times as long as unfolded")
-    up = [each for each in (0.05, 0.1, 0.2, 0.5, 1, 2, 4) if each >= lowest / 2]
+    lowest = min((_times(row["loss"]) for rows in workloads.values() for row in rows), default=1.0)
+    up = [each for each in (0.05, 0.1, 0.2, 0.5, 1, 2, 4) if each >= min(0.5, lowest) / 2]
     _finish(axes, f"{operation} of 8 clients, 4 servers, against unfolded", (1, 2, 4, 8), up)
+
+
+def _draw_row(axes: Any, row: Mapping[str, Any], filled: str, label: str) -> None:
+    """What a run came to at a ratio; what was passed over has an interval of one trial, which says nothing."""
+    middle, state = _times(row["loss"]), row["state"]
+    decided = state != "undecided" and row["loss_low"] is not None
+    low, high = (_times(row[end]) if decided else middle for end in ("loss_low", "loss_high"))
+    axes.errorbar(
+        [row["ratio"]],
+        [middle],
+        yerr=[[max(0.0, middle - low)], [max(0.0, high - middle)]],
+        fmt={"holds": "o", "breaks": "X", "undecided": "D"}[state],
+        fillstyle=filled,
+        markersize=6 if decided else 4,
+        color=STATES[state],
+        capsize=3,
+        label=None if label in axes.get_legend_handles_labels()[1] else label,
+    )
+    if middle < _CACHED:
+        where = {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right", "va": "center", "fontsize": 7}
+        axes.annotate("from the mount's page cache", (row["ratio"], middle), **where)
 
 
 def _finish(axes: Any, title: str, across: Sequence[float], up: Sequence[float]) -> None:

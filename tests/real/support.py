@@ -134,6 +134,9 @@ def _everything() -> set[str]:
     return set()
 
 
+BESIDE = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Which of several processes of pytest this is, that run side by side; "" if it is the one."""
+
 BEFORE = _everything()
 """What was there before the tests, up or left by a crash: none of theirs."""
 
@@ -182,18 +185,20 @@ def nothing_left(before: Snapshot, timeout_s: float = 10.0) -> None:
     take a moment until what others do on the machine is over."""
     deadline = time.monotonic() + timeout_s * PATIENCE
     left = Snapshot.take().left(before)
-    while left:  # what is left of these tests is so at every look; what others do comes and goes
+    while left:  # beside others, what is left of these tests is so at every look; what those do comes and goes
         assert time.monotonic() < deadline, f"left on the machine: {json.dumps(left, indent=1)}"
         time.sleep(0.1)
         now = Snapshot.take().left(before)
-        left = {name: still for name, those in left.items() if (still := sorted({*those} & {*now.get(name, ())}))}
+        if BESIDE:
+            now = {name: still for name, those in left.items() if (still := sorted({*those} & {*now.get(name, ())}))}
+        left = now
 
 
 def _named(mount: str) -> bool:
     """Whether it is a network namespace with a name, of which pliant makes none: others may, at any time; or something
     that tests beside these have mounted for themselves."""
     beside = re.search(r"/popen-(gw\d+)/", mount)
-    return mount.startswith("/run/netns") or (beside is not None and beside[1] != os.environ.get("PYTEST_XDIST_WORKER"))
+    return mount.startswith("/run/netns") or (beside is not None and beside[1] != BESIDE)
 
 
 def _others() -> set[str]:
@@ -258,14 +263,23 @@ def _processes(others: set[str]) -> tuple[set[str], set[str]]:
     return marked, namespaces
 
 
-def _limits(others: set[str]) -> set[str]:
-    """Bandwidth limits of block devices, except those of disks that are somebody else's."""
-    theirs = set()
+def _foreign(others: set[str]) -> Iterator[Path]:
+    """The loop devices (/sys/block/loopN) whose file is not of these tests' deployments."""
     for entry in Path("/sys/block").glob("loop*"):
         with contextlib.suppress(OSError):
             image = (entry / "loop/backing_file").read_text()
             if f"{STATE}/" not in image or _of(others, image):
-                theirs.add((entry / "dev").read_text().strip())
+                yield entry
+
+
+def foreign_loops() -> set[str]:
+    """The names of loop devices that somebody else uses."""
+    return {entry.name for entry in _foreign(_others())}
+
+
+def _limits(others: set[str]) -> set[str]:
+    """Bandwidth limits of block devices, except those of disks that are somebody else's."""
+    theirs = {(entry / "dev").read_text().strip() for entry in _foreign(others)}
     files = Path("/sys/fs/cgroup/blkio").glob("blkio.throttle.*_bps_device")  # v2 has them in the groups themselves
     return {
         f"{file.name} {line}"

@@ -47,19 +47,12 @@ while True:
 """Files of 180 kB, each of which is told once it is on the disk."""
 
 
-def of_others(loop: Path) -> bool:
-    """Whether a loop device is of a file that is not of these tests' deployments."""
-    with suppress(OSError):
-        return not Path(f"/sys/block/{loop.name}/loop/backing_file").read_text().startswith(f"{STATE}/")
-    return False
-
-
 def locks(*directories: Path) -> list[str]:
     """The locks on files of deployments, and on those below directories (/proc/locks: device and inode)."""
     there = [each for each in (STATE, *directories) if each.exists()]
     inodes = {str(each.stat().st_ino) for top in there for each in top.rglob("*") if each.is_file()}
-    loops = [each for each in Path("/dev").glob("loop*") if not of_others(each)]
-    inodes |= {str(each.stat().st_ino) for each in loops}
+    theirs = support.foreign_loops()
+    inodes |= {str(each.stat().st_ino) for each in Path("/dev").glob("loop*") if each.name not in theirs}
     lines = Path("/proc/locks").read_text().splitlines()
     return [line for line in lines if line.split()[-3].rpartition(":")[2] in inodes]
 

@@ -160,7 +160,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "c26c0a4e8eb9bd3f"
+DIGEST = "bc7606eb2c00bc13"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

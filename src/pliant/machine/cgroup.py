@@ -133,17 +133,41 @@ _WHOSE = "trusted.pliant.whose"
 """An extended attribute (xattr(7)): control groups have no other place for a text."""
 
 
-def sign(directory: Path, whose: str) -> None:
-    """Write on one group whose it is. In a user namespace nobody may."""
-    with contextlib.suppress(OSError):
-        os.setxattr(directory, _WHOSE, whose.encode())
+class Trees:
+    """What is the same in every layout: `trees` are the directories below which a deployment's groups are. See
+    Cgroups."""
 
+    @property
+    def trees(self) -> tuple[Path, ...]:
+        """One for each hierarchy that a process is put into."""
+        raise NotImplementedError
 
-def signed(directory: Path) -> str:
-    """What was written on one group; "" if nothing."""
-    with contextlib.suppress(OSError):
-        return os.getxattr(directory, _WHOSE).decode()
-    return ""
+    def pids(self, group: str) -> list[int]:
+        """See Cgroups."""
+        found: set[int] = set()
+        for tree in self.trees:
+            for directory, _, _ in os.walk(tree / group):
+                # The group may go meanwhile.
+                with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as file:
+                    found.update(map(int, file.read().split()))
+        return sorted(found)
+
+    def groups(self) -> list[str]:
+        """See Cgroups."""
+        return sorted({path.name for tree in self.trees for path in tree.glob("pliant-*")})
+
+    def sign(self, group: str, whose: str) -> None:
+        """See Cgroups. In a user namespace nobody may."""
+        for tree in self.trees:
+            with contextlib.suppress(OSError):
+                os.setxattr(tree / group, _WHOSE, whose.encode())
+
+    def whose(self, group: str) -> str:
+        """See Cgroups."""
+        for tree in self.trees:
+            with contextlib.suppress(OSError):
+                return os.getxattr(tree / group, _WHOSE).decode()
+        return ""
 
 
 def count(file: Path, name: str) -> int:

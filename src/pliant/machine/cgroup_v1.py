@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cgroup import (
-    Counter,
-    DiskLimit,
-    count,
-    host_of,
-    period_and_quota_us,
-    remove_directory,
-    removed,
-    saving,
-    sign,
-    signed,
-)
+from .cgroup import Counter, DiskLimit, Trees, count, host_of, period_and_quota_us, remove_directory, removed, saving
 
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "blkio")
 """Of v1, all of which are needed."""
 
 
 @dataclass(frozen=True)
-class CgroupV1:
+class CgroupV1(Trees):
     """v1 controllers, each mounted somewhere: `mounts` maps those of CONTROLLERS to their directories."""
 
     mounts: Mapping[str, Path]
     layout: str = "v1"
 
     @property
-    def _trees(self) -> tuple[Path, ...]:
+    def trees(self) -> tuple[Path, ...]:
         """The hierarchies that a process is put into; blkio is used at its root only."""
         return tuple(dict.fromkeys(self.mounts[name] for name in ("cpu", "cpuset", "cpuacct", "memory")))
 
@@ -45,7 +33,7 @@ class CgroupV1:
         was about to enter it begins anew, on its new host.
         """
         counted = {self.mounts["cpuacct"], self.mounts["memory"]}
-        for tree in sorted(self._trees, key=lambda tree: tree in counted):
+        for tree in sorted(self.trees, key=lambda tree: tree in counted):
             yield tree / (group if tree in counted else host_of(group))
 
     def make(self, group: str) -> None:
@@ -119,31 +107,9 @@ class CgroupV1:
             "memory_bytes": Counter(str(self.mounts["memory"] / group / "memory.usage_in_bytes")),
         }
 
-    def pids(self, group: str) -> list[int]:
-        """See Cgroups."""
-        found: set[int] = set()
-        for tree in self._trees:
-            for directory, _, _ in os.walk(tree / group):
-                with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as file:
-                    found.update(map(int, file.read().split()))
-        return sorted(found)
-
-    def groups(self) -> list[str]:
-        """See Cgroups."""
-        return sorted({path.name for tree in self._trees for path in tree.glob("pliant-*")})
-
-    def sign(self, group: str, whose: str) -> None:
-        """See Cgroups."""
-        for tree in self._trees:
-            sign(tree / group, whose)
-
-    def whose(self, group: str) -> str:
-        """See Cgroups."""
-        return next(filter(None, (signed(tree / group) for tree in self._trees)), "")
-
     def remove(self, group: str) -> None:
         """See Cgroups."""
-        for tree in self._trees:
+        for tree in self.trees:
             for directory, _, _ in os.walk(tree / group, topdown=False):
                 remove_directory(Path(directory))
 

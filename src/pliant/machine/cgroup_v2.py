@@ -16,14 +16,13 @@ from .cgroup import (
     CgroupError,
     Counter,
     DiskLimit,
+    Trees,
     count,
     host_of,
     period_and_quota_us,
     remove_directory,
     removed,
     saving,
-    sign,
-    signed,
 )
 
 CONTROLLERS = ("cpu", "cpuset", "memory", "io")
@@ -43,11 +42,16 @@ def _busy(group: Path) -> str:
 
 
 @dataclass(frozen=True)
-class CgroupV2:
+class CgroupV2(Trees):
     """The unified hierarchy, mounted at `root`."""
 
     root: Path
     layout: str = "v2"
+
+    @property
+    def trees(self) -> tuple[Path, ...]:
+        """See Trees."""
+        return (self.root,)
 
     def make(self, group: str) -> None:
         """See Cgroups. A group has the controllers that its parent hands on."""
@@ -122,28 +126,6 @@ class CgroupV2:
                 for what in ("cpu", "io", "memory")
             },
         }
-
-    def pids(self, group: str) -> list[int]:
-        """See Cgroups."""
-        found: set[int] = set()
-        for directory, _, _ in os.walk(self.root / group):
-            try:
-                found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
-            except OSError:  # the group went meanwhile
-                continue
-        return sorted(found)
-
-    def groups(self) -> list[str]:
-        """See Cgroups."""
-        return sorted(path.name for path in self.root.glob("pliant-*"))
-
-    def sign(self, group: str, whose: str) -> None:
-        """See Cgroups."""
-        sign(self.root / group, whose)
-
-    def whose(self, group: str) -> str:
-        """See Cgroups."""
-        return signed(self.root / group)
 
     def remove(self, group: str) -> None:
         """See Cgroups."""

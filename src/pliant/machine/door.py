@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from . import carrying
+from .cgroup import kill
 from .conversation import Call, Conversation, Failed, Lost, quickest
 from .line import Near
 from .parts import UML
@@ -66,7 +67,7 @@ class Door:
         theirs.close()
         if begins:
             begins.close()
-        self._held = _guarded(self._process.pid)
+        _guard(self._process.pid)
         self._end, self._main = own, 0
         threading.Thread(target=self._watch, daemon=True).start()
         self._line = Near(own)
@@ -150,24 +151,27 @@ class Door:
         return self._conversation.ask(what, 60, {}).next(time.monotonic() + 60)["done"]
 
 
-def _guarded(pid: int) -> int:
+def _guard(pid: int) -> None:
     """Have another process end an instance if its door, this one, is killed: without it nobody gets in, and it would
-    go on. Returns the descriptor that lasts as long as the door. Called before there are threads."""
-    alive = _libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
-    if alive < 0:
-        raise OSError(ctypes.get_errno(), f"process {pid}: {os.strerror(ctypes.get_errno())}")
+    go on. One end of a pipe stays open as long as the door is there. Called before there are threads."""
+    alive = _pidfd(pid)
     ends, held = os.pipe()
     if os.fork() == 0:
         os.close(held)
         os.read(ends, 1)
         if not select.select([alive], [], [], 0)[0]:  # it is not the one that ended
-            for each in [*descendants(pid)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGKILL)
+            kill([*descendants(pid)])
         os._exit(0)
     os.close(ends)
     os.close(alive)
-    return held
+
+
+def _pidfd(pid: int) -> int:
+    """A descriptor of a process (pidfd_open(2)). Raises OSError."""
+    found = int(_libc.syscall(_SYS_PIDFD_OPEN, pid, 0))
+    if found < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return found
 
 
 def widened(pid: int) -> socket.socket:
@@ -190,9 +194,7 @@ def _packet_socket(pid: int, descriptor: int) -> socket.socket | None:
     with contextlib.suppress(OSError):
         if not os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith("socket:"):
             return None
-        pidfd = _libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
-        if pidfd < 0:
-            return None
+        pidfd = _pidfd(pid)
         try:
             copy = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
         finally:

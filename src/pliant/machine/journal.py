@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .cgroup import CgroupError
+from .cgroups import probe
 from .process import alive, start_time
 
 THERE = Path(os.environ.get("PLIANT_STATE") or "/var/lib/pliant")
@@ -27,8 +29,6 @@ STATE = THERE
 if os.geteuid() != 0 and not os.environ.get("PLIANT_STATE"):
     STATE = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")) / "pliant"
 """... here. Who is not root has deployments on other machines only, and keeps account of them at home."""
-
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def unusable(state: Path = STATE) -> str:
@@ -74,10 +74,13 @@ class Journal:
     def create(cls, title: str, *, keep: bool = False, run: str = "", state: Path | None = None) -> Journal:
         """A new deployment with an id of its own (4 hexadecimal digits), owned by this process."""
         (state or STATE).mkdir(mode=0o700, parents=True, exist_ok=True)
+        groups: list[str] = []
+        with suppress(CgroupError):
+            groups = probe().groups()
         while True:
             journal = cls(secrets.token_hex(2), state)
-            if any(each for pattern in ("", "*/") for each in _CGROUPS.glob(f"{pattern}pliant-{journal.id}")):
-                continue  # one of another state has the groups of that name
+            if f"pliant-{journal.id}" in groups:
+                continue  # one of another state has them
             try:
                 journal.directory.mkdir(mode=0o700)
             except FileExistsError:
