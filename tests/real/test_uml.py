@@ -103,12 +103,13 @@ def test_cpu_and_disk_are_the_hosts(two):
     try:
         assert support.cores_used(two, "uml1", "host1", 1, 2) == pytest.approx(FIGURES.cores, rel=0.03)
         two.limit(["disk"])
-        write = f"dd if=/dev/zero of={DISK}/file bs=1M count=80 oflag=direct 2>&1; rm {DISK}/file"
+        # Its kernel lets pass what is due every tenth of a second, one or two of which a beginning gains or loses.
+        write = f"dd if=/dev/zero of={DISK}/file bs=1M count=320 oflag=direct 2>&1; rm {DISK}/file"
 
         def written() -> float:
-            return 80 * MIB / float(re.search(r"copied, ([\d.]+) s", shell(two, "uml1", write)).group(1))
+            return 320 * MIB / float(re.search(r"copied, ([\d.]+) s", shell(two, "uml1", write)).group(1))
 
-        support.attempts(written, 0.95 * FIGURES.disk_byte_s, 1.08 * FIGURES.disk_byte_s)
+        support.attempts(written, 0.95 * FIGURES.disk_byte_s, 1.05 * FIGURES.disk_byte_s)
     finally:
         two.limit(False)
 
