@@ -16,6 +16,7 @@ from pliant.composition.model import BadOptions, OwnKernel
 from pliant.composition.placement import Placement
 from pliant.errors import UserError
 from pliant.machine.module_file import ModuleFile
+from pliant.machine.vm import Booted
 from pliant.study import registry
 
 MIB = 2**20
@@ -242,7 +243,8 @@ def test_options_that_cannot_be(kind, options):
 
 class Machines(SimpleNamespace):
     remote = False
-    own_kernel = "6.1.176 mod_unload"
+    kernels = MappingProxyType({"uml": "6.1.176 mod_unload", "vm": "6.1.0-50-cloud-amd64 SMP mod_unload"})
+    booted_by = ()
     loaded = ()
     modules = MappingProxyType({})
     there = MappingProxyType({})
@@ -252,10 +254,13 @@ class Machines(SimpleNamespace):
         return [name for name in names if name not in self.loaded]
 
     def booted(self):
-        return []
+        return [Booted(acceleration, 1.0, "") for acceleration in self.booted_by]
+
+    def own_kernel(self, kind):
+        return self.kernels.get(kind, "")
 
     def own_kernel_lacks(self, names, kind="uml"):
-        return [name for name in names if name != "pvfs2"] if self.own_kernel else list(names)
+        return [name for name in names if name != "pvfs2"] if self.own_kernel(kind) else list(names)
 
     def having(self, *modules):
         return f"load {' '.join(modules)}"
@@ -307,7 +312,11 @@ def test_a_module_that_the_user_names_is_for_kernels_of_nodes():
             {"modules": {"/opt/beegfs.ko": OTHER}},
             'was built for the kernel "6.1.0-50-cloud-amd64 SMP mod_unload", and that of nodes is "6.1.176 mod_unload"',
         ),
-        ({"modules": {"/opt/beegfs.ko": GOOD}, "own_kernel": ""}, "need: apt-get install user-mode-linux"),
+        ({"modules": {"/opt/beegfs.ko": GOOD}, "kernels": {}}, "need: apt-get install user-mode-linux"),
+        ({"wish": "vm", "modules": {"/opt/beegfs.ko": GOOD}}, 'and that of nodes is "6.1.0-50-cloud-amd64'),
+        ({"wish": "vm", "modules": {"/opt/beegfs.ko": OTHER}}, "run `pliant doctor` first"),
+        ({"wish": "vm", "modules": {"/opt/beegfs.ko": OTHER}, "kernels": {}}, "need: apt-get install qemu-system-x86"),
+        ({"wish": "vm", "module": ""}, "each client needs a module for the kernel of its virtual machine; build"),
         ({"module": ""}, "beegfs: the kernel of each client is one of its own, and has no beegfs; build client_module"),
         ({"wish": "shared"}, "BeeGFS's module is on the machine's network.*leave kernel = \"shared\" out"),
         ({"remote": True}, "nodes have kernels of their own on the platform emulated only"),
@@ -317,6 +326,17 @@ def test_a_module_that_cannot_be_loaded_is_told_in_a_sentence(machine, said):
     with pytest.raises(UserError, match=said) as refused:
         chosen(**machine)
     assert "\n" not in str(refused.value)
+
+
+def test_a_module_may_be_for_the_kernel_of_virtual_machines():
+    modules = {"/opt/beegfs.ko": OTHER}
+    asked = chosen("vm", modules=modules, booted_by=["tcg"])
+    assert dict(asked.own) == {"client": OwnKernel("vm", 512 * MIB)} and asked.emulated
+    assert dict(asked.modules) == {"client": "/opt/beegfs.ko"}
+    # Unasked, it is taken for what can load it where KVM boots one.
+    assert chosen(modules=modules, booted_by=["kvm"]).own["client"].kind == "vm"
+    with pytest.raises(UserError, match="was built for the kernel"):
+        chosen(modules=modules, booted_by=["tcg"])
 
 
 def test_more_clients_than_one_kernel_carries_have_one_each():

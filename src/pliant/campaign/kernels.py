@@ -159,7 +159,7 @@ def _not_elsewhere(composition: Composition, role: Role, missing: Sequence[str],
 def _no_uml(composition: Composition, role: Role, missing: Sequence[str], machines: Machines) -> str:
     """Why nodes of a role cannot be User Mode Linux, and what helps; "" if they can."""
     if role.module:
-        why = unfit(role, machines)
+        why = unfit(role, machines, "uml")
         return f"{composition.filesystem}: {why}" if why else ""
     if role.module_source:
         need = f"the kernel of each {role.name} is one of its own, and has no {' and '.join(role.kernel)}"
@@ -174,9 +174,11 @@ def _no_uml(composition: Composition, role: Role, missing: Sequence[str], machin
 
 def _no_machine(composition: Composition, role: Role, machines: Machines) -> str:
     """Why nodes of a role cannot be virtual machines, and what helps; "" if they can."""
-    if role.module or role.module_source:
-        return f'the module of each {role.name} is loaded by User Mode Linux only: leave kernel = "vm" out'
-    if lacking := machines.own_kernel_lacks(role.kernel, "vm"):
+    if role.module_source and not role.module:
+        return f"each {role.name} needs a module for the kernel of its virtual machine; {role.module_source}"
+    if role.module and (why := unfit(role, machines, "vm")):
+        return why
+    if not role.module and (lacking := machines.own_kernel_lacks(role.kernel, "vm")):
         return (
             f"virtual machines, whose kernel is to have {' and '.join(lacking)}, need: apt-get install {PACKAGES['vm']}"
         )
@@ -188,16 +190,16 @@ def _no_machine(composition: Composition, role: Role, machines: Machines) -> str
     return ""
 
 
-def unfit(role: Role, machines: Machines) -> str:
-    """Why the module that the user names for a role cannot be loaded by a kernel of a node's own, with what is to be
-    done; "" if it can."""
-    module, own = machines.module(role.module), machines.own_kernel
+def unfit(role: Role, machines: Machines, kind: str) -> str:
+    """Why the module that the user names for a role cannot be loaded by a node's own kernel of this kind, with what is
+    to be done; "" if it can."""
+    module, own = machines.module(role.module), machines.own_kernel(kind)
     if module is None:
         return f"{role.module} is no file of a kernel module; {role.module_source}"
     if absent := [name for name in role.kernel if name not in module.filesystems]:
         return f"{role.module} is the module {module.name}, which has no {' and '.join(absent)}; {role.module_source}"
     if not own:
-        return f"nodes with kernels of their own, which load {role.module}, need: apt-get install {PACKAGES['uml']}"
+        return f"nodes with kernels of their own, which load {role.module}, need: apt-get install {PACKAGES[kind]}"
     if module.vermagic != own:
         return (
             f'{role.module} was built for the kernel "{module.vermagic}", and that of nodes is "{own}"; '

@@ -297,7 +297,8 @@ def _show_placements(prepared: Prepared, several: bool) -> None:
         version = version_of(prepared.study.composition, prepared.brought, prepared.place.machines)
         _row("yours", f"{prepared.study.filesystem.kind} {version}, {where}")
     for role, path in prepared.kernels.modules.items():
-        _row("module", f"{path}, for the kernel of each {role}: {prepared.place.machines.own_kernel}")
+        kernel = prepared.place.machines.own_kernel(prepared.kernels.own[role].kind)
+        _row("module", f"{path}, for the kernel of each {role}: {kernel}")
     if prepared.versions:
         _row("installed", ", ".join(f"{name} {version}" for name, version in prepared.versions.items()))
 

@@ -33,7 +33,8 @@ _LEAST_DISK = 2**30
 """For a metadata server, made with as many inodes as its documentation advises (metadata node tuning)."""
 _MODULE = (
     "build client_module of BeeGFS's source (github.com/ThinkParQ/beegfs) for exactly the kernel of Debian's "
-    'user-mode-linux, without RDMA (docs/file-systems.md), and say module = "FILE.ko" in [filesystem.options]'
+    "user-mode-linux, or of virtual machines, without RDMA (docs/file-systems.md), and say "
+    'module = "FILE.ko" in [filesystem.options]'
 )
 _SOURCE = (
     "no package of Debian's has BeeGFS: its own are at www.beegfs.io, its source at github.com/ThinkParQ/beegfs; where "
@@ -51,7 +52,7 @@ class BeeOptions(BaseModel):
     programs: OwnPath = Field("", examples=["/opt/beegfs"])
     """Directory in which the programs lie, or in bin and sbin below it. Without it they are on the nodes' PATH."""
     module: OwnPath = Field("", examples=["/opt/beegfs/beegfs.ko"])
-    """File of the client's kernel module, built for the kernel of User Mode Linux."""
+    """File of the client's kernel module, built for the kernel of User Mode Linux, or of virtual machines."""
     stripe_targets: int = Field(4, ge=1, le=255, examples=[4])
     """Storage targets that a file is spread over, at most as many as there are; with `mirror`, pairs of them."""
     chunk_kib: int = Field(512, ge=64, le=2**20, examples=[512])

@@ -32,7 +32,6 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "which": lambda programs: {program: facts.which(program) for program in programs},
     "located": lambda programs, directory: facts.located(programs, directory),
     "module": lambda path: uml.module(path),
-    "own_kernel": lambda: uml.vermagic(),
     "missing_filesystems": lambda names: facts.missing_filesystems(tuple(names)),
     "own_kernel_lacks": lambda names: uml.lacking(names),
     "boot": lambda: [{"boots": each.boots, "sentence": each.sentence} for each in vm.look()],

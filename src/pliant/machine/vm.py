@@ -76,6 +76,11 @@ def modules() -> Path | None:
     return found.modules if found else None
 
 
+def vermagic() -> str:
+    """What a module must be built for, to be loaded by its kernel; "" if something of it is not installed."""
+    return module_tree.vermagic(modules() if _installed() else None)
+
+
 def lacking(names: Sequence[str]) -> list[str]:
     """Those of the file systems that its kernel has not; all of them if something of it is not installed."""
     return module_tree.lacking(modules() if _installed() else None, names)

@@ -59,9 +59,9 @@ class Machines(Protocol):
     def module(self, path: str) -> ModuleFile | None:
         """What the file of a kernel module says of itself; None if it is none."""
 
-    @property
-    def own_kernel(self) -> str:
-        """What a module must be built for, to be loaded by a kernel of a node's own; "" where there is none."""
+    def own_kernel(self, kind: str) -> str:
+        """What a module must be built for, to be loaded by a node's own kernel (`machine.uml`, `machine.vm`); "" where
+        there is none."""
 
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """Those of the file systems that a kernel neither has nor would load a module for."""
@@ -133,10 +133,9 @@ class Here:
         """See Machines."""
         return module_file.read(path)
 
-    @property
-    def own_kernel(self) -> str:
+    def own_kernel(self, kind: str) -> str:
         """See Machines."""
-        return uml.vermagic()
+        return vm.vermagic() if kind == VM else uml.vermagic()
 
     def missing_filesystems(self, names: Sequence[str]) -> list[str]:
         """See Machines."""
@@ -242,8 +241,7 @@ class There:
         lists = {name: tuple(told[name]) for name in ("filesystems", "depends")}
         return ModuleFile(told["name"], told["vermagic"], **lists)
 
-    @property
-    def own_kernel(self) -> str:
+    def own_kernel(self, kind: str) -> str:
         """See Machines. Only nodes of this machine have kernels of their own."""
         return ""
 
