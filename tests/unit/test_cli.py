@@ -328,7 +328,17 @@ def test_a_fault_of_ours_is_not_hidden(main):
 
 
 def test_sigterm_is_an_interruption(main):
-    main(None)  # installs the handlers
     for number in (signal.SIGTERM, signal.SIGHUP):
+        main(None)  # installs the handlers
         with pytest.raises(cli.Interrupted, match=signal.Signals(number).name):
             os.kill(os.getpid(), number)
+
+
+def test_what_comes_after_the_first_interrupt_stops_no_removal(main):
+    main(None)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+        # What is started meanwhile can still be ended by it.
+        assert subprocess.run(["sh", "-c", f"kill -{number.value} $$"], timeout=10).returncode == -number

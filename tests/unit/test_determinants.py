@@ -160,7 +160,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "bc7606eb2c00bc13"
+DIGEST = "f9dd53766def1332"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

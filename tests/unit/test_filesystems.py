@@ -55,7 +55,7 @@ ALL = [
     ("orangefs", {"server": 3, "client": 1}, {}),
     ("orangefs", {"server": 1, "client": 5}, {"client": "kernel"}),
     ("beegfs", {"management": 1, "metadata": 1, "storage": 2, "client": 2}, {}),
-    ("beegfs", {"management": 1, "metadata": 3, "storage": 4, "client": 1}, {"release": "8", "mirror": True}),
+    ("beegfs", {"management": 1, "metadata": 3, "storage": 4, "client": 1}, {"release": "8"}),
     ("gfarm", {"metadata": 1, "storage": 1, "client": 1}, {}),
     ("gfarm", {"metadata": 1, "storage": 5, "client": 3}, {"replicas": 3}),
     ("seaweedfs", {"master": 1, "volume": 1, "filer": 1, "client": 1}, {}),

@@ -186,6 +186,16 @@ def test_beegfs_mirrors_when_all_targets_are_there():
     assert re.search(ready.expect, STATES.replace("Probably-offline", "Online"))
 
 
+def test_where_files_are_mirrored_all_soon_know_which_targets_are_there():
+    asks = "sysUpdateTargetStatesSecs = 3\n"
+    for mirror in (True, False):
+        composition = compose("beegfs", {**BEE, "storage": 2}, mirror=mirror)
+        for node, program in (("metadata1", "meta"), ("storage1", "storage"), ("client1", "client")):
+            assert (asks in content(composition, node, f"/etc/beegfs/beegfs-{program}.conf")) == mirror
+    with pytest.raises(BadOptions, match="mirror of BeeGFS 8 needs a licence"):
+        compose("beegfs", {**BEE, "storage": 2}, mirror=True, release="8")
+
+
 def test_beegfs_mirrors_pairs():
     with pytest.raises(ValueError, match="an even number of storage servers, not 3"):
         compose("beegfs", BEE, mirror=True)

@@ -26,7 +26,7 @@ from pliant.statistics.search import Todo
 from pliant.study.model import LabelledWorkload
 from pliant.trial import UNFOLDED
 
-MEASURING = 8
+MEASURING = 9
 """Raised whenever the same trial could give other numbers than before because pliant itself measures otherwise: then
 nothing that was measured before is taken for it. tests/unit/test_determinants.py watches over the sources."""
 

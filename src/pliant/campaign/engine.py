@@ -22,7 +22,7 @@ from pliant.campaign.opening import opened
 from pliant.campaign.preparation import Prepared, search_of
 from pliant.campaign.reservations import Loan
 from pliant.campaign.timing import Timing, which
-from pliant.cluster.cluster import Cluster, NotIntact, numbers
+from pliant.cluster.cluster import Cluster, NotIntact, numbers, uninterrupted
 from pliant.cluster.proof import Proof
 from pliant.cluster.steps import StepFailed
 from pliant.errors import FatalError, PliantError, TrialError
@@ -312,6 +312,11 @@ class _Runner:
         self.filesystems[self.prepared.filesystem] = self.prepared
 
     def close(self) -> None:
+        """Remove the cluster, if there is one; an interrupt has to wait for it."""
+        with uninterrupted():
+            self._close()
+
+    def _close(self) -> None:
         cluster, self.cluster = self.cluster, None
         if cluster is None:
             return

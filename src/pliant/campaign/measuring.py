@@ -50,6 +50,8 @@ class Course:
     phases: dict[str, tuple[float, float]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     running: Running = field(default_factory=lambda: Running("", 0.0, 0.0))
+    begins: Callable[[], None] = lambda: None
+    """What is called whenever operations of a phase may begin."""
     cut: CutShort | None = None
     limited: HostCpu | None = None
     """Of hosts that are limited: what they had used when they began to be."""
@@ -215,8 +217,7 @@ class Measurement:
         if injection is None:
             self._phases(cluster, target, trial, course)
             return ""
-        injection.begin()
-        failed = ""
+        course.begins, failed = injection.begin, ""
         try:
             self._phases(cluster, target, trial, course)
             if course.cut is not None:
@@ -366,6 +367,8 @@ class Measurement:
         takes to start and to end a program is not measured, and may take long on a slow one.
         """
         mark, watch = f"{cluster.id}-{trial.number}", self._watch(trial, course, phase)
+        if not phase.waits:
+            course.begins()
         if phase.each:
             together = cluster.each(phase.each, mark=mark, timeout_s=timeout_s, stdin=phase.stdin, watch=watch)
             done = {output_name(phase.name, client): one for client, one in together.completed.items()}
@@ -376,6 +379,7 @@ class Measurement:
         def ready() -> None:
             self._limit(True, course)
             course.running = Running(phase.name, now_s := time.monotonic(), now_s)
+            course.begins()
 
         def over() -> None:
             ended_s.append(time.monotonic())

@@ -87,7 +87,16 @@ class Interrupted(KeyboardInterrupt):
     """SIGTERM or SIGHUP: like Ctrl-C, everything is removed and what was measured is kept."""
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End what goes on. Those that come after the first one come while all is removed, and change nothing: a second
+    Ctrl-C between two steps of a removal would leave the rest of it."""
+    for each in _SIGNALS:
+        signal.signal(each, lambda number, frame: None)  # SIG_IGN would be handed down to the programs that remove it
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise Interrupted(signal.Signals(number).name)
 
 
@@ -95,7 +104,7 @@ def main() -> None:
     """Entry point: errors become one line and an exit status."""
     from pliant.errors import PliantError, UserError
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, _interrupt)
     try:
         status = cli(standalone_mode=False)

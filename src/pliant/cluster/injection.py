@@ -18,7 +18,7 @@ _POLL_S = 0.5
 
 
 class Injection:
-    """The faults of one trial: `prepare`, `begin` when the workload does, `end` when it has, then `outcome`."""
+    """The faults of one trial: `prepare`, `begin` when operations may, `workload_ended`, `end`, then `outcome`."""
 
     def __init__(
         self, cluster: Cluster, faults: Sequence[Fault], recovery_s: float, said: Callable[[str], None]
@@ -33,7 +33,7 @@ class Injection:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._happen, name="faults", daemon=True)
         self.began_s = self.ended_s = self._healed = 0.0
-        """When the workload began and ended, on the monotonic clock."""
+        """When the workload's operations began and the workload ended, on the monotonic clock."""
         self._happened: dict[int, Fault] = {}
         self._open: dict[int, Fault] = {}
         self._failed: Exception | None = None
@@ -44,15 +44,17 @@ class Injection:
         self._witness.write()
 
     def begin(self) -> None:
-        """Let the faults take place from now on."""
-        self.began_s = time.monotonic()
-        self._thread.start()
+        """Let the faults take place from now on; only the first time counts."""
+        if not self.began_s:
+            self.began_s = time.monotonic()
+            self._thread.start()
 
     def workload_ended(self) -> None:
         """Let no more faults take place, nor be healed, until `end`."""
         self.ended_s = time.monotonic()
         self._over.set()
-        self._thread.join()
+        if self.began_s:
+            self._thread.join()
 
     def abandon(self) -> None:
         """Stop waiting for anything: what was begun is left as it is."""

@@ -29,6 +29,9 @@ from pliant.filesystems.beegfs_releases import (
 from pliant.units import format_size
 
 MOUNT = "/mnt/dfs"
+_STATES_S = "3"
+"""How often all ask which targets are there, where files are mirrored: while one of a pair does not know of the other
+it sends who writes away, to try again. By default that is after 30 s (`sysUpdateTargetStatesSecs`)."""
 _LEAST_DISK = 2**30
 """For a metadata server, made with as many inodes as its documentation advises (metadata node tuning)."""
 _MODULE = (
@@ -58,7 +61,8 @@ class BeeOptions(BaseModel):
     chunk_kib: int = Field(512, ge=64, le=2**20, examples=[512])
     """What goes to one target before the next, KiB; a power of two."""
     mirror: bool = Field(False, examples=[False])
-    """Whether all that is in files is on two storage servers (buddy mirroring), which then are an even number."""
+    """Whether all that is in files is on two storage servers (buddy mirroring), which then are an even number. 8 has
+    it with a licence only, which is not brought."""
     cache: Literal["buffered", "native", "none"] = "buffered"
     """What clients keep of files: small buffers, the page cache, or nothing (tuneFileCacheType)."""
 
@@ -95,6 +99,8 @@ class BeeGFS:
             raise BadOptions(f"chunk_kib {options.chunk_kib} is not a power of two, as BeeGFS wants it")
         roles, release = BeeGFS.roles(options), RELEASES[options.release]
         names = {role.name: [n for n in nodes if n.role == role.name] for role in roles}
+        if options.mirror and release.online(names["management"][0]) is None:
+            raise BadOptions(f"mirror of BeeGFS {options.release} needs a licence, which is not brought: leave it out")
         if options.mirror and len(names["storage"]) % 2:
             raise ValueError(f"mirror takes an even number of storage servers, not {len(names['storage'])}")
         if small := next((node for node in names["metadata"] if 0 < node.disk_bytes < _LEAST_DISK), None):
@@ -148,6 +154,7 @@ def _files(management: Node, node: Node, key: Identity, options: BeeOptions, rel
     if node.role == "management":
         return secret, release.management
     common = {"connAuthFile": SECRET, "connUseRDMA": "false"}
+    common |= {"sysUpdateTargetStatesSecs": _STATES_S} if options.mirror else {}
     if node.role in SERVERS:
         common |= {"sysMgmtdHost": management.name}
     settings = {
@@ -167,7 +174,7 @@ def _files(management: Node, node: Node, key: Identity, options: BeeOptions, rel
 def _warnings(clients: list[str], options: BeeOptions) -> tuple[str, ...]:
     found = []
     if options.release == "8":
-        found.append("BeeGFS 8 was never deployed by pliant: it is written from its documentation")
+        found.append("BeeGFS 8 was never deployed by pliant: it is written from its documentation and its source")
     if not options.mirror:
         found.append("BeeGFS keeps one copy: what is on a storage server is away while that is down")
     if len(clients) == 1:
@@ -182,6 +189,7 @@ def _daemon(program: str) -> tuple[Command, ...]:
 def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Release) -> tuple[Step, ...]:
     (management,), clients = names["management"], [node.name for node in names["client"]]
     halves = 2 if options.mirror else 1
+    online = release.online(management) if options.mirror else None
     layout = Layout(min(options.stripe_targets, len(names["storage"]) // halves), options.chunk_kib, options.mirror)
     # A kernel knows no names of nodes.
     given = f"cfgFile={path_of('client')},sysMgmtdHost={management.address}"
@@ -213,7 +221,7 @@ def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Re
             requires=("management", *SERVERS),
             once=True,
             # Who writes what is mirrored waits for a server that is not known to be there; others are just asked.
-            ready={management.name: release.online(management)} if options.mirror else {},
+            ready={management.name: online} if online else {},
         ),
         # What servers know themselves by is on their disks by itself only after some seconds, as with any disk.
         Step(

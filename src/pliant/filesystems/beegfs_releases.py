@@ -1,7 +1,7 @@
 """What of BeeGFS differs between its releases: the management service, the tools that ask it, and a few settings.
 
-Sources: for 7.4 its documentation and `beegfs-ctl --help`; for 8 its documentation (release notes, striping, mirroring,
-node management, TLS), as it was never deployed here.
+Sources: for 7.4 its documentation and `beegfs-ctl --help`; for 8 its documentation and what its programs read
+(mgmtd/src/config.rs of beegfs-rust 8.3.1, ctl/internal/cmd of beegfs-go), as it was never deployed here.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Release(Protocol):
     def known(self, management: Node, server: Node) -> Command:
         """Succeeds when it has heard of a server, and can reach it."""
 
-    def online(self, management: Node) -> Command:
-        """Succeeds when all storage targets have said that they are there."""
+    def online(self, management: Node) -> Command | None:
+        """Succeeds when all storage targets have said that they are there; None where nothing can be mirrored."""
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """Say how the files of the whole file system are laid out."""
@@ -183,16 +183,13 @@ class Eight:
         listed = self._tool(management, "node", "list", "--node-type", kind, "--reachability-check")
         return Command(listed, expect=rf"(?m)\bnode_{kind}_{server.index}\b")
 
-    def online(self, management: Node) -> Command:
-        """See Release."""
-        return Command(self._tool(management, "target", "list", "--state"), expect=r"(?is)\A(?!.*offline).* online ")
+    def online(self, management: Node) -> None:
+        """See Release. Its management makes pairs of targets with a licence only (grpc/create_buddy_group.rs)."""
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """See Release."""
         wanted = (f"--num-targets={layout.targets}", f"--chunk-size={layout.chunk_kib}Ki")
-        kind = ("--pattern=mirrored",) if layout.mirror else ("--pattern=raid0",)
-        made = (Command(self._tool(management, "mirror", "auto-create", "storage")),) if layout.mirror else ()
-        return (*made, Command(self._tool(management, "entry", "set", "--mount=none", *wanted, *kind, "/")))
+        return (Command(self._tool(management, "entry", "set", "--mount=none", *wanted, "--pattern=raid0", "/")),)
 
     def _tool(self, management: Node, *words: str) -> tuple[str, ...]:
         own = (f"--mgmtd-addr={management.name}:8010", "--tls-disable", f"--auth-file={SECRET}")

@@ -35,7 +35,7 @@ class FaultTable(BaseModel):
     )
     node: str | None = Field(None, examples=["server1"], description="the node it happens to")
     role: str | None = Field(None, examples=["server"], description="the role of which it happens to one node")
-    at: Duration = Field(examples=["2 s"], description="duration after the beginning of the workload")
+    at: Duration = Field(examples=["2 s"], description="duration after the first operation of the workload may begin")
     heal: Duration | None = Field(
         None, examples=["10 s"], description="when it is healed; when the workload has ended if left out"
     )
