@@ -121,7 +121,7 @@ def test_orangefs_clients_that_keep_what_they_know():
 def test_beegfs():
     composition = compose("beegfs", BEE)
     servers = ["metadata", "storage"]
-    before, after = [["prepare"], ["founding"], servers, ["written"]], [["layout"], ["founded"], ["mount"]]
+    before, after = [["prepare"], ["founding"], servers, ["told"], ["written"]], [["layout"], ["founded"], ["mount"]]
     assert waves(composition) == [*before, ["management"], *after]
     assert [step.name for step in composition.again("management1")] == ["management"]
     assert [step.name for step in composition.again("storage1")] == ["storage"]
@@ -179,19 +179,16 @@ TargetID     Reachability  Consistency   NodeID
 """
 
 
-def test_beegfs_mirrors_when_all_targets_are_there():
-    ready = compose("beegfs", {**BEE, "storage": 2}, mirror=True).step("layout").ready["management1"]
-    assert not re.search(ready.expect, STATES)
-    assert not re.search(ready.expect, "")
-    assert re.search(ready.expect, STATES.replace("Probably-offline", "Online"))
+def test_beegfs_is_mounted_when_all_servers_are_there():
+    ready = compose("beegfs", {**BEE, "storage": 2}).step("layout").ready
+    for node, kind in (("metadata1", "meta"), ("storage1", "storage")):
+        assert f"--nodetype={kind}" in ready[node].argv
+        assert not re.search(ready[node].expect, STATES)
+        assert not re.search(ready[node].expect, "")
+        assert re.search(ready[node].expect, STATES.replace("Probably-offline", "Online"))
 
 
-def test_where_files_are_mirrored_all_soon_know_which_targets_are_there():
-    asks = "sysUpdateTargetStatesSecs = 3\n"
-    for mirror in (True, False):
-        composition = compose("beegfs", {**BEE, "storage": 2}, mirror=mirror)
-        for node, program in (("metadata1", "meta"), ("storage1", "storage"), ("client1", "client")):
-            assert (asks in content(composition, node, f"/etc/beegfs/beegfs-{program}.conf")) == mirror
+def test_beegfs_8_mirrors_with_a_licence_only():
     with pytest.raises(BadOptions, match="mirror of BeeGFS 8 needs a licence"):
         compose("beegfs", {**BEE, "storage": 2}, mirror=True, release="8")
 

@@ -30,8 +30,12 @@ from pliant.units import format_size
 
 MOUNT = "/mnt/dfs"
 _STATES_S = "3"
-"""How often all ask which targets are there, where files are mirrored: while one of a pair does not know of the other
-it sends who writes away, to try again. By default that is after 30 s (`sysUpdateTargetStatesSecs`)."""
+"""How often all ask which targets are there (`sysUpdateTargetStatesSecs`). By default that is each 30 s, for which a
+mount, or who writes what is mirrored, waits if the first answer was that one is not."""
+_TOLD_S = "7"
+"""Until all are told of who came after them, which the management service does each 5 s (requestLoop of its
+HeartbeatManager.cpp). Who was not told asks after ten minutes only, and until then finds no such target; nobody else
+can see what a server knows of targets."""
 _LEAST_DISK = 2**30
 """For a metadata server, made with as many inodes as its documentation advises (metadata node tuning)."""
 _MODULE = (
@@ -99,7 +103,7 @@ class BeeGFS:
             raise BadOptions(f"chunk_kib {options.chunk_kib} is not a power of two, as BeeGFS wants it")
         roles, release = BeeGFS.roles(options), RELEASES[options.release]
         names = {role.name: [n for n in nodes if n.role == role.name] for role in roles}
-        if options.mirror and release.online(names["management"][0]) is None:
+        if options.mirror and not release.mirrors:
             raise BadOptions(f"mirror of BeeGFS {options.release} needs a licence, which is not brought: leave it out")
         if options.mirror and len(names["storage"]) % 2:
             raise ValueError(f"mirror takes an even number of storage servers, not {len(names['storage'])}")
@@ -118,7 +122,7 @@ class BeeGFS:
             mount=MOUNT,
             programs=(
                 *release.programs,
-                *(("pkill", "flock") if release.end else ()),
+                *(("pkill", "flock", "sleep") if release.end else ()),
                 *(("timeout", "dd", "rm") if options.mirror else ()),
             ),
             packages=("libblkid1", "libnl-route-3-200", "procps", "util-linux"),
@@ -153,8 +157,7 @@ def _files(management: Node, node: Node, key: Identity, options: BeeOptions, rel
     secret = File(SECRET, f"{key.value}\n", secret=True)
     if node.role == "management":
         return secret, release.management
-    common = {"connAuthFile": SECRET, "connUseRDMA": "false"}
-    common |= {"sysUpdateTargetStatesSecs": _STATES_S} if options.mirror else {}
+    common = {"connAuthFile": SECRET, "connUseRDMA": "false", "sysUpdateTargetStatesSecs": _STATES_S}
     if node.role in SERVERS:
         common |= {"sysMgmtdHost": management.name}
     settings = {
@@ -189,7 +192,6 @@ def _daemon(program: str) -> tuple[Command, ...]:
 def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Release) -> tuple[Step, ...]:
     (management,), clients = names["management"], [node.name for node in names["client"]]
     halves = 2 if options.mirror else 1
-    online = release.online(management) if options.mirror else None
     layout = Layout(min(options.stripe_targets, len(names["storage"]) // halves), options.chunk_kib, options.mirror)
     # A kernel knows no names of nodes.
     given = f"cfgFile={path_of('client')},sysMgmtdHost={management.address}"
@@ -220,8 +222,8 @@ def _steps(names: Mapping[str, Sequence[Node]], options: BeeOptions, release: Re
             {management.name: release.layout(management, layout)},
             requires=("management", *SERVERS),
             once=True,
-            # Who writes what is mirrored waits for a server that is not known to be there; others are just asked.
-            ready={management.name: online} if online else {},
+            # Who mounts, or writes what is mirrored, waits for a server that is not known to be there.
+            ready=release.online(management, names),
         ),
         # What servers know themselves by is on their disks by itself only after some seconds, as with any disk.
         Step(
@@ -261,14 +263,16 @@ def _mirrored(client: str) -> tuple[Step, ...]:
 
 def _management(management: Node, release: Release) -> tuple[Step, ...]:
     """The management service. Where it writes down who is there each quarter of an hour, and when it ends in order, it
-    is ended once all are: else a power cut within the first quarter would lose them, which no older cluster does."""
+    is ended once all are: else a power cut within the first quarter would lose them, which no older cluster does.
+    Before that it has to tell the others of those that came after them, and of their targets."""
     node, runs, ready = management.name, {management.name: (release.daemon,)}, release.answers(management)
     if not release.end:
         return (Step("management", runs, requires=("prepare",), daemon=True, ready={node: ready}),)
     gone = Command(("flock", "--nonblock", f"{DISK}/data/lock.pid", "true"))
     return (
         Step("founding", runs, requires=("prepare",), daemon=True, once=True, ready={node: ready}),
+        Step("told", {node: (Command(("sleep", _TOLD_S)),)}, requires=tuple(SERVERS), once=True),
         # Before anything is mirrored: then it would wait 180 s for clients before it ends.
-        Step("written", {node: (release.end,)}, requires=tuple(SERVERS), once=True, ready={node: gone}),
+        Step("written", {node: (release.end,)}, requires=("told",), once=True, ready={node: gone}),
         Step("management", runs, after=("written",), daemon=True, ready={node: ready}),
     )

@@ -7,7 +7,7 @@ Sources: for 7.4 its documentation and `beegfs-ctl --help`; for 8 its documentat
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,6 +47,10 @@ class Release(Protocol):
         """The programs that nodes run."""
 
     @property
+    def mirrors(self) -> bool:
+        """Whether files can be mirrored without a licence."""
+
+    @property
     def version(self) -> str:
         """What the management service says of its version matches this; the group is the version."""
 
@@ -80,8 +84,8 @@ class Release(Protocol):
     def known(self, management: Node, server: Node) -> Command:
         """Succeeds when it has heard of a server, and can reach it."""
 
-    def online(self, management: Node) -> Command | None:
-        """Succeeds when all storage targets have said that they are there; None where nothing can be mirrored."""
+    def online(self, management: Node, names: Mapping[str, Sequence[Node]]) -> Mapping[str, Command]:
+        """A server of each role -> what succeeds when all of that role have said that they are there."""
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """Say how the files of the whole file system are laid out."""
@@ -91,6 +95,7 @@ class Release(Protocol):
 class Seven:
     """7.4."""
 
+    mirrors = True
     programs: tuple[str, ...] = ("beegfs-mgmtd", "beegfs-meta", "beegfs-storage", "beegfs-ctl")
     version: str = r"Management Node Version: (7\.4[^\s\]]*)"
     logging: Mapping[str, str] = field(
@@ -126,10 +131,13 @@ class Seven:
         listed = self._ctl(management, "--listnodes", f"--nodetype={SERVERS[server.role]}", "--reachable")
         return Command(listed, expect=rf"(?m)^{re.escape(server.name)} .*\n +Reachable: +<?yes")
 
-    def online(self, management: Node) -> Command:
+    def online(self, management: Node, names: Mapping[str, Sequence[Node]]) -> Mapping[str, Command]:
         """See Release."""
-        listed = self._ctl(management, "--listtargets", "--state", "--nodetype=storage")
-        return Command(listed, expect=r"(?is)\A(?!.*offline).* online ")
+        found = {}
+        for role, kind in SERVERS.items():
+            listed = self._ctl(management, "--listtargets", "--state", f"--nodetype={kind}")
+            found[names[role][0].name] = Command(listed, expect=r"(?is)\A(?!.*offline).* online ")
+        return found
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """See Release."""
@@ -146,8 +154,9 @@ class Seven:
 
 @dataclass(frozen=True)
 class Eight:
-    """8."""
+    """8. Its management makes pairs of targets with a licence only (grpc/create_buddy_group.rs)."""
 
+    mirrors = False
     programs: tuple[str, ...] = ("beegfs-mgmtd", "beegfs-meta", "beegfs-storage", "beegfs")
     version: str = r"\bv?(8\.\d+[^\s\]]*)"
     logging: Mapping[str, str] = field(
@@ -183,8 +192,9 @@ class Eight:
         listed = self._tool(management, "node", "list", "--node-type", kind, "--reachability-check")
         return Command(listed, expect=rf"(?m)\bnode_{kind}_{server.index}\b")
 
-    def online(self, management: Node) -> None:
-        """See Release. Its management makes pairs of targets with a licence only (grpc/create_buddy_group.rs)."""
+    def online(self, management: Node, names: Mapping[str, Sequence[Node]]) -> Mapping[str, Command]:
+        """See Release. Nobody has asked it yet."""
+        return {}
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:
         """See Release."""
