@@ -129,6 +129,9 @@ class Unmade:
     def host_cpu_s(self) -> dict[str, float]:
         return {}
 
+    def node_cpu_s(self) -> dict[str, float]:
+        return {}
+
     def host_cpu_at(self) -> dict[str, tuple[float, float]]:
         return {}
 

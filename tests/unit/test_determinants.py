@@ -160,7 +160,7 @@ SOURCES = (
     "workloads/*.py",
     "workloads/kernels/*.py",
 )
-DIGEST = "f9dd53766def1332"
+DIGEST = "a4639edcca406fab"
 
 
 def test_measuring_is_raised_when_the_sources_that_measure_change():

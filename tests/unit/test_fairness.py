@@ -33,6 +33,11 @@ def test_what_is_fair():
         ({"parts": {"a1": 1.0, "b1": 0.92}, "daemons": 0.05}, {}),  # a daemon's turns come between
         ({"parts": {"a1": 1.57, "b1": 0.71, "c1": 0.72}, "cpus": 2}, {}),  # as on two CPUs of a real machine
         ({"parts": {"a1": 2.0, "b1": 0.4}, "cpus": 2}, {"b1": -0.6}),
+        ({"parts": {"a1": 1.05, "b1": 1.1, "u1": 0.84, "u2": 0.87}, "own_kernels": ("u1", "u2")}, {}),
+        # Each is held to its kind, and kinds to each other.
+        ({"parts": {"a1": 0.96, "b1": 1.2, "u1": 0.84}, "own_kernels": ("u1",)}, {"a1": -1 / 9, "b1": 1 / 9}),
+        ({"parts": {"a1": 1.2, "b1": 1.2, "u1": 0.6}, "own_kernels": ("u1",)}, {"u1": -0.4}),
+        ({"parts": {"u1": 1.1, "u2": 0.9}, "own_kernels": ("u1", "u2")}, {"u1": 0.1, "u2": -0.1}),
     ],
 )
 def test_who_got_too_much_or_too_little(change, off):

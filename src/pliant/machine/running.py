@@ -259,6 +259,10 @@ class Running:
         """CPU seconds that each host has used so far."""
         return {f"host{h}": self.cgroups.cpu_s(self._host_group(h)) for h in range(1, self.hosts + 1)}
 
+    def node_cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each node has used since it is where it is: its programs, its own kernel if it has one."""
+        return {node: self.cgroups.cpu_s(self.group_of(node)) for node in self.nodes}
+
     def host_cpu_at(self) -> dict[str, tuple[float, float]]:
         """The same, each with the moment of CLOCK_MONOTONIC at which it was so."""
         numbers = range(1, self.hosts + 1)

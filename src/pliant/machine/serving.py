@@ -294,11 +294,17 @@ class Serving:
             out.unlink()
 
     def do_counts(self, deployment: str) -> dict[str, Any]:
-        """CPU seconds that the host has used, and when that was; for how long its CPUs were withheld; and how many
-        processes of each node were killed as its memory ran out."""
+        """CPU seconds that the host has used, and when that was; those of each node; for how long its CPUs were
+        withheld; and how many processes of each node were killed as its memory ran out."""
         found = self._of(deployment)
         ((at_s, cpu_s),) = found.host_cpu_at().values()
-        return {"at_s": at_s, "cpu_s": cpu_s, "withheld_s": found.withheld_s(), "out_of_memory": found.out_of_memory()}
+        return {
+            "at_s": at_s,
+            "cpu_s": cpu_s,
+            "node_cpu_s": found.node_cpu_s(),
+            "withheld_s": found.withheld_s(),
+            "out_of_memory": found.out_of_memory(),
+        }
 
     def do_logs(
         self, deployment: str, nodes: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[int]]

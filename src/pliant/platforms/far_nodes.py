@@ -265,6 +265,10 @@ class FarNodes:
         """See `interface.Deployment`."""
         return {f"host{number}": told["cpu_s"] for number, told in sorted(self._counts().items())}
 
+    def node_cpu_s(self) -> dict[str, float]:
+        """See `interface.Deployment`."""
+        return {node: cpu_s for told in self._counts().values() for node, cpu_s in told["node_cpu_s"].items()}
+
     def host_cpu_at(self) -> dict[str, tuple[float, float]]:
         """See `interface.Deployment`."""
         return {f"host{number}": (told["at_s"], told["cpu_s"]) for number, told in sorted(self._counts().items())}

@@ -225,6 +225,9 @@ class Deployment(Protocol):
     def host_cpu_s(self) -> dict[str, float]:
         """CPU seconds that each host ("host1", ...) has used so far."""
 
+    def node_cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each node has used since it is where it is: its programs, its own kernel if it has one."""
+
     def host_cpu_at(self) -> dict[str, tuple[float, float]]:
         """The same, each with the moment at which it was so, of the host's own CLOCK_MONOTONIC: to tell how much is
         used in a second, wherever the host is."""
