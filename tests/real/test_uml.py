@@ -148,7 +148,7 @@ def processes(node: str) -> list[int]:
     states = {int(pid): Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in ran}
     named = {pid: words for pid, words in states.items() if Path(f"/proc/{pid}/comm").read_text() == "linux.uml\n"}
     first = next(pid for pid, words in named.items() if int(words[1]) not in named)
-    return [first, *(pid for pid, words in named.items() if int(words[1]) == first and words[0] == "S")]
+    return [first, *(pid for pid, words in named.items() if int(words[1]) == first and words[0] in "SD")]
 
 
 def asleep_s(deployment, node: str) -> float:
@@ -160,7 +160,7 @@ def test_what_a_kernel_sleeps_over_is_counted(two, what):
     """It loses an event by chance, seldom. To who looks, a process that is stopped and takes nothing in is the same."""
     before = asleep_s(two, "uml1")
     first, *others = processes("uml1")
-    write = f"dd if=/dev/zero of={DISK}/file bs=1M count=200 conv=fsync; rm {DISK}/file"
+    write = f"while :; do dd if=/dev/zero of={DISK}/file bs=1M count=200 conv=fsync; done"
     ping = f"while :; do echo x > /dev/udp/{two.nodes['uml1'].address}/9; sleep 0.1; done"
     node, argv = ("uml1", ["sh", "-c", write]) if others and what != "packets" else ("plain", ["bash", "-c", ping])
     with support.background(two, node, argv, Path("/dev/null")):
