@@ -311,12 +311,9 @@ class _Runner:
         self.prepared = replace(self.prepared, figures=figures)
         self.filesystems[self.prepared.filesystem] = self.prepared
 
+    @uninterrupted()
     def close(self) -> None:
         """Remove the cluster, if there is one; an interrupt has to wait for it."""
-        with uninterrupted():
-            self._close()
-
-    def _close(self) -> None:
         cluster, self.cluster = self.cluster, None
         if cluster is None:
             return

@@ -65,8 +65,7 @@ class BeeOptions(BaseModel):
     chunk_kib: int = Field(512, ge=64, le=2**20, examples=[512])
     """What goes to one target before the next, KiB; a power of two."""
     mirror: bool = Field(False, examples=[False])
-    """Whether all that is in files is on two storage servers (buddy mirroring), which then are an even number. 8 has
-    it with a licence only, which is not brought."""
+    """Whether files are on two storage servers each (buddy mirroring), of an even number; 8 needs a licence for it."""
     cache: Literal["buffered", "native", "none"] = "buffered"
     """What clients keep of files: small buffers, the page cache, or nothing (tuneFileCacheType)."""
 

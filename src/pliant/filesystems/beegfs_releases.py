@@ -193,7 +193,7 @@ class Eight:
         return Command(listed, expect=rf"(?m)\bnode_{kind}_{server.index}\b")
 
     def online(self, management: Node, names: Mapping[str, Sequence[Node]]) -> Mapping[str, Command]:
-        """See Release. Nobody has asked it yet."""
+        """See Release. It is not started anew, so that who was seen to be known is there."""
         return {}
 
     def layout(self, management: Node, layout: Layout) -> tuple[Command, ...]:

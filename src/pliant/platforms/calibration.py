@@ -26,7 +26,7 @@ ATTEMPTS = 3
 _LENGTH_S = 1.0
 _NIC_BITS = 40e6
 """... or as long as this takes to pass, 5 s at most: of a slow stream single drops would show."""
-_LATE_S = 0.5
+LATE_S = 0.5
 """For how much longer a process keeps a host's CPU busy than that is looked at from outside, which may begin late."""
 _START_S = 0.3
 """Time for the programs to start, and for each node as much again as starting one takes beside the others."""
@@ -191,7 +191,7 @@ def _cpu(deployment: Deployment, nodes: Sequence[str]) -> Delivered:
             rates[host] = (used_s - before[host][1]) / (at_s - before[host][0])
 
     # They go on for longer than it is looked at: whoever looks may be late.
-    _together(deployment, {}, {node: ["cpu"] for node in nodes}, _LENGTH_S + _LATE_S, watch)
+    _together(deployment, {}, {node: ["cpu"] for node in nodes}, _LENGTH_S + LATE_S, watch)
     hosts = dict.fromkeys(_host(deployment, node) for node in nodes)
     return Delivered("cpu", deployment.figures.cores, {host: rates[host] for host in hosts})
 

@@ -17,7 +17,7 @@ from pliant.errors import FatalError
 from pliant.machine import calibrate
 from pliant.machine.cpus import width
 from pliant.machine.parts import SHARED
-from pliant.platforms.calibration import ATTEMPTS, TOLERANCE, said_by
+from pliant.platforms.calibration import ATTEMPTS, LATE_S, TOLERANCE, said_by
 from pliant.platforms.interface import Deployment
 
 TURN_S = 0.002
@@ -154,7 +154,7 @@ def _measure(deployment: Deployment) -> Shared:
         rates.update({node: (after[node] - before[node]) / took_s for node in busy})
 
     deployment.limit(False)
-    said = said_by(deployment, programs, length_s, watch)
+    said = said_by(deployment, programs, length_s + LATE_S, watch)
     mean = sum(rates.values()) / len(rates)
     median, most, longest = map(float, said[waked].split())
     period_s = deployment.period_s
